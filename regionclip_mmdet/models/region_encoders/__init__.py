@@ -1,0 +1,7 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Region encoders."""
+
+from .attention_pool import AttentionPool2d
+from .region_encoder import RegionEncoder
+
+__all__ = ['AttentionPool2d', 'RegionEncoder']
