@@ -1,0 +1,197 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Cosine classifier whose weights are text embeddings."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from .text_embeddings import TextEmbeddings, decode_names, encode_names, names_difference
+
+
+@MODELS.register_module()
+class TextEmbeddingClassifier(nn.Module):
+    """Logits = cosine of region and name, divided by a temperature (RegionCLIP, section 3.3).
+
+    The vocabulary lives in persistent buffers, names included, so a checkpoint knows what it can
+    name. One that is given explicitly (here or by :meth:`set_vocabulary`) wins over a checkpoint's,
+    and a difference between the two is logged; otherwise the checkpoint's is adopted, whatever
+    its size.
+
+    Args:
+        embed_dim: ``D``.
+        vocabulary: embeddings, or the path of a file made by :meth:`TextEmbeddings.save`.
+        temperature: divisor of the cosine.
+        background: ``'zero'`` appends one last column that is exactly 0: the logit of an all-zero
+            background embedding. ``None`` appends nothing.
+
+    """
+
+    embeddings: Tensor
+    names_utf8: Tensor
+
+    def __init__(
+        self,
+        embed_dim: int,
+        vocabulary: TextEmbeddings | str | os.PathLike | None = None,
+        temperature: float = 0.01,
+        background: Literal['zero'] | None = 'zero',
+    ) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f'temperature must be positive, not {temperature}')
+        if background not in ('zero', None):
+            raise ValueError(f"background must be 'zero' or None, not {background!r}")
+        self.embed_dim = embed_dim
+        self.temperature = temperature
+        self.background = background
+        self.is_explicit = False
+        self._provenance: dict[str, Any] = {}
+        self._reported: str | None = None
+        self.register_buffer('embeddings', torch.zeros(0, embed_dim))
+        self.register_buffer('names_utf8', torch.zeros(0, dtype=torch.uint8))
+        self._names: tuple[str, ...] = ()
+        if vocabulary is not None:
+            if not isinstance(vocabulary, TextEmbeddings):
+                vocabulary = TextEmbeddings.load(vocabulary)
+            self.set_vocabulary(vocabulary)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns, without background."""
+        return self._names
+
+    @property
+    def num_classes(self) -> int:
+        """``K``, without background."""
+        return len(self._names)
+
+    @property
+    def vocabulary(self) -> TextEmbeddings | None:
+        """A copy of the present vocabulary on the CPU, or None."""
+        if not self._names:
+            return None
+        return TextEmbeddings(self._names, self.embeddings.cpu().clone(), self._provenance)
+
+    def set_vocabulary(self, vocabulary: TextEmbeddings) -> None:
+        """Replace the vocabulary; from now on it wins over that of any checkpoint."""
+        self._check_width(vocabulary.embed_dim, 'the given vocabulary')
+        self._assign(vocabulary)
+        self.is_explicit = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compare regions with every name.
+
+        Args:
+            x: region embeddings ``(R, D)``, of any floating type; need not be normalised.
+
+        Returns:
+            float32 logits ``(R, K + 1)``, the last column background, or ``(R, K)`` without it.
+
+        """
+        if not self._names:
+            raise RuntimeError(
+                'TextEmbeddingClassifier has no vocabulary: give it one in the config '
+                "(vocabulary='names.pth'), call set_vocabulary(TextEmbeddings), or load a "
+                'checkpoint that holds one'
+            )
+        # A cosine divided by 0.01 leaves no room for half precision.
+        with torch.autocast(device_type=x.device.type, enabled=False):
+            names = F.normalize(self.embeddings.float(), dim=-1, eps=1e-12)
+            regions = F.normalize(x.float(), dim=-1, eps=1e-12)
+            logits = regions @ names.t() / self.temperature
+            return F.pad(logits, (0, 1)) if self.background == 'zero' else logits
+
+    def extra_repr(self) -> str:
+        """What ``print(module)`` shows."""
+        return (
+            f'embed_dim={self.embed_dim}, num_classes={self.num_classes}, '
+            f'temperature={self.temperature}, background={self.background!r}'
+        )
+
+    # -- loading ------------------------------------------------------------------------------
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Settle whose vocabulary holds, then load as usual (never missing, never unexpected)."""
+        keys = (prefix + 'embeddings', prefix + 'names_utf8')
+        present = [key for key in keys if key in state_dict]
+        settled = {key: value for key, value in state_dict.items() if key not in keys}
+        if len(present) == 1:
+            error_msgs.append(f'the checkpoint holds {present[0]} but not its partner of {keys}')
+        elif present:
+            try:
+                self._meet(state_dict[keys[0]], state_dict[keys[1]], prefix)
+            except ValueError as error:
+                error_msgs.append(f'vocabulary of the checkpoint at {prefix!r}: {error}')
+        # Without any vocabulary forward refuses to run, so nothing is left silently unset.
+        settled.update(zip(keys, (self.embeddings, self.names_utf8)))
+        super()._load_from_state_dict(
+            settled, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
+    def _meet(self, matrix: Tensor, names_utf8: Tensor, prefix: str) -> None:
+        """Adopt the checkpoint's vocabulary, or compare it with the explicit one."""
+        if names_utf8.numel() == 0:
+            return
+        self._check_width(matrix.shape[-1], 'the vocabulary in the checkpoint')
+        found = TextEmbeddings(decode_names(names_utf8), matrix, dict(source='checkpoint'))
+        if not self.is_explicit:
+            self._assign(found)
+            return
+        difference = self._difference(found)
+        if difference is not None and difference != self._reported:
+            self._reported = difference
+            print_log(
+                f'vocabulary {prefix!r}: {difference}. The given one is used, the one in the '
+                'checkpoint is ignored.',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+    def _difference(self, found: TextEmbeddings) -> str | None:
+        """How the checkpoint's vocabulary differs from the explicit one, in words."""
+        difference = names_difference(
+            self._names, found.names, 'the given vocabulary', 'the one in the checkpoint'
+        )
+        if difference is not None:
+            return difference
+        mine = self.embeddings.float().cpu()
+        gap = float((mine - found.matrix.cpu()).abs().max())
+        # Far above rounding, far below what another model or template set would cause.
+        if gap > 1e-4 * float(mine.abs().max()):
+            return (
+                f'the given vocabulary ({self._provenance.get("source", "set in code")}) and the '
+                f'one in the checkpoint have the same {len(found)} names but other embeddings '
+                f'(largest difference {gap:.3g})'
+            )
+        return None
+
+    def _assign(self, vocabulary: TextEmbeddings) -> None:
+        device = self.embeddings.device
+        self.embeddings = vocabulary.matrix.detach().clone().to(device)
+        self.names_utf8 = encode_names(vocabulary.names).to(device)
+        self._names = vocabulary.names
+        self._provenance = dict(vocabulary.provenance)
+
+    def _check_width(self, width: int, what: str) -> None:
+        if width != self.embed_dim:
+            raise ValueError(
+                f'{what} has embeddings of width {width}, but the model makes region embeddings '
+                f'of width {self.embed_dim}; use a text encoder of the same CLIP model'
+            )
