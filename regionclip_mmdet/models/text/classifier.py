@@ -36,6 +36,8 @@ class TextEmbeddingClassifier(nn.Module):
 
     embeddings: Tensor
     names_utf8: Tensor
+    # its buffers may change size when a checkpoint is loaded; see _load_from_state_dict
+    loads_itself = True
 
     def __init__(
         self,
