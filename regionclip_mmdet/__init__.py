@@ -1,0 +1,21 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""RegionCLIP (Zhong et al., CVPR 2022) for MMDetection 3.x.
+
+``import regionclip_mmdet`` registers every class into mmdet's own registries, so a
+config needs ``custom_imports = dict(imports=['regionclip_mmdet'])`` and nothing else.
+"""
+
+from .compat import check_dependencies, install_shims
+
+__version__ = '0.1.0'
+
+# Before everything below, which imports torch, mmcv and mmdet.
+check_dependencies()
+install_shims()
+
+from . import checkpoints, datasets, engine, models  # noqa: E402
+from .config_paths import config_path, register_config_package  # noqa: E402
+
+register_config_package()
+
+__all__ = ['__version__', 'checkpoints', 'config_path', 'datasets', 'engine', 'models']

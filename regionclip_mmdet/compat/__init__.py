@@ -1,0 +1,32 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""The only place for version and installation shims.
+
+Importing this package imports neither torch nor OpenMMLab: the dependency check
+must be able to speak before anything it checks is imported.
+"""
+
+from .checkpoints import allow_mmengine_checkpoints
+from .dependencies import DEPENDENCIES, Dependency, check_dependencies
+from .installed_packages import provide_package_lookup
+from .lvis import provide_numpy_float
+from .operators import install_operator_fallback, uses_operator_fallback
+
+__all__ = [
+    'DEPENDENCIES',
+    'Dependency',
+    'allow_mmengine_checkpoints',
+    'check_dependencies',
+    'install_operator_fallback',
+    'install_shims',
+    'provide_numpy_float',
+    'provide_package_lookup',
+    'uses_operator_fallback',
+]
+
+
+def install_shims() -> None:
+    """Install every shim this environment needs; safe to call more than once."""
+    install_operator_fallback()
+    allow_mmengine_checkpoints()
+    provide_package_lookup()
+    provide_numpy_float()
