@@ -124,10 +124,10 @@ def test_absent_from_the_checkpoint() -> None:
 
 
 def test_wrong_width_is_an_error() -> None:
-    with pytest.raises(ValueError, match='width 4.*width 8'):
+    with pytest.raises(ValueError, match=r'width 4.*width 8'):
         TextEmbeddingClassifier(8, vocabulary('a'))
     source = TextEmbeddingClassifier(4, vocabulary('a')).state_dict()
-    with pytest.raises(RuntimeError, match='width 4.*width 8'):
+    with pytest.raises(RuntimeError, match=r'width 4.*width 8'):
         TextEmbeddingClassifier(8).load_state_dict(source)
 
 

@@ -1,0 +1,208 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""CLIP's text tower (open_clip's), made economical for many short prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Literal
+
+import open_clip
+import torch
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from open_clip.transformer import QuickGELU, TextTransformer
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from .prompts import fill_prompts, get_templates
+from .text_embeddings import TextEmbeddings
+
+Truncate = Literal['keep_end', 'official']
+
+# Prompts in memory at a time while a vocabulary is embedded: bounds memory, leaves room to sort.
+_PROMPTS_PER_CHUNK = 16384
+
+
+@lru_cache
+def _tokenizer() -> open_clip.SimpleTokenizer:
+    return open_clip.SimpleTokenizer()
+
+
+def _tower_settings(arch: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the tower from an open_clip model name or from explicit numbers."""
+    if not isinstance(arch, str):
+        settings = dict(arch)
+    else:
+        config = open_clip.get_model_config(arch)
+        if config is None:
+            raise ValueError(f'open_clip knows no model {arch!r}; see open_clip.list_models()')
+        settings = dict(config['text_cfg'], embed_dim=config['embed_dim'])
+    known = {'context_length', 'vocab_size', 'width', 'heads', 'layers', 'embed_dim', 'quick_gelu'}
+    unknown = sorted(set(settings) - known)
+    if unknown:
+        raise ValueError(f'text tower of {arch!r}: settings {unknown} are none of {sorted(known)}')
+    return settings
+
+
+@MODELS.register_module()
+class CLIPTextEncoder(BaseModule):
+    """Text to embeddings.
+
+    The parameters under ``model.`` carry CLIP's own names (``transformer.*``,
+    ``token_embedding.weight``, ``positional_embedding``, ``ln_final.*``, ``text_projection``).
+
+    The embedding of a text is read at its largest token id, which is the end token. As the tower
+    is causal, nothing behind that position matters: every batch is cut there, at the longest
+    prompt, which gives the same embeddings for a fraction of the work (a prompt has about ten
+    tokens, the context 77).
+
+    Args:
+        arch: an open_clip model name (``'RN50'``, ``'RN50x4'``, ...), or a dict with
+            ``context_length, vocab_size, width, heads, layers, embed_dim`` and, optionally,
+            ``quick_gelu`` (default True: what OpenAI's weights were trained with).
+        frozen: no gradients, and evaluation mode whatever ``train()`` says.
+        truncate: what happens to a text longer than the context. ``'keep_end'`` replaces its last
+            kept token by the end token (open_clip's way). ``'official'`` merely cuts, as RegionCLIP
+            does: the end token is gone, the embedding is read at the start token, and all
+            over-long texts share one embedding.
+        init_cfg: for example ``dict(type='CLIPPretrained', checkpoint='RN50/openai')``.
+    """
+
+    clip_prefixes: tuple[tuple[str, str], ...] = (('model.', ''),)
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, Any] = 'RN50',
+        frozen: bool = True,
+        truncate: Truncate = 'keep_end',
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if truncate not in ('keep_end', 'official'):
+            raise ValueError(f"truncate must be 'keep_end' or 'official', not {truncate!r}")
+        settings = _tower_settings(arch)
+        self.arch = arch if isinstance(arch, str) else settings
+        self.frozen = frozen
+        self.truncate = truncate
+        self.weights_source: str | None = None
+        self.embed_dim: int = settings.pop('embed_dim')
+        quick_gelu = settings.pop('quick_gelu', True)
+        self.model = TextTransformer(
+            output_dim=self.embed_dim, act_layer=QuickGELU if quick_gelu else nn.GELU, **settings
+        )
+        if frozen:
+            self.requires_grad_(False)
+            self.eval()
+
+    def train(self, mode: bool = True) -> CLIPTextEncoder:
+        """As ever, except that a frozen encoder stays in evaluation mode."""
+        return super().train(mode and not self.frozen)
+
+    @property
+    def context_length(self) -> int:
+        """Tokens a text may have, start and end included."""
+        return self.model.context_length
+
+    def tokenize(self, texts: str | Sequence[str], truncate: Truncate | None = None) -> Tensor:
+        """Token ids of texts.
+
+        Args:
+            texts: one text or several.
+            truncate: overrides the encoder's own choice.
+
+        Returns:
+            int64 ``(N, context_length)``, zero behind the end token.
+        """
+        tokenizer = _tokenizer()
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        ids = torch.zeros(len(texts), self.context_length, dtype=torch.long)
+        for row, text in enumerate(texts):
+            body = tokenizer.encode(text)
+            tokens = [tokenizer.sot_token_id, *body, tokenizer.eot_token_id]
+            if len(tokens) > self.context_length:
+                tokens = tokens[: self.context_length]
+                if (truncate or self.truncate) == 'keep_end':
+                    tokens[-1] = tokenizer.eot_token_id
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+        return ids
+
+    def forward(self, texts: str | Sequence[str] | Tensor) -> Tensor:
+        """Embed texts.
+
+        Args:
+            texts: texts, or token ids ``(N, L)`` with ``L`` up to the context length.
+
+        Returns:
+            float32 ``(N, D)``, not normalised.
+        """
+        ids = texts if isinstance(texts, Tensor) else self.tokenize(texts)
+        device = self.model.positional_embedding.device
+        return self._embed(ids.to(device)).float()
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        """Embeddings ``(N, D)`` of token ids ``(N, L)``."""
+        tower = self.model
+        if len(ids) == 0:
+            return tower.text_projection.new_zeros(0, self.embed_dim)
+        if int(ids.max()) >= tower.vocab_size:
+            raise ValueError(
+                f'token id {int(ids.max())} lies outside the vocabulary of {tower.vocab_size}; '
+                f'the CLIP tokenizer needs vocab_size={_tokenizer().vocab_size}'
+            )
+        end = ids.argmax(dim=-1)
+        length = int(end.max()) + 1
+        x = tower.token_embedding(ids[:, :length]) + tower.positional_embedding[:length]
+        x = tower.transformer(x, attn_mask=tower.attn_mask[:length, :length])
+        x = x[torch.arange(len(x), device=x.device), end]
+        return tower.ln_final(x) @ tower.text_projection
+
+    @torch.no_grad()
+    def encode_names(
+        self,
+        names: Sequence[str],
+        templates: str | Sequence[str] = 'ensemble81',
+        batch_size: int = 256,
+        progress: bool = False,
+    ) -> TextEmbeddings:
+        """Embed names: the mean of the unnormalised embeddings of their prompts.
+
+        Args:
+            names: distinct names.
+            templates: a named set or a list, see :func:`get_templates`.
+            batch_size: prompts per forward pass.
+            progress: show a progress bar.
+        """
+        filled = get_templates(templates)
+        per_chunk = max(1, _PROMPTS_PER_CHUNK // len(filled))
+        parts: list[Tensor] = []
+        with tqdm(total=len(names) * len(filled), unit='prompt', disable=not progress) as bar:
+            for start in range(0, len(names), per_chunk):
+                chunk = names[start : start + per_chunk]
+                prompts = [prompt for name in chunk for prompt in fill_prompts(name, filled)]
+                embedded = torch.zeros(len(prompts), self.embed_dim)
+                for rows, ids in self._batches_by_length(self.tokenize(prompts), batch_size):
+                    embedded[rows] = self(ids).cpu()
+                    bar.update(len(rows))
+                parts.append(embedded.view(len(chunk), len(filled), -1).mean(dim=1))
+        matrix = torch.cat(parts) if parts else torch.zeros(0, self.embed_dim)
+        return TextEmbeddings(tuple(names), matrix, self._provenance(templates, filled))
+
+    @staticmethod
+    def _batches_by_length(ids: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows and their ids, prompts of like length together so that trimming saves most."""
+        order = ids.argmax(dim=-1).argsort(stable=True)
+        for rows in order.split(batch_size):
+            yield rows, ids[rows]
+
+    def _provenance(
+        self, templates: str | Sequence[str], filled: tuple[str, ...]
+    ) -> dict[str, Any]:
+        return dict(
+            model=self.arch,
+            weights=self.weights_source,
+            templates=templates if isinstance(templates, str) else list(filled),
+            num_templates=len(filled),
+            normalised=False,
+            source='CLIPTextEncoder.encode_names',
+        )
