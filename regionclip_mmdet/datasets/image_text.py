@@ -1,0 +1,179 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Images with captions, from COCO-caption JSON or JSON-lines files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from mmdet.registry import DATASETS
+from mmengine.dataset import BaseDataset
+from mmengine.fileio import exists, get_local_path, join_path
+from mmengine.logging import print_log
+
+
+@DATASETS.register_module()
+class ImageTextDataset(BaseDataset):
+    """Image-text pairs; every item carries all captions of one image.
+
+    Two file formats, told apart by the suffix:
+
+    * ``.json``: COCO captions, ``{"images": [{"id", "file_name", ...}], "annotations":
+      [{"image_id", "caption"}]}``.
+    * ``.jsonl``: one object a line, ``{"image": path, "caption": str}`` or ``{"image": path,
+      "captions": [str, ...]}``; ``id``, ``height`` and ``width`` are optional.
+
+    Items: ``img_path``, ``img_id``, ``captions`` (list of str), and ``height``, ``width`` where the
+    file has them. A caption that is no string is an error that names its place. Empty captions,
+    and images left without any, are skipped and counted in ``num_skipped_captions`` and
+    ``num_skipped_images`` (a warning says how many).
+
+    Args:
+        ann_file: Annotation file, relative to ``data_root``.
+        data_prefix: ``img_path`` is the image folder, relative to ``data_root``.
+        skip_empty: False makes an empty caption, or an image without captions, an error.
+        backend_args: mmengine file backend of the annotation file.
+        **kwargs: As in mmengine's ``BaseDataset``.
+    """
+
+    METAINFO: ClassVar[dict] = {'dataset_type': 'image_text'}
+
+    def __init__(
+        self,
+        ann_file: str,
+        data_prefix: Mapping[str, str] | None = None,
+        skip_empty: bool = True,
+        backend_args: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.skip_empty = skip_empty
+        self.backend_args = backend_args
+        self.num_skipped_captions = 0
+        self.num_skipped_images = 0
+        prefix = dict(data_prefix) if data_prefix else {'img_path': ''}
+        super().__init__(ann_file=ann_file, data_prefix=prefix, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Read the annotation file into a list of items."""
+        if not exists(self.ann_file, backend_args=self.backend_args):
+            raise FileNotFoundError(
+                f'ImageTextDataset: no annotation file {self.ann_file}. Check ann_file and '
+                f'data_root (here {self.data_root!r}).'
+            )
+        readers = {'.json': self._read_coco, '.jsonl': self._read_json_lines}
+        suffix = next((s for s in readers if self.ann_file.endswith(s)), None)
+        if suffix is None:
+            raise ValueError(
+                f'ImageTextDataset: cannot tell the format of {self.ann_file}; its name must end '
+                'in .json (COCO captions) or .jsonl (JSON lines).'
+            )
+        self.num_skipped_captions = self.num_skipped_images = 0
+        with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
+            data_list = [item for item in readers[suffix](path) if item is not None]
+        if self.num_skipped_captions or self.num_skipped_images:
+            print_log(
+                f'{self.ann_file}: skipped {self.num_skipped_captions} empty captions and '
+                f'{self.num_skipped_images} images without a caption',
+                logger='current',
+                level=30,  # logging.WARNING
+            )
+        if not data_list:
+            raise ValueError(f'{self.ann_file} has no image with a caption.')
+        return data_list
+
+    def _read_coco(self, path: str) -> Iterator[dict[str, Any] | None]:
+        """Items of a COCO-caption file."""
+        with open(path, encoding='utf-8') as file:
+            try:
+                content = json.load(file)
+            except json.JSONDecodeError as error:
+                raise ValueError(f'{self.ann_file} is no valid JSON: {error}') from None
+        if not isinstance(content, dict) or not {'images', 'annotations'} <= set(content):
+            raise ValueError(
+                f"{self.ann_file} is no COCO-caption file: it needs the keys 'images' and "
+                "'annotations'. One JSON object a line belongs into a .jsonl file."
+            )
+        captions: dict[Any, list[tuple[str, Any]]] = {i['id']: [] for i in content['images']}
+        if len(captions) != len(content['images']):
+            raise ValueError(f'{self.ann_file}: image ids are not unique.')
+        for number, ann in enumerate(content['annotations']):
+            where = f'annotation {number} (id {ann.get("id")})'
+            if ann.get('image_id') not in captions:
+                raise ValueError(
+                    f'{self.ann_file}, {where}: image_id {ann.get("image_id")!r} is not among '
+                    'the images.'
+                )
+            captions[ann['image_id']].append((where, ann.get('caption')))
+        for image in content['images']:
+            yield self._item(
+                image['file_name'],
+                image['id'],
+                captions[image['id']],
+                image,
+                f'image {image["id"]}',
+            )
+
+    def _read_json_lines(self, path: str) -> Iterator[dict[str, Any] | None]:
+        """Items of a JSON-lines file, read line by line."""
+        with open(path, encoding='utf-8') as file:
+            for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                where = f'line {number}'
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise ValueError(f'{self.ann_file}, {where}: no valid JSON: {error}') from None
+                image = row.get('image') if isinstance(row, dict) else None
+                if image is None:
+                    raise ValueError(
+                        f"{self.ann_file}, {where}: needs an object with the key 'image' (a path)."
+                    )
+                captions = row['captions'] if 'captions' in row else row.get('caption', [])
+                if not isinstance(captions, list):
+                    captions = [captions]
+                yield self._item(
+                    image,
+                    row.get('id', number),
+                    [(where, caption) for caption in captions],
+                    row,
+                    where,
+                )
+
+    def _item(
+        self,
+        file_name: str,
+        img_id: Any,
+        captions: list[tuple[str, Any]],
+        sizes: Mapping[str, Any],
+        where: str,
+    ) -> dict[str, Any] | None:
+        """One item, or ``None`` if no caption is left. Captions come with their places."""
+        kept = [c for c in (self._clean_caption(*caption) for caption in captions) if c]
+        if not kept:
+            if not self.skip_empty:
+                raise ValueError(f'{self.ann_file}, {where}: {file_name} has no caption.')
+            self.num_skipped_images += 1
+            return None
+        item = {
+            'img_path': join_path(self.data_prefix['img_path'], file_name),
+            'img_id': img_id,
+            'captions': kept,
+        }
+        item.update({key: sizes[key] for key in ('height', 'width') if key in sizes})
+        return item
+
+    def _clean_caption(self, where: str, caption: Any) -> str:
+        """The caption without outer white space; '' if it is empty and to be skipped."""
+        if not isinstance(caption, str):
+            raise TypeError(
+                f'{self.ann_file}, {where}: a caption must be a string, got '
+                f'{type(caption).__name__} {caption!r}.'
+            )
+        caption = caption.strip()
+        if not caption:
+            if not self.skip_empty:
+                raise ValueError(f'{self.ann_file}, {where}: the caption is empty.')
+            self.num_skipped_captions += 1
+        return caption
