@@ -1,2 +1,6 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""What takes part in running: hooks."""
+"""Training-time helpers."""
+
+from .hooks import VocabularyCheckHook
+
+__all__ = ['VocabularyCheckHook']

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""From class probabilities to detections."""
+"""From scores to detections."""
 
 from .detections import fuse_objectness, select_detections
 from .soft_nms import soft_nms

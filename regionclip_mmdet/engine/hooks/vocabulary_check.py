@@ -1,0 +1,59 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""The model's names must be the dataset's categories, in the same order."""
+
+from __future__ import annotations
+
+from mmdet.registry import HOOKS
+from mmengine.dataset import BaseDataset
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from ...models.text import TextEmbeddingClassifier
+
+
+@HOOKS.register_module()
+class VocabularyCheckHook(Hook):
+    """Compares vocabulary and dataset categories by name before training and evaluation.
+
+    Labels are indices: with another order a detector trains and evaluates without complaint, on
+    wrong names. Part of the default runtime config; does nothing for models without a vocabulary.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the training set against the training vocabulary."""
+        self._check(runner, runner.train_dataloader.dataset, training=True)
+
+    def before_val(self, runner: Runner) -> None:
+        """Check the validation set against the testing vocabulary."""
+        self._check(runner, runner.val_dataloader.dataset, training=False)
+
+    def before_test(self, runner: Runner) -> None:
+        """Check the test set against the testing vocabulary."""
+        self._check(runner, runner.test_dataloader.dataset, training=False)
+
+    def _check(self, runner: Runner, dataset: BaseDataset, training: bool) -> None:
+        classifier = find_classifier(runner.model, training)
+        classes = dataset.metainfo.get('classes')
+        if classifier is None or classes is None:
+            return
+        what = 'training' if training else 'evaluation'
+        if classifier.vocabulary is None:
+            raise RuntimeError(
+                f'The box head has no vocabulary for {what}: set vocabulary or test_vocabulary of '
+                'roi_head.bbox_head, or load a checkpoint that holds one.'
+            )
+        classifier.vocabulary.check_names(classes, f'the {what} dataset')
+
+
+def find_classifier(model: nn.Module, training: bool) -> TextEmbeddingClassifier | None:
+    """The text classifier a detector uses in a mode; None if it has none."""
+    if is_model_wrapper(model):
+        model = model.module
+    head = getattr(getattr(model, 'roi_head', None), 'bbox_head', None)
+    if not isinstance(getattr(head, 'classifier', None), TextEmbeddingClassifier):
+        return None
+    return head.classifier if training or head.test_classifier is None else head.test_classifier

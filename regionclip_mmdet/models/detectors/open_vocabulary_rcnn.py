@@ -1,0 +1,127 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""The open-vocabulary detector: transfer and zero-shot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmdet.models.detectors import TwoStageDetector
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import ConfigDict
+from torch import Tensor
+
+from ..localizers import get_proposals
+from ..text import TextEmbeddings
+from ..weights import WeightGuard
+
+PARTS = (
+    'backbone',
+    'roi_head.region_encoder',
+    'roi_head.bbox_head',
+    'roi_head.bbox_head.fc_reg',
+    'roi_head.mask_head',
+    'localizer',
+    'text_encoder',
+)
+# A detector starts from a pretrained region encoder: its box and mask heads are new, and what
+# pretraining needed besides the student is not used.
+NEW_PARTS = ('roi_head.bbox_head.fc_reg', 'roi_head.mask_head')
+PRETRAINING_KEYS = ('teacher.', 'text_encoder.')
+
+
+@MODELS.register_module()
+class OpenVocabularyRCNN(WeightGuard, TwoStageDetector):
+    """A two-stage detector that names regions by text (RegionCLIP, section 3.4).
+
+    mmdet's ``TwoStageDetector`` without an RPN of its own: proposals are read from the samples or
+    come from a frozen localizer.
+
+    Args:
+        backbone: Config of a ``CLIPResNet``.
+        roi_head: Config of an ``OpenVocabRoIHead``.
+        localizer: Config of an ``RPNLocalizer``, if samples carry no proposals.
+        text_encoder: Config of a ``CLIPTextEncoder``, for ``set_vocabulary`` with names.
+        train_cfg: ``rcnn`` with assigner and sampler.
+        test_cfg: ``rcnn`` with ``score_thr``, ``nms``, ``max_per_img``, ``objectness``.
+        data_preprocessor: ``DetDataPreprocessor`` with CLIP's mean and std, RGB.
+        may_be_missing: Parts a checkpoint need not hold; see ``WeightGuard``.
+        may_be_unexpected: Key prefixes of a checkpoint to be ignored.
+        init_cfg: As in mmengine.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        roi_head: dict,
+        localizer: dict | None = None,
+        text_encoder: dict | None = None,
+        train_cfg: ConfigDict | None = None,
+        test_cfg: ConfigDict | None = None,
+        data_preprocessor: dict | None = None,
+        may_be_missing: Sequence[str] = NEW_PARTS,
+        may_be_unexpected: Sequence[str] = PRETRAINING_KEYS,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(
+            backbone=backbone,
+            roi_head=roi_head,
+            train_cfg=train_cfg,
+            test_cfg=test_cfg,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
+        self.localizer = MODELS.build(localizer) if localizer else None
+        self.text_encoder = MODELS.build(text_encoder) if text_encoder else None
+        self.set_parts(PARTS, may_be_missing, may_be_unexpected, unsaved=('text_encoder',))
+
+    def set_vocabulary(
+        self,
+        vocabulary: TextEmbeddings | Sequence[str],
+        templates: str | Sequence[str] = 'ensemble81',
+    ) -> None:
+        """Detect other names from now on.
+
+        Args:
+            vocabulary: Embeddings, or names to be embedded by this model's text encoder.
+            templates: Prompts for names; see ``TextEmbeddings.from_names``.
+
+        Raises:
+            RuntimeError: Names were given but the model has no text encoder, or a random one.
+        """
+        if not isinstance(vocabulary, TextEmbeddings):
+            if self.text_encoder is None:
+                raise RuntimeError(
+                    'set_vocabulary got names, but this model has no text encoder. Give TextEmbeddings, '
+                    "or add text_encoder=dict(type='CLIPTextEncoder', ...) to the model config."
+                )
+            self.ensure_weights()
+            vocabulary = self.text_encoder.encode_names(list(vocabulary), templates)
+        self.roi_head.bbox_head.set_vocabulary(vocabulary)
+
+    def loss(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> dict:
+        """Losses of a batch of annotated images; inputs ``(B, 3, H, W)``."""
+        self.ensure_weights()
+        proposals = get_proposals(self.localizer, batch_inputs, batch_data_samples)
+        return self.roi_head.loss(self.extract_feat(batch_inputs), proposals, batch_data_samples)
+
+    def predict(
+        self,
+        batch_inputs: Tensor,
+        batch_data_samples: Sequence[DetDataSample],
+        rescale: bool = True,
+    ) -> list[DetDataSample]:
+        """Detections of a batch, in the original images' pixels unless ``rescale`` is False."""
+        self.ensure_weights()
+        proposals = get_proposals(self.localizer, batch_inputs, batch_data_samples)
+        results = self.roi_head.predict(
+            self.extract_feat(batch_inputs), proposals, batch_data_samples, rescale=rescale
+        )
+        return self.add_pred_to_datasample(batch_data_samples, results)
+
+    def _forward(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> tuple:
+        """Raw logits and box deltas of all proposals, without post-processing."""
+        proposals = get_proposals(self.localizer, batch_inputs, batch_data_samples)
+        return self.roi_head.forward(
+            self.extract_feat(batch_inputs), proposals, batch_data_samples
+        )

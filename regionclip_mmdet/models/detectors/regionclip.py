@@ -1,0 +1,164 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""RegionCLIP pretraining: a student learns regions from a frozen teacher and captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmdet.models.detectors import BaseDetector
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import bbox2roi
+from mmengine.model import BaseModule
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from ..localizers import get_proposals
+from ..weights import WeightGuard
+
+PARTS = (
+    'backbone',
+    'roi_head.region_encoder',
+    'teacher.backbone',
+    'teacher.region_encoder',
+    'text_encoder',
+    'localizer',
+)
+FROZEN_PARTS = ('teacher', 'text_encoder', 'localizer')
+
+
+class FrozenRegionTeacher(BaseModule):
+    """CLIP's image side, frozen: the same boxes, its own weights and sizes.
+
+    Args:
+        backbone: Config of a ``CLIPResNet``.
+        region_encoder: Config of a ``RegionEncoder``.
+    """
+
+    def __init__(self, backbone: dict, region_encoder: dict) -> None:
+        super().__init__()
+        self.backbone = MODELS.build(backbone)
+        self.region_encoder = MODELS.build(region_encoder)
+        self.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> FrozenRegionTeacher:
+        """Stay in eval mode whatever is asked."""
+        return super().train(False)
+
+    # no_grad, not inference_mode: the losses save these tensors for their backward
+    @torch.no_grad()
+    def forward(self, batch_inputs: Tensor, rois: Tensor) -> Tensor:
+        """Embeddings ``(R, D)`` of RoIs ``(R, 5)`` in a batch ``(B, 3, H, W)``."""
+        return self.region_encoder(self.backbone(batch_inputs), rois)
+
+
+@MODELS.register_module()
+class RegionCLIP(WeightGuard, BaseDetector):
+    """Region-text pretraining (RegionCLIP, section 3.3, figure 2).
+
+    Proposals of an image are matched with concepts by the teacher; the student learns from those
+    pairs, from the teacher's distribution, and from image-caption pairs. Needs the image's caption
+    as ``data_sample.text``.
+
+    Args:
+        backbone: The student's ``CLIPResNet``.
+        roi_head: Config of a ``RegionTextRoIHead``.
+        teacher: ``backbone`` and ``region_encoder`` of the teacher; None without region-text losses.
+        text_encoder: Config of a ``CLIPTextEncoder``; None without the image-text loss.
+        localizer: Config of an ``RPNLocalizer``, if samples carry no proposals.
+        num_regions: At most so many proposals per image are learned from, drawn uniformly.
+        save_frozen: Whether checkpoints hold teacher, text encoder and localizer too.
+        data_preprocessor: ``DetDataPreprocessor`` with CLIP's mean and std, RGB.
+        init_cfg: As in mmengine.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        roi_head: dict,
+        teacher: dict | None = None,
+        text_encoder: dict | None = None,
+        localizer: dict | None = None,
+        num_regions: int = 100,
+        save_frozen: bool = False,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.backbone = MODELS.build(backbone)
+        self.roi_head = MODELS.build(roi_head)
+        self.teacher = FrozenRegionTeacher(**teacher) if teacher else None
+        self.text_encoder = MODELS.build(text_encoder) if text_encoder else None
+        self.localizer = MODELS.build(localizer) if localizer else None
+        self.num_regions = num_regions
+        if self.roi_head.region_text_head is not None and self.teacher is None:
+            raise ValueError('A region_text_head needs a teacher; give teacher=dict(...).')
+        if self.roi_head.loss_image_text is not None and self.text_encoder is None:
+            raise ValueError('loss_image_text needs a text_encoder; give text_encoder=dict(...).')
+        self.set_parts(
+            PARTS,
+            may_be_unexpected=('roi_head.bbox_head.', 'roi_head.mask_head.'),
+            unsaved=() if save_frozen else FROZEN_PARTS,
+        )
+
+    def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
+        """The student's ``(C4 map,)`` of ``(B, 3, H, W)``."""
+        return self.backbone(batch_inputs)
+
+    def sample_regions(
+        self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]
+    ) -> Tensor:
+        """RoIs ``(R, 5)``: up to ``num_regions`` proposals per image, a uniformly random subset."""
+        boxes = []
+        for proposals in get_proposals(self.localizer, batch_inputs, batch_data_samples):
+            order = torch.randperm(len(proposals))[: self.num_regions]
+            boxes.append(proposals.bboxes[order.to(batch_inputs.device)].float())
+        return bbox2roi(boxes)
+
+    def loss(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> dict:
+        """Losses of a batch of captioned images; inputs ``(B, 3, H, W)``."""
+        self.ensure_weights()
+        teacher_embeddings = text_embeddings = None
+        rois = batch_inputs.new_zeros(0, 5)
+        if self.teacher is not None:
+            rois = self.sample_regions(batch_inputs, batch_data_samples)
+            teacher_embeddings = self.teacher(batch_inputs, rois)
+        if self.text_encoder is not None:
+            captions = [sample.text for sample in batch_data_samples]
+            text_embeddings = self.text_encoder(captions)
+        return self.roi_head.loss(
+            self.extract_feat(batch_inputs),
+            rois,
+            teacher_embeddings,
+            text_embeddings,
+            [sample.metainfo for sample in batch_data_samples],
+            batch_inputs.shape[-2:],
+        )
+
+    @torch.no_grad()
+    def predict(
+        self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]
+    ) -> list[DetDataSample]:
+        """The teacher's pseudo labels, to be looked at.
+
+        Returns:
+            The samples with ``pred_instances`` of the kept regions: ``bboxes (R', 4)`` in network
+            input pixels, ``labels`` (indices into ``roi_head.region_text_head.concept_names``) and
+            ``scores`` (the teacher's probabilities).
+        """
+        self.ensure_weights()
+        head = self.roi_head.region_text_head
+        for i, sample in enumerate(batch_data_samples):
+            rois = self.sample_regions(batch_inputs[i : i + 1], [sample])
+            target = head.pseudo_label(self.teacher(batch_inputs[i : i + 1], rois))
+            sample.pred_instances = InstanceData(
+                bboxes=rois[target.keep, 1:], labels=target.labels, scores=target.probs.amax(-1)
+            )
+        return list(batch_data_samples)
+
+    def _forward(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> Tensor:
+        """Student embeddings ``(R, D)`` of the samples' regions."""
+        rois = self.sample_regions(batch_inputs, batch_data_samples)
+        return self.roi_head.region_encoder(self.extract_feat(batch_inputs), rois)

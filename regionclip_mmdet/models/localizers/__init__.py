@@ -1,0 +1,7 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Localizers: networks that propose regions."""
+
+from .proposals import get_proposals
+from .rpn_localizer import CLIP_MEAN, CLIP_STD, RPNLocalizer
+
+__all__ = ['CLIP_MEAN', 'CLIP_STD', 'RPNLocalizer', 'get_proposals']

@@ -1,0 +1,164 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""The frozen region proposal network that sees the image its own way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmcv.ops import batched_nms
+from mmdet.registry import MODELS
+from mmdet.structures.bbox import get_box_tensor
+from mmengine.config import ConfigDict
+from mmengine.model import BaseModule
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
+CLIP_STD = (68.5005327, 66.6321579, 70.32316305)
+IMAGENET_BGR_MEAN = (103.530, 116.280, 123.675)
+
+
+@MODELS.register_module()
+class RPNLocalizer(BaseModule):
+    """A stock mmdet RPN, frozen, that proposes regions for a CLIP-normalised batch.
+
+    It undoes CLIP's normalisation, applies its own, and zeroes the padding again, since both
+    networks were trained with padding after normalisation. ``eval()`` survives ``train()``, nothing
+    takes gradients, and proposals are selected on raw objectness logits: mmdet's sigmoid scores
+    saturate to equal values in float32 above logits of about 17.
+
+    Args:
+        backbone: Config of an mmdet backbone.
+        rpn_head: Config of an mmdet ``RPNHead``.
+        neck: Config of an mmdet neck, for FPN.
+        test_cfg: ``nms_pre`` (per level), ``nms``, ``max_per_img``, ``min_bbox_size`` (boxes must be
+            strictly larger), as in mmdet's RPN.
+        mean: Its own means, in its own channel order, 0..255.
+        std: Its own standard deviations.
+        bgr: Whether it expects BGR.
+        input_mean: Means of the incoming RGB batch, 0..255.
+        input_std: Standard deviations of the incoming batch.
+        pad_size_divisor: Pads the batch to a multiple (32 for FPN).
+        init_cfg: E.g. ``dict(type='LocalizerPretrained', checkpoint=...)``.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        rpn_head: dict,
+        neck: dict | None = None,
+        test_cfg: dict | None = None,
+        mean: Sequence[float] = IMAGENET_BGR_MEAN,
+        std: Sequence[float] = (1.0, 1.0, 1.0),
+        bgr: bool = True,
+        input_mean: Sequence[float] = CLIP_MEAN,
+        input_std: Sequence[float] = CLIP_STD,
+        pad_size_divisor: int = 1,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.backbone = MODELS.build(backbone)
+        self.neck = None if neck is None else MODELS.build(neck)
+        self.rpn_head = MODELS.build(rpn_head)
+        defaults = dict(nms_pre=1000, max_per_img=1000, min_bbox_size=0)
+        defaults['nms'] = dict(type='nms', iou_threshold=0.7)
+        self.test_cfg = ConfigDict({**defaults, **(test_cfg or {})})
+        self.bgr = bgr
+        self.pad_size_divisor = pad_size_divisor
+        for name, value in (
+            ('mean', mean),
+            ('std', std),
+            ('input_mean', input_mean),
+            ('input_std', input_std),
+        ):
+            tensor = torch.tensor(value, dtype=torch.float32).view(3, 1, 1)
+            self.register_buffer(name, tensor, persistent=False)
+        self.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> RPNLocalizer:
+        """Stay in eval mode whatever is asked: the localizer is frozen."""
+        return super().train(False)
+
+    # no_grad, not inference_mode: tensors of the latter cannot be saved for RoIAlign's backward
+    @torch.no_grad()
+    def forward(self, batch_inputs: Tensor, img_metas: Sequence[dict]) -> list[InstanceData]:
+        """Propose regions.
+
+        Args:
+            batch_inputs: ``(B, 3, H, W)``, RGB, normalised with ``input_mean`` and ``input_std``,
+                zero padded at the right and bottom.
+            img_metas: With ``img_shape`` (height, width before padding) of each image.
+
+        Returns:
+            Per image, by falling objectness: ``bboxes (N, 4)`` in input pixels, ``scores (N,)``
+            (sigmoid) and ``objectness_logits (N,)``.
+        """
+        shapes = [tuple(meta['img_shape'][:2]) for meta in img_metas]
+        feats = self.backbone(self.convert_inputs(batch_inputs, shapes))
+        if self.neck is not None:
+            feats = self.neck(feats)
+        logits, deltas = self.rpn_head(feats)
+        priors = self.rpn_head.prior_generator.grid_priors(
+            [m.shape[-2:] for m in logits], dtype=torch.float32, device=batch_inputs.device
+        )
+        return [
+            self._select([m[i] for m in logits], [m[i] for m in deltas], priors, shapes[i])
+            for i in range(len(shapes))
+        ]
+
+    def convert_inputs(self, x: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
+        """Re-normalise a batch and zero its padding.
+
+        Args:
+            x: ``(B, 3, H, W)`` as ``forward`` takes it.
+            shapes: Height and width of each image before padding.
+
+        Returns:
+            ``(B, 3, H', W')`` in this network's channel order and normalisation; ``H', W'`` are
+            multiples of ``pad_size_divisor``.
+        """
+        x = x.float() * self.input_std + self.input_mean
+        if self.bgr:
+            x = x.flip(1)
+        x = (x - self.mean) / self.std
+        for image, (height, width) in zip(x, shapes, strict=True):
+            image[:, height:] = 0
+            image[:, :, width:] = 0
+        pad_h, pad_w = (-size % self.pad_size_divisor for size in x.shape[-2:])
+        return torch.nn.functional.pad(x, (0, pad_w, 0, pad_h))
+
+    def _select(
+        self,
+        logits: list[Tensor],
+        deltas: list[Tensor],
+        priors: list[Tensor],
+        img_shape: tuple[int, int],
+    ) -> InstanceData:
+        """Top anchors per level, decoded, NMS per level, best of all levels."""
+        cfg = self.test_cfg
+        boxes, objectness, levels = [], [], []
+        for level, (level_logits, level_deltas, level_priors) in enumerate(
+            zip(logits, deltas, priors, strict=True)
+        ):
+            flat = level_logits.permute(1, 2, 0).flatten().float()
+            best, index = flat.topk(min(cfg.nms_pre, len(flat)))
+            delta = level_deltas.permute(1, 2, 0).reshape(-1, 4)[index].float()
+            decoded = self.rpn_head.bbox_coder.decode(
+                level_priors[index], delta, max_shape=img_shape
+            )
+            boxes.append(get_box_tensor(decoded))
+            objectness.append(best)
+            levels.append(torch.full_like(index, level))
+        all_boxes, all_logits, all_levels = map(torch.cat, (boxes, objectness, levels))
+        sides = all_boxes[:, 2:] - all_boxes[:, :2]
+        valid = (sides > cfg.min_bbox_size).all(1) & all_logits.isfinite()
+        all_boxes, all_logits, all_levels = (t[valid] for t in (all_boxes, all_logits, all_levels))
+        if len(all_boxes):
+            _, keep = batched_nms(all_boxes, all_logits, all_levels, cfg.nms)
+            keep = keep[: cfg.max_per_img]
+            all_boxes, all_logits = all_boxes[keep], all_logits[keep]
+        return InstanceData(
+            bboxes=all_boxes, scores=all_logits.sigmoid(), objectness_logits=all_logits
+        )

@@ -1,0 +1,119 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Pseudo labels from the teacher and what the student learns from them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from ..losses import cosine_logits
+from ..text import TextEmbeddings
+
+
+@dataclass
+class PseudoLabels:
+    """The teacher's opinion of a batch of regions.
+
+    Attributes:
+        keep: Which of the ``R`` regions are learned from, bool ``(R,)``.
+        labels: Concept of each kept region ``(R',)``.
+        probs: Teacher's distribution over concepts ``(R', K)``.
+        is_fallback: Whether no region passed the threshold, so that all were kept.
+    """
+
+    keep: Tensor
+    labels: Tensor
+    probs: Tensor
+    is_fallback: bool
+
+
+@MODELS.register_module()
+class RegionTextHead(BaseModule):
+    """Region-text part of RegionCLIP's pretraining (section 3.3, equations 1 to 3).
+
+    The teacher matches its region embeddings with its concept pool; regions whose best concept is
+    probable enough are kept. The student learns the concept by contrast and the whole distribution
+    by distillation.
+
+    Args:
+        concept_pool: The student's concepts: ``TextEmbeddings`` or a file of them.
+        teacher_concept_pool: The teacher's embeddings of the same concepts in the same order; needed
+            when the teacher's embedding space differs. By default the student's pool.
+        concept_threshold: A region is kept if its largest probability is larger.
+        teacher_temperature: Divides the teacher's cosines.
+        loss_contrast: Config of the contrastive loss, None to leave it out.
+        loss_distill: Config of the distillation loss, None to leave it out.
+        init_cfg: As in mmengine.
+    """
+
+    def __init__(
+        self,
+        concept_pool: str | os.PathLike | TextEmbeddings,
+        teacher_concept_pool: str | os.PathLike | TextEmbeddings | None = None,
+        concept_threshold: float = 0.1,
+        teacher_temperature: float = 0.01,
+        loss_contrast: dict | None = dict(type='RegionTextContrastiveLoss'),  # noqa: B006
+        loss_distill: dict | None = dict(type='RegionDistillationLoss'),  # noqa: B006
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        pool = _as_embeddings(concept_pool)
+        teacher_pool = pool if teacher_concept_pool is None else _as_embeddings(teacher_concept_pool)
+        teacher_pool.check_names(pool.names, "the student's concept pool")
+        self.concept_names = pool.names
+        # inputs, not results of training: they stay out of checkpoints
+        self.register_buffer('concepts', pool.matrix.float(), persistent=False)
+        self.register_buffer('teacher_concepts', teacher_pool.matrix.float(), persistent=False)
+        self.concept_threshold = concept_threshold
+        self.teacher_temperature = teacher_temperature
+        self.loss_contrast = MODELS.build(loss_contrast) if loss_contrast else None
+        self.loss_distill = MODELS.build(loss_distill) if loss_distill else None
+
+    @torch.no_grad()
+    def pseudo_label(self, teacher_embeddings: Tensor) -> PseudoLabels:
+        """Label regions with the teacher.
+
+        If no region passes the threshold, all are kept, as in the official code.
+
+        Args:
+            teacher_embeddings: ``(R, D_teacher)``, any norm.
+        """
+        probs = cosine_logits(
+            teacher_embeddings, self.teacher_concepts, self.teacher_temperature
+        ).softmax(-1)
+        best, labels = probs.max(-1)
+        keep = best > self.concept_threshold
+        is_fallback = not bool(keep.any())
+        if is_fallback:
+            keep = torch.ones_like(keep)
+        return PseudoLabels(keep, labels[keep], probs[keep], is_fallback)
+
+    def loss(self, embeddings: Tensor, teacher_embeddings: Tensor) -> dict[str, Tensor]:
+        """Region-text losses of a batch.
+
+        Args:
+            embeddings: Student's regions ``(R, D)``.
+            teacher_embeddings: Teacher's embeddings of the same regions ``(R, D_teacher)``.
+
+        Returns:
+            ``loss_region_distill``, ``loss_region_contrast`` and, for the log, ``regions_kept``.
+        """
+        target = self.pseudo_label(teacher_embeddings)
+        kept = embeddings[target.keep]
+        losses = {}
+        if self.loss_distill is not None:
+            losses['loss_region_distill'] = self.loss_distill(kept, self.concepts, target.probs)
+        if self.loss_contrast is not None:
+            losses['loss_region_contrast'] = self.loss_contrast(kept, self.concepts, target.labels)
+        share = 0.0 if target.is_fallback else target.keep.float().mean().nan_to_num()
+        losses['regions_kept'] = torch.as_tensor(share, device=embeddings.device)
+        return losses
+
+
+def _as_embeddings(source: str | os.PathLike | TextEmbeddings) -> TextEmbeddings:
+    return source if isinstance(source, TextEmbeddings) else TextEmbeddings.load(source)

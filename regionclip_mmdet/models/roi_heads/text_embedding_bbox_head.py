@@ -1,0 +1,168 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Box head whose classifier is a set of text embeddings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from mmdet.models.roi_heads.bbox_heads import BBoxHead
+from mmdet.registry import MODELS
+from mmdet.structures.bbox import scale_boxes
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from ..post_processing import fuse_objectness, select_detections
+from ..text import TextEmbeddingClassifier, TextEmbeddings
+
+FOCAL_SCALED = dict(type='FocalScaledCrossEntropyLoss', gamma=0.5, background_weight=0.2)
+L1 = dict(type='L1Loss', loss_weight=1.0)
+BOX_CODER = dict(
+    type='DeltaXYWHBBoxCoder',
+    target_means=(0.0, 0.0, 0.0, 0.0),
+    target_stds=(0.1, 0.1, 0.2, 0.2),
+    clip_border=True,
+)
+
+
+@MODELS.register_module()
+class TextEmbeddingBBoxHead(BBoxHead):
+    """Cosine classification against text and class-agnostic box regression (section 3.4).
+
+    The logit of a class is ``cos(region, text) / temperature``, that of background exactly 0; the
+    box regressor is one linear layer on the raw embedding. Targets and losses are those of mmdet's
+    ``BBoxHead``: the box loss is divided by the number of all sampled regions.
+
+    Args:
+        embed_dim: Size ``D`` of the region embeddings.
+        vocabulary: Names to train on, e.g. a file made by ``TextEmbeddings.save``. Serves for
+            testing too if there is no ``test_vocabulary``.
+        test_vocabulary: Names to test on.
+        temperature: Divides the cosines.
+        with_reg: Whether boxes are refined; without, detections are the proposals (zero-shot).
+        bbox_coder: Box delta coder.
+        loss_cls: Classification loss.
+        loss_bbox: Loss of the encoded deltas.
+        init_cfg: As in mmdet; by default the box regressor starts with std 0.001.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        vocabulary: str | os.PathLike | TextEmbeddings | None = None,
+        test_vocabulary: str | os.PathLike | TextEmbeddings | None = None,
+        temperature: float = 0.01,
+        with_reg: bool = True,
+        bbox_coder: dict = BOX_CODER,
+        loss_cls: dict = FOCAL_SCALED,
+        loss_bbox: dict = L1,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        # BBoxHead insists on a predictor of its own; the regressor is always built, and dropped
+        # again where it is not wanted.
+        super().__init__(
+            with_cls=False,
+            with_reg=True,
+            roi_feat_size=1,
+            in_channels=embed_dim,
+            num_classes=0,
+            reg_class_agnostic=True,
+            bbox_coder=bbox_coder,
+            loss_cls=loss_cls,
+            loss_bbox=loss_bbox,
+            init_cfg=init_cfg,
+        )
+        if not with_reg:
+            self.with_reg = False
+            self.init_cfg = []
+            del self.fc_reg
+        self.classifier = TextEmbeddingClassifier(embed_dim, vocabulary, temperature)
+        self.test_classifier = None
+        if test_vocabulary is not None:
+            self.test_classifier = TextEmbeddingClassifier(embed_dim, test_vocabulary, temperature)
+        self.num_classes = self.classifier.num_classes
+
+    @property
+    def active_classifier(self) -> TextEmbeddingClassifier:
+        """The classifier of the present mode, training or testing."""
+        if self.training or self.test_classifier is None:
+            return self.classifier
+        return self.test_classifier
+
+    def set_vocabulary(self, vocabulary: TextEmbeddings) -> None:
+        """Use other names from now on, in training mode for training, else for testing."""
+        if not self.training and self.test_classifier is None and self.classifier.num_classes:
+            self.test_classifier = TextEmbeddingClassifier(
+                self.classifier.embed_dim, vocabulary, self.classifier.temperature
+            ).to(self.classifier.embeddings.device)
+        else:
+            self.active_classifier.set_vocabulary(vocabulary)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits and box deltas of regions.
+
+        Args:
+            x: Region embeddings ``(R, D)``, not normalised.
+
+        Returns:
+            Logits ``(R, K + 1)``, background last, float32; deltas ``(R, 4)``, None without regressor.
+        """
+        # a checkpoint may have brought another vocabulary since construction
+        self.num_classes = self.active_classifier.num_classes
+        return self.active_classifier(x), self.fc_reg(x).float() if self.with_reg else None
+
+    def predict_by_feat(
+        self,
+        rois: Sequence[Tensor],
+        cls_scores: Sequence[Tensor],
+        bbox_preds: Sequence[Tensor | None],
+        batch_img_metas: Sequence[dict],
+        rcnn_test_cfg: ConfigDict,
+        rescale: bool = False,
+        objectness: Sequence[Tensor | None] | None = None,
+    ) -> list[InstanceData]:
+        """Detections of a batch; ``_predict_by_feat_single`` per image.
+
+        Args:
+            rois: Per image ``(N, 5)``.
+            cls_scores: Per image logits ``(N, K + 1)``.
+            bbox_preds: Per image deltas ``(N, 4)`` or None.
+            batch_img_metas: With ``img_shape`` and, to rescale, ``scale_factor``.
+            rcnn_test_cfg: ``score_thr``, ``nms``, ``max_per_img``, ``objectness``.
+            rescale: Whether boxes are wanted in the original image's pixels.
+            objectness: Per image objectness logits ``(N,)`` where the test config fuses them.
+        """
+        objectness = objectness or [None] * len(rois)
+        return [
+            self._predict_by_feat_single(*image, rescale, rcnn_test_cfg, logit)
+            for *image, logit in zip(
+                rois, cls_scores, bbox_preds, batch_img_metas, objectness, strict=True
+            )
+        ]
+
+    def _predict_by_feat_single(
+        self,
+        roi: Tensor,
+        cls_score: Tensor,
+        bbox_pred: Tensor | None,
+        img_meta: dict,
+        rescale: bool = False,
+        rcnn_test_cfg: ConfigDict | None = None,
+        objectness: Tensor | None = None,
+    ) -> InstanceData:
+        """Detections of one image: ``bboxes (M, 4)``, ``scores (M,)``, ``labels (M,)``, ``region_inds``."""
+        height, width = img_meta['img_shape'][:2]
+        probs = fuse_objectness(
+            F.softmax(cls_score.float(), dim=-1), objectness, rcnn_test_cfg.get('objectness', 'none')
+        )[:, :-1]
+        boxes = roi[:, 1:].float()
+        if bbox_pred is not None:
+            boxes = self.bbox_coder.decode(boxes, bbox_pred.float())
+        limit = boxes.new_tensor([width, height, width, height])
+        boxes = boxes.minimum(limit).clamp_min(0)
+        results = select_detections(boxes, probs, rcnn_test_cfg)
+        if rescale and len(results):
+            results.bboxes = scale_boxes(results.bboxes, [1 / s for s in img_meta['scale_factor']])
+        return results

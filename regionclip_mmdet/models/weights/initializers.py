@@ -1,0 +1,59 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Weight initialisers that load strictly and say where weights come from."""
+
+from __future__ import annotations
+
+from mmengine.logging import print_log
+from mmengine.registry import WEIGHT_INITIALIZERS
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import nn
+
+from .report import LoadReport
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class RandomWeights:
+    """Keep the random weights of a part, on purpose: ``init_cfg=dict(type='RandomWeights')``."""
+
+    def __call__(self, module: nn.Module) -> None:
+        """Mark the module as filled."""
+        module.weights_source = 'random, as the config asks'
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class LocalizerPretrained:
+    """Fill an ``RPNLocalizer`` from an mmdet checkpoint with ``backbone``, ``neck`` and ``rpn_head``.
+
+    Checkpoints of mmdet's ``RPN``, ``FasterRCNN`` and ``MaskRCNN`` have these keys; their RoI heads
+    are ignored. A detector's checkpoint with ``localizer.*`` keys serves too.
+
+    Args:
+        checkpoint: File or URL, as mmengine's loader takes them.
+    """
+
+    def __init__(self, checkpoint: str) -> None:
+        self.checkpoint = checkpoint
+
+    def __call__(self, module: nn.Module) -> None:
+        """Load strictly.
+
+        Raises:
+            RuntimeError: A tensor of the localizer is missing in the file or has another shape.
+        """
+        state = CheckpointLoader.load_checkpoint(self.checkpoint, map_location='cpu')
+        state = state.get('state_dict', state)
+        nested = {k[len('localizer.') :]: v for k, v in state.items() if k.startswith('localizer.')}
+        state = nested or state
+        own = {k: v for k, v in module.state_dict().items() if 'num_batches_tracked' not in k}
+        report = LoadReport.compare(
+            type(module).__name__, own, state, ('backbone', 'neck', 'rpn_head')
+        )
+        if report.missing or report.mismatched:
+            wrong = [k for keys in (*report.missing.values(), *report.mismatched.values()) for k in keys]
+            raise RuntimeError(
+                f'{self.checkpoint} does not fill the localizer: {len(wrong)} tensors missing or of '
+                f'another shape, e.g. {", ".join(wrong[:3])}.\n{report}'
+            )
+        module.load_state_dict({k: state[k] for k in own}, strict=False)
+        print_log(f'Localizer: {len(own)} of {len(own)} tensors from {self.checkpoint}', 'current')
+        module.weights_source = self.checkpoint

@@ -1,0 +1,71 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Access to recorded cases of the official code (``tests/data/golden``) and their weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from golden_weights import fill_tensors
+from torch import Tensor, nn
+
+from regionclip_mmdet.checkpoints.official import convert_official_recognizer, official_key
+
+FOLDER = Path(__file__).parent / 'data' / 'golden'
+CLIP_MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
+CLIP_STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
+
+
+class GoldenCase:
+    """Inputs, outputs and notes of one recorded case.
+
+    Args:
+        name: File name without ``.npz``.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.arrays = np.load(FOLDER / f'{name}.npz')
+        self.meta = json.loads(str(self.arrays['meta']))
+
+    def __getitem__(self, name: str) -> Tensor:
+        return torch.from_numpy(self.arrays[name])
+
+    def batch(self, names: list[str]) -> Tensor:
+        """Images (uint8, RGB, CHW) normalised for CLIP and zero padded to one size."""
+        images = [(self[n].float() / 255 - CLIP_MEAN) / CLIP_STD for n in names]
+        height, width = (max(i.shape[d] for i in images) for d in (1, 2))
+        batch = torch.zeros(len(images), 3, height, width)
+        for row, image in zip(batch, images, strict=True):
+            row[:, : image.shape[1], : image.shape[2]] = image
+        return batch
+
+    def load_weights(self, model: nn.Module, prefix: str = '') -> None:
+        """Fill a model with the case's weights, through the official key names.
+
+        Args:
+            model: One of our models or parts.
+            prefix: Where the part sits in a whole model, e.g. ``'backbone.'``.
+        """
+        shapes = {
+            official_key(prefix + key): tuple(value.shape)
+            for key, value in model.state_dict().items()
+            if 'classifier.' not in key
+        }
+        state = convert_official_recognizer(fill_tensors(shapes, self.meta['weights_seed']))
+        state = {key[len(prefix) :]: value for key, value in state.items()}
+        result = model.load_state_dict(state, strict=False)
+        left = [k for k in result.missing_keys if 'classifier.' not in k]
+        assert not left and not result.unexpected_keys, (left, result.unexpected_keys)
+
+
+def max_abs(a: Tensor, b: Tensor) -> float:
+    """Largest absolute difference."""
+    assert a.shape == b.shape, (a.shape, b.shape)
+    return float((a - b).abs().max())
+
+
+def rel(a: Tensor, b: Tensor) -> float:
+    """Relative difference of two scalars."""
+    return abs(float(a) - float(b)) / abs(float(b))
