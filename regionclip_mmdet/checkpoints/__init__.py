@@ -1,2 +1,18 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Reading and writing checkpoints of other projects."""
+
+from .clip_weights import (
+    CLIPPretrained,
+    clear_cache,
+    clip_keys,
+    export_clip_state_dict,
+    load_clip_state_dict,
+)
+
+__all__ = [
+    'CLIPPretrained',
+    'clear_cache',
+    'clip_keys',
+    'export_clip_state_dict',
+    'load_clip_state_dict',
+]
