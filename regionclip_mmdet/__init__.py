@@ -6,8 +6,7 @@ config needs ``custom_imports = dict(imports=['regionclip_mmdet'])`` and nothing
 """
 
 from .compat import check_dependencies, install_shims
-
-__version__ = '0.1.0'
+from .version import __version__
 
 # Before everything below, which imports torch, mmcv and mmdet.
 check_dependencies()

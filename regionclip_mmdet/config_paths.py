@@ -23,9 +23,7 @@ def config_path(name: str) -> str:
     path = folder / name
     if path.is_file():
         return str(path)
-    known = sorted(
-        str(config.relative_to(folder).as_posix()) for config in folder.rglob('*.py')
-    )
+    known = sorted(str(config.relative_to(folder).as_posix()) for config in folder.rglob('*.py'))
     # By base name first: people remember the file more often than its folder.
     near = [config for config in known if Path(config).name == Path(name).name]
     near += difflib.get_close_matches(name, known, n=5, cutoff=0.4)

@@ -7,6 +7,7 @@ must be able to speak before anything it checks is imported.
 
 from .checkpoints import allow_mmengine_checkpoints
 from .dependencies import DEPENDENCIES, Dependency, check_dependencies
+from .distributed import prepare_cpu_launch
 from .installed_packages import provide_package_lookup
 from .lvis import provide_numpy_float
 from .operators import install_operator_fallback, uses_operator_fallback
@@ -18,6 +19,7 @@ __all__ = [
     'check_dependencies',
     'install_operator_fallback',
     'install_shims',
+    'prepare_cpu_launch',
     'provide_numpy_float',
     'provide_package_lookup',
     'uses_operator_fallback',

@@ -2,7 +2,6 @@
 """One clear ImportError instead of whatever a missing or wrong dependency would raise."""
 
 import importlib.util
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
@@ -60,10 +59,6 @@ def check_dependencies(dependencies: Iterable[Dependency] = DEPENDENCIES) -> Non
         ImportError: Something is missing, unsupported or does not fit; the message
             names every problem found and the command that repairs them.
     """
-    if sys.version_info < (3, 10):
-        raise ImportError(
-            f'regionclip_mmdet needs Python >= 3.10, but this is {sys.version.split()[0]}.'
-        )
     problems: list[str] = []
     remedies: list[str] = []
     for dependency in dependencies:

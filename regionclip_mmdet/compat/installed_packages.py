@@ -60,8 +60,8 @@ def get_installed_path(package: str) -> str:
 def _module_name(package: str) -> str:
     if importlib.util.find_spec(package) is not None:
         return package
-    try:
-        top_level = metadata.distribution(package).read_text('top_level.txt')
-    except metadata.PackageNotFoundError:
-        top_level = None
-    return (top_level or package).split()[0]
+    # Module and distribution may differ: mmsegmentation provides mmseg.
+    for module, distributions in metadata.packages_distributions().items():
+        if package in distributions:
+            return module
+    return package

@@ -1,0 +1,49 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+VENV ?= .venv
+PYTHON ?=
+PIP_OPTIONS ?=
+DEMO_ARGS ?=
+TEST_ARGS ?=
+
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.regionclip_mmdet_installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint wheel clean
+
+help:
+	@echo 'make demo     install, then run the quickstart: CLIP becomes RegionCLIP on the CPU'
+	@echo 'make test     install, then run the tests'
+	@echo 'make install  create $(VENV) with tested versions (done by the others when needed)'
+	@echo 'make lint     check the style'
+	@echo 'make wheel    build a wheel into dist/'
+	@echo 'make clean    remove build leftovers (keeps $(VENV) and work_dirs/)'
+	@echo
+	@echo 'PYTHON=...       interpreter for $(VENV), 3.10 to 3.12 (default: the first one found)'
+	@echo 'VENV=...         folder of the environment (default: .venv)'
+	@echo 'PIP_OPTIONS=...  further options for pip install, for example another index'
+	@echo 'DEMO_ARGS=...    options of tools/quickstart.py;  TEST_ARGS=...  options of pytest'
+
+# The stamp makes this a no-op until the requirements change.
+$(STAMP): pyproject.toml requirements/constraints.txt
+	@PYTHON='$(PYTHON)' PIP_OPTIONS='$(PIP_OPTIONS)' \
+	    bash requirements/create_environment.sh '$(VENV)'
+	@touch $@
+
+install: $(STAMP)
+
+demo: $(STAMP)
+	$(PY) tools/quickstart.py $(DEMO_ARGS)
+
+test: $(STAMP)
+	$(PY) -m pytest $(TEST_ARGS)
+
+lint: $(STAMP)
+	$(PY) -m ruff check .
+
+wheel: $(STAMP)
+	$(PY) -m pip wheel . --no-deps --no-build-isolation -w dist
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	find regionclip_mmdet configs tools tests -name __pycache__ -type d -prune -exec rm -rf {} +

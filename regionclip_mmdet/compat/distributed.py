@@ -1,0 +1,42 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Distributed runs on a machine without a GPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def prepare_cpu_launch(cfg: Config) -> None:
+    """Make a run started by a launcher work without CUDA; does nothing otherwise.
+
+    mmengine selects a CUDA device for whatever backend it initialises, and wraps the
+    model for one. So the process group is made here, before the runner looks for it.
+
+    Args:
+        cfg: Config with ``launcher`` set; ``model_wrapper_cfg`` may be added.
+
+    Raises:
+        ValueError: The launcher is not 'pytorch', the only one that runs on CPUs.
+    """
+    import torch
+
+    launcher = cfg.get('launcher', 'none')
+    if launcher == 'none' or torch.cuda.is_available():
+        return
+    if launcher != 'pytorch':
+        raise ValueError(
+            f'--launcher {launcher} needs CUDA, and none is available. On CPUs use torchrun with '
+            '--launcher pytorch, or --launcher none for a single process.'
+        )
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')
+    if cfg.get('model_wrapper_cfg') is None:
+        cfg.model_wrapper_cfg = dict(
+            type='MMDistributedDataParallel',
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )

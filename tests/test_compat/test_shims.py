@@ -1,0 +1,64 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Shims for lvis on new NumPy, for setuptools without pkg_resources, for DDP on CPUs."""
+
+from pathlib import Path
+
+import lvis.eval
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+import regionclip_mmdet  # noqa: F401
+from regionclip_mmdet.compat import installed_packages, prepare_cpu_launch
+
+
+def test_lvis_evaluates_on_this_numpy(tmp_path: Path) -> None:
+    from mmengine.fileio import dump
+
+    box = [10.0, 10.0, 20.0, 20.0]
+    truth = dict(
+        images=[
+            dict(id=1, height=64, width=64, neg_category_ids=[], not_exhaustive_category_ids=[])
+        ],
+        categories=[dict(id=1, name='red circle', frequency='r', image_count=1, synset='a.n.01')],
+        annotations=[
+            dict(id=1, image_id=1, category_id=1, bbox=box, area=400.0, segmentation=[[*box] * 2])
+        ],
+    )
+    dump(truth, tmp_path / 'truth.json')
+    dump([dict(image_id=1, category_id=1, bbox=box, score=0.9)], tmp_path / 'results.json')
+    evaluation = lvis.LVISEval(
+        str(tmp_path / 'truth.json'), str(tmp_path / 'results.json'), iou_type='bbox'
+    )
+    evaluation.run()
+    assert evaluation.get_results()['AP'] == pytest.approx(1.0)
+
+
+def test_numpy_seen_by_lvis_is_numpy() -> None:
+    assert lvis.eval.np.float is float
+    assert lvis.eval.np.cumsum is np.cumsum
+
+
+def test_package_lookup_without_pkg_resources() -> None:
+    assert installed_packages.is_installed('mmdet')
+    assert installed_packages.is_installed('open_clip_torch')
+    assert installed_packages.is_installed('regionclip_mmdet')
+    assert not installed_packages.is_installed('no_such_package')
+    assert Path(installed_packages.get_installed_path('mmdet'), '.mim', 'configs').is_dir()
+    assert Path(installed_packages.get_installed_path('open_clip_torch')).name == 'open_clip'
+    with pytest.raises(ModuleNotFoundError, match='no_such_package is not installed'):
+        installed_packages.get_installed_path('no_such_package')
+
+
+def test_single_process_needs_no_preparation() -> None:
+    cfg = Config(dict(launcher='none'))
+    prepare_cpu_launch(cfg)
+    assert 'model_wrapper_cfg' not in cfg
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='about machines without CUDA')
+def test_launchers_that_need_cuda_are_refused() -> None:
+    with pytest.raises(ValueError, match='--launcher slurm needs CUDA'):
+        prepare_cpu_launch(Config(dict(launcher='slurm')))

@@ -1,0 +1,159 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""What is installed: wheels carry the whole package, configs and tools; configs are found."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from mmengine.config import Config
+
+import regionclip_mmdet
+from regionclip_mmdet import config_path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / 'regionclip_mmdet'
+SOURCES = ('configs', 'tools', 'regionclip_mmdet')
+
+
+def files_below(folder: Path) -> set[str]:
+    """Relative paths of files, without compiled ones."""
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob('*')
+        if path.is_file() and '__pycache__' not in path.parts
+    }
+
+
+@pytest.fixture(scope='module')
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folder with an unpacked wheel, built from a copy without a network."""
+    work = tmp_path_factory.mktemp('wheel')
+    copy = work / 'source'
+    for name in SOURCES:
+        shutil.copytree(
+            ROOT / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__')
+        )
+    for path in ROOT.iterdir():
+        if path.is_file():
+            shutil.copy2(path, copy / path.name)
+    command = [sys.executable, '-m', 'pip', 'wheel', '.', '--no-deps', '--no-build-isolation']
+    result = subprocess.run(
+        [*command, '--no-index', '-w', str(work)], cwd=copy, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    (wheel,) = work.glob('*.whl')
+    site = work / 'site'
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.infolist():
+            mode = member.external_attr >> 16
+            assert not stat.S_ISLNK(mode), f'{member.filename} is a link'
+            Path(archive.extract(member, site)).chmod(mode & 0o777)
+    yield site
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def test_wheel_carries_the_whole_package(installed: Path) -> None:
+    # .mim is looked at below; everything else must arrive, data files too.
+    expected = {name for name in files_below(PACKAGE) if not name.startswith('.mim/')}
+    carried = files_below(installed / 'regionclip_mmdet')
+    assert {name for name in carried if not name.startswith('.mim/')} == expected
+
+
+@pytest.mark.parametrize('folder', ['configs', 'tools'])
+def test_wheel_carries_real_configs_and_tools(installed: Path, folder: str) -> None:
+    carried = installed / 'regionclip_mmdet' / '.mim' / folder
+    expected = files_below(ROOT / folder)
+    assert expected
+    assert files_below(carried) == expected
+    for name in expected:
+        source = ROOT / folder / name
+        assert (carried / name).read_bytes() == source.read_bytes()
+        assert os.access(carried / name, os.X_OK) == os.access(source, os.X_OK), name
+
+
+def test_wheel_names_version_and_licence(installed: Path) -> None:
+    (info,) = installed.glob('*.dist-info')
+    metadata = (info / 'METADATA').read_text()
+    assert f'Version: {regionclip_mmdet.__version__}\n' in metadata
+    assert 'Requires-Dist: mmcv-lite<2.2,>=2.1; extra == "lite"' in metadata
+    # A hard requirement on either mmcv would overwrite the other one.
+    assert 'Requires-Dist: mmcv-lite<2.2,>=2.1\n' not in metadata
+    assert 'Requires-Dist: mmcv<2.2,>=2.1\n' not in metadata
+    assert any('Apache License' in path.read_text() for path in info.rglob('LICENSE'))
+
+
+def test_wheel_imports_alone_and_finds_its_configs(installed: Path, tmp_path: Path) -> None:
+    code = (
+        'import regionclip_mmdet as r, regionclip_mmdet.config_paths as c\n'
+        'from mmengine.config import Config\n'
+        'print(r.__file__); print(c.config_folder())'
+    )
+    environment = dict(os.environ, PYTHONPATH=str(installed), OMP_NUM_THREADS='1')
+    result = subprocess.run(
+        [sys.executable, '-c', code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    module, folder = result.stdout.split('\n')[-3:-1]
+    assert Path(module) == installed / 'regionclip_mmdet' / '__init__.py'
+    assert Path(folder) == installed / 'regionclip_mmdet' / '.mim' / 'configs'
+
+
+def test_links_for_mim_are_relative() -> None:
+    for name in ('configs', 'tools', 'model-index.yml'):
+        link = PACKAGE / '.mim' / name
+        if link.is_symlink():  # in a checkout; an installed package has real files
+            assert os.readlink(link) == f'../../{name}'
+        assert link.exists()
+
+
+def metafiles() -> list[Path]:
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    return [ROOT / name for name in index['Import']]
+
+
+def test_metafiles_name_existing_configs() -> None:
+    assert metafiles()
+    for path in metafiles():
+        for model in yaml.safe_load(path.read_text())['Models']:
+            assert (ROOT / model['Config']).is_file(), f'{path}: {model["Config"]}'
+
+
+def test_base_names_of_configs_are_unique() -> None:
+    # mim looks configs up by base name over the whole package.
+    names = [path.name for path in (ROOT / 'configs').rglob('*.py')]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_config_path_finds_every_config() -> None:
+    for path in (ROOT / 'configs').rglob('*.py'):
+        found = Path(config_path(path.relative_to(ROOT / 'configs').as_posix()))
+        assert found.is_absolute()
+        assert found.read_bytes() == path.read_bytes()
+
+
+def test_config_path_lists_similar_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / 'quickstart').mkdir()
+    (tmp_path / 'quickstart' / 'image_text_clip.py').touch()
+    (tmp_path / 'other.py').touch()
+    monkeypatch.setattr('regionclip_mmdet.config_paths.config_folder', lambda: tmp_path)
+    with pytest.raises(FileNotFoundError) as caught:
+        config_path('quickstart/image_text_clipp.py')
+    assert 'quickstart/image_text_clip.py' in str(caught.value)
+    assert 'other.py' not in str(caught.value)
+
+
+def test_another_project_inherits_our_configs(tmp_path: Path) -> None:
+    child = tmp_path / 'child.py'
+    child.write_text(
+        "_base_ = [__import__('regionclip_mmdet').config_path('quickstart/clip.py')]\nmine = 5\n"
+    )
+    inherited = Config.fromfile(child).to_dict()
+    assert inherited.pop('mine') == 5
+    assert inherited == Config.fromfile(config_path('quickstart/clip.py')).to_dict()

@@ -1,0 +1,122 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Train a model from a config.
+
+    python tools/train.py CONFIG
+    torchrun --nproc_per_node 8 tools/train.py CONFIG --launcher pytorch --amp
+
+Arguments are those of mmdet's own tool.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+# First: registers everything and serves mmcv's operators to the imports below.
+import regionclip_mmdet  # noqa: F401
+
+# isort: split
+from mmdet.utils import setup_cache_size_limit_of_dynamo
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from regionclip_mmdet.compat import prepare_cpu_launch
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file, for example configs/quickstart/....py')
+    parser.add_argument(
+        '--work-dir',
+        help="folder for logs and checkpoints; default: the config's work_dir, else "
+        'work_dirs/NAME_OF_CONFIG',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='train in mixed precision (needs an accelerator)'
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate by the real batch size over the config's "
+        'auto_scale_lr.base_batch_size',
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='continue from this checkpoint; without a value from the latest in the work dir',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings, for example train_cfg.max_epochs=1 model.test_cfg.rcnn.max_per_img'
+        '=50; lists as key="[a,b]" without blanks',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes of a distributed run are started; pytorch: by torchrun',
+    )
+    # torch.distributed.launch passes --local-rank, older versions --local_rank.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if not Path(args.config).is_file():
+        parser.error(f'there is no config file {args.config}')
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config and apply the command line to it."""
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    if args.amp:
+        use_mixed_precision(cfg)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise SystemExit(
+                f'--auto-scale-lr: {args.config} has no auto_scale_lr.base_batch_size, so the '
+                'batch size its learning rate was made for is unknown.'
+            )
+        cfg.auto_scale_lr.enable = True
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    return cfg
+
+
+def use_mixed_precision(cfg: Config) -> None:
+    """Replace the optimiser wrapper by mmengine's mixed-precision one."""
+    from mmengine.device import get_device
+
+    if get_device() == 'cpu':
+        raise SystemExit('--amp needs an accelerator, and none is available: leave it out.')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.loss_scale = 'dynamic'
+
+
+def main() -> None:
+    """Build the runner and train."""
+    args = parse_args()
+    setup_cache_size_limit_of_dynamo()
+    cfg = load_config(args)
+    prepare_cpu_launch(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.train()
+
+
+if __name__ == '__main__':
+    main()
