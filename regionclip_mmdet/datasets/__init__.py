@@ -1,7 +1,8 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Datasets: image-text pairs, the shapes world, and their transforms."""
+"""Datasets: image-text pairs, the shapes world, and their transforms; proposal recall."""
 
 from .image_text import ImageTextDataset
+from .proposal_recall import ProposalRecallMetric
 from .shapes_dataset import ShapesWorldDataset
 from .shapes_world import ShapesWorldSpec, make_shapes_world
 from .transforms import PickCaption, ProposalsFromGT
@@ -9,6 +10,7 @@ from .transforms import PickCaption, ProposalsFromGT
 __all__ = [
     'ImageTextDataset',
     'PickCaption',
+    'ProposalRecallMetric',
     'ProposalsFromGT',
     'ShapesWorldDataset',
     'ShapesWorldSpec',

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any, ClassVar
 
 from mmdet.datasets import CocoDataset
@@ -88,10 +89,11 @@ class ShapesWorldDataset(CocoDataset):
                 "class_split='base' with instances_base.json."
             )
         if found != wanted:
-            first = next(i for i, pair in enumerate(zip(found, wanted)) if pair[0] != pair[1])
+            pairs = enumerate(zip_longest(found, wanted))
+            place, theirs, ours = next((i, a, b) for i, (a, b) in pairs if a != b)
             raise ValueError(
                 f'{self.ann_file} lists its categories in another order than the dataset: at '
-                f'place {first} it has {found[first]!r} instead of {wanted[first]!r}. Give the '
+                f'place {place} it has {theirs!r} instead of {ours!r}. Give the '
                 'classes in the order of the file.'
             )
         return super().load_data_list()

@@ -41,10 +41,7 @@ def class_name(colour: str, shape: str) -> str:
 # Category order everywhere: annotation files, dataset metainfo, vocabularies.
 CLASSES: tuple[str, ...] = tuple(class_name(c, s) for c in COLOURS for s in SHAPES)
 NOVEL_CLASSES: tuple[str, ...] = tuple(
-    class_name(c, s)
-    for i, c in enumerate(COLOURS)
-    for j, s in enumerate(SHAPES)
-    if _is_novel(i, j)
+    class_name(c, s) for i, c in enumerate(COLOURS) for j, s in enumerate(SHAPES) if _is_novel(i, j)
 )
 BASE_CLASSES: tuple[str, ...] = tuple(name for name in CLASSES if name not in NOVEL_CLASSES)
 CATEGORY_IDS: dict[str, int] = {name: i + 1 for i, name in enumerate(CLASSES)}

@@ -1,0 +1,115 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Recall of class-agnostic proposals, for base and novel objects apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from mmdet.datasets.api_wrappers import COCO
+from mmdet.evaluation.functional import bbox_overlaps
+from mmdet.registry import METRICS
+from mmengine.evaluator import BaseMetric
+from mmengine.fileio import get_local_path
+
+
+def match_proposals(gt_boxes: np.ndarray, proposals: np.ndarray) -> np.ndarray:
+    """Overlap that each ground-truth box gets when every proposal serves one box at most.
+
+    Pairs are taken greedily by falling IoU, as in mmdet's and detectron2's recall.
+
+    Args:
+        gt_boxes: Shape ``(G, 4)``.
+        proposals: Shape ``(P, 4)``.
+
+    Returns:
+        IoU of each ground-truth box with its proposal, 0 where none is left; shape ``(G,)``.
+    """
+    best = np.zeros(len(gt_boxes))
+    if len(gt_boxes) == 0 or len(proposals) == 0:
+        return best
+    ious = bbox_overlaps(gt_boxes, proposals)
+    for _ in range(min(ious.shape)):
+        row, column = np.unravel_index(ious.argmax(), ious.shape)
+        best[row] = ious[row, column]
+        ious[row, :] = -1
+        ious[:, column] = -1
+    return best
+
+
+@METRICS.register_module()
+class ProposalRecallMetric(BaseMetric):
+    """Recall of the top-scoring boxes of a class-agnostic localizer.
+
+    mmdet's ``CocoMetric(metric='proposal_fast')`` computes the same AR, but builds a ragged array,
+    which NumPy >= 1.24 refuses; and it cannot tell base from novel objects.
+
+    Results, for every n of ``proposal_nums``: ``AR@n`` (mean over IoU 0.5, 0.55, ..., 0.95) and
+    ``R50@n`` (IoU 0.5); and, if the dataset's metainfo has ``base_classes`` and
+    ``novel_classes``, ``base_R50@n`` and ``novel_R50@n``. -1 where there is nothing to find.
+
+    Args:
+        ann_file: COCO-format file with the boxes to find. Crowd and ignored boxes do not count.
+        proposal_nums: How many proposals per image to use.
+        collect_device: As in mmengine.
+        prefix: As in mmengine. Defaults to 'proposals'.
+    """
+
+    default_prefix: ClassVar[str | None] = 'proposals'
+    IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+
+    def __init__(
+        self,
+        ann_file: str,
+        proposal_nums: Sequence[int] = (5, 10, 50),
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.proposal_nums = sorted(proposal_nums)
+        with get_local_path(ann_file) as path:
+            self._coco = COCO(path)
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep the best boxes of ``pred_instances`` of every sample."""
+        for sample in data_samples:
+            pred = sample['pred_instances']
+            order = pred['scores'].sort(descending=True, stable=True)[1][: self.proposal_nums[-1]]
+            self.results.append((sample['img_id'], pred['bboxes'][order].cpu().numpy()))
+
+    def _targets(self, img_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes ``(G, 4)`` and category ids ``(G,)`` of an image."""
+        annotations = [
+            ann
+            for ann in self._coco.load_anns(self._coco.get_ann_ids(img_ids=[img_id]))
+            if not ann.get('iscrowd', 0) and not ann.get('ignore', 0)
+        ]
+        boxes = np.array([ann['bbox'] for ann in annotations], dtype=np.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        return boxes, np.array([ann['category_id'] for ann in annotations], dtype=np.int64)
+
+    def compute_metrics(self, results: list[tuple[int, np.ndarray]]) -> dict[str, float]:
+        """Recalls over all images seen."""
+        targets = [self._targets(img_id) for img_id, _ in results]
+        categories = np.concatenate([ids for _, ids in targets])
+        meta = self.dataset_meta or {}
+        groups = {
+            name: np.isin(categories, self._coco.get_cat_ids(cat_names=meta[f'{name}_classes']))
+            for name in ('base', 'novel')
+            if f'{name}_classes' in meta
+        }
+        metrics: dict[str, float] = {}
+        for number in self.proposal_nums:
+            matched = [
+                match_proposals(boxes, found[:number])
+                for (boxes, _), (_, found) in zip(targets, results, strict=True)
+            ]
+            ious = np.concatenate(matched)
+            hits = ious[:, None] >= self.IOU_THRESHOLDS
+            metrics[f'AR@{number}'] = float(hits.mean()) if len(ious) else -1.0
+            metrics[f'R50@{number}'] = float(hits[:, 0].mean()) if len(ious) else -1.0
+            for name, mask in groups.items():
+                recall = float(hits[mask, 0].mean()) if mask.any() else -1.0
+                metrics[f'{name}_R50@{number}'] = recall
+        return metrics
