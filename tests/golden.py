@@ -33,8 +33,9 @@ class GoldenCase:
         return torch.from_numpy(self.arrays[name])
 
     def batch(self, names: list[str]) -> Tensor:
-        """Images (uint8, RGB, CHW) normalised for CLIP and zero padded to one size."""
-        images = [(self[n].float() / 255 - CLIP_MEAN) / CLIP_STD for n in names]
+        """Images (uint8, RGB, CHW or HWC) normalised for CLIP and zero padded to one size."""
+        images = [self[n] if len(self[n]) == 3 else self[n].permute(2, 0, 1) for n in names]
+        images = [(image.float() / 255 - CLIP_MEAN) / CLIP_STD for image in images]
         height, width = (max(i.shape[d] for i in images) for d in (1, 2))
         batch = torch.zeros(len(images), 3, height, width)
         for row, image in zip(batch, images, strict=True):
@@ -63,9 +64,10 @@ class GoldenCase:
 def max_abs(a: Tensor, b: Tensor) -> float:
     """Largest absolute difference."""
     assert a.shape == b.shape, (a.shape, b.shape)
-    return float((a - b).abs().max())
+    return float((a - b).detach().abs().max())
 
 
 def rel(a: Tensor, b: Tensor) -> float:
     """Relative difference of two scalars."""
-    return abs(float(a) - float(b)) / abs(float(b))
+    a, b = float(a.detach()), float(b)
+    return abs(a - b) / abs(b)

@@ -1,6 +1,7 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Cases c (ground-truth boxes) and d: detection losses, gradients, scores and detections."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import pytest
@@ -9,6 +10,7 @@ from golden import GoldenCase, max_abs, rel
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
+from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from test_models.test_golden_pretraining import assert_gradients
 from torch import Tensor
@@ -39,7 +41,7 @@ def build_model(train: Tensor, test: Tensor | None = None, with_reg: bool = True
         train_cfg=None,
         test_cfg=dict(rcnn=dict(score_thr=0.001, nms=HARD_NMS, max_per_img=100)),
     )
-    return MODELS.build(config)
+    return MODELS.build(ConfigDict(config))
 
 
 @lru_cache(maxsize=1)
@@ -87,13 +89,12 @@ def test_transfer_detections(recorded: str, nms: dict) -> None:
     case = GoldenCase('d_transfer_coco')
     model = transfer_model().eval()
     model.roi_head.test_cfg.nms = nms
-    for i in range(2):
-        proposals = InstanceData(
-            bboxes=case[f'test_proposals{i}'], objectness_logits=case[f'test_objectness{i}']
-        )
-        result = detect(model, case.batch([f'image{i}']), proposals)
+    boxes = [case[f'test_proposals{i}'] for i in range(2)]
+    shapes = [tuple(case[f'image{i}'].shape[1:]) for i in range(2)]
+    results = detect(model, case.batch(['image0', 'image1']), boxes, shapes)
+    limits = case.meta['thresholds']
+    for i, result in enumerate(results):
         prefix = f'det_{recorded}_img{i}_'
-        limits = case.meta['thresholds']
         assert max_abs(result.scores, case[f'{prefix}scores']) < limits['detections_scores']
         assert_same_detections(result, case, prefix, limits['detections_boxes'])
 
@@ -104,33 +105,33 @@ def test_zero_shot_on_ground_truth_boxes() -> None:
     case.load_weights(model)
     model.eval()
     limits = case.meta['thresholds']
-    for i in range(2):
-        resized, raw = case[f'resized_img{i}'], case[f'gt_boxes_raw_img{i}']
-        case_image = resized.permute(2, 0, 1)
-        batch = (case_image.float() / 255 - clip_stat('mean')) / clip_stat('std')
-        boxes = case[f'gt_boxes_resized_img{i}']
-        scale = (boxes[:, 2:].amax(0) / raw[:, 2:].amax(0)).tolist()
-        result = detect(model, batch[None], InstanceData(bboxes=boxes), scale)
+    boxes = [case[f'gt_boxes_resized_img{i}'] for i in range(2)]
+    shapes = [tuple(case[f'resized_img{i}'].shape[:2]) for i in range(2)]
+    scales = [
+        (boxes[i][:, 2:].amax(0) / case[f'gt_boxes_raw_img{i}'][:, 2:].amax(0)).tolist()
+        for i in range(2)
+    ]
+    batch = case.batch(['resized_img0', 'resized_img1'])
+    for i, result in enumerate(detect(model, batch, boxes, shapes, scales)):
         assert max_abs(result.scores, case[f'gt_img{i}_scores']) < limits['scores_max_abs']
         assert_same_detections(result, case, f'gt_img{i}_', limits['boxes_max_abs'])
-
-
-def clip_stat(name: str) -> Tensor:
-    import golden
-
-    return getattr(golden, f'CLIP_{name.upper()}')
 
 
 @torch.no_grad()
 def detect(
     model: OpenVocabularyRCNN,
     batch: Tensor,
-    proposals: InstanceData,
-    scale: tuple[float, float] = (1.0, 1.0),
-) -> InstanceData:
-    sample = DetDataSample(metainfo=dict(img_shape=tuple(batch.shape[-2:]), scale_factor=scale))
-    sample.proposals = proposals
-    return model.predict(batch, [sample])[0].pred_instances
+    boxes: list[Tensor],
+    shapes: list[tuple[int, int]],
+    scales: Sequence[Sequence[float]] = ((1.0, 1.0), (1.0, 1.0)),
+) -> list[InstanceData]:
+    """Predict both images as one batch, as recorded: padding reaches into the smaller's features."""
+    samples = []
+    for box, shape, scale in zip(boxes, shapes, scales, strict=True):
+        sample = DetDataSample(metainfo=dict(img_shape=shape, scale_factor=scale))
+        sample.proposals = InstanceData(bboxes=box)
+        samples.append(sample)
+    return [sample.pred_instances for sample in model.predict(batch, samples)]
 
 
 def assert_same_detections(

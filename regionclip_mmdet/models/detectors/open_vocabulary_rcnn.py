@@ -18,7 +18,6 @@ from ..weights import WeightGuard
 PARTS = (
     'backbone',
     'roi_head.region_encoder',
-    'roi_head.bbox_head',
     'roi_head.bbox_head.fc_reg',
     'roi_head.mask_head',
     'localizer',
