@@ -97,7 +97,7 @@ def test_boxes_fit_the_drawn_pixels(kind: str) -> None:
             assert np.abs(np.array(drawn) - obj.box).max() <= 1.5
             x1, y1, x2, y2 = obj.box
             assert x1 >= 0 and y1 >= 0 and x2 <= spec.image_size and y2 <= spec.image_size
-            # Pillow fills the edge pixels too (two thirds of a fine pixel); a ring's hole is taken off the area
+            # Pillow fills edge pixels too (2/3 of a fine pixel); a ring's hole is no area
             perimeter = np.linalg.norm(np.diff(obj.polygon, axis=0, append=obj.polygon[:1]), axis=1)
             assert abs(coverage.sum() - obj.area) <= 0.25 * perimeter.sum()
             if obj.hole is not None:
