@@ -60,8 +60,11 @@ def get_installed_path(package: str) -> str:
 def _module_name(package: str) -> str:
     if importlib.util.find_spec(package) is not None:
         return package
-    # Module and distribution may differ: mmsegmentation provides mmseg.
-    for module, distributions in metadata.packages_distributions().items():
-        if package in distributions:
-            return module
-    return package
+    # Module and distribution may differ: mmsegmentation provides mmseg. Of several modules
+    # the shortest name is the package itself: open_clip rather than open_clip_train.
+    modules = [
+        module
+        for module, distributions in metadata.packages_distributions().items()
+        if package in distributions
+    ]
+    return min(modules, key=lambda module: (len(module), module), default=package)
