@@ -149,11 +149,25 @@ def test_config_path_lists_similar_names(tmp_path: Path, monkeypatch: pytest.Mon
     assert 'other.py' not in str(caught.value)
 
 
-def test_another_project_inherits_our_configs(tmp_path: Path) -> None:
+def without_scope(value: object) -> object:
+    """Drop the ``_scope_`` that mmengine adds to bases named by ``package::``."""
+    if isinstance(value, dict):
+        return {key: without_scope(item) for key, item in value.items() if key != '_scope_'}
+    if isinstance(value, list | tuple):
+        return type(value)(without_scope(item) for item in value)
+    return value
+
+
+@pytest.mark.parametrize(
+    'base',
+    [
+        "[__import__('regionclip_mmdet').config_path('quickstart/clip.py')]",
+        "'regionclip_mmdet::quickstart/clip.py'",
+    ],
+)
+def test_another_project_inherits_our_configs(tmp_path: Path, base: str) -> None:
     child = tmp_path / 'child.py'
-    child.write_text(
-        "_base_ = [__import__('regionclip_mmdet').config_path('quickstart/clip.py')]\nmine = 5\n"
-    )
-    inherited = Config.fromfile(child).to_dict()
+    child.write_text(f'_base_ = {base}\nmine = 5\n')
+    inherited = without_scope(Config.fromfile(child).to_dict())
     assert inherited.pop('mine') == 5
     assert inherited == Config.fromfile(config_path('quickstart/clip.py')).to_dict()

@@ -1,5 +1,9 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""mmengine's package look-up without ``pkg_resources``, which setuptools 82 removed."""
+"""mmengine's package look-up by the import system instead of ``pkg_resources``.
+
+setuptools 82 removed ``pkg_resources``; and for editable installations it names a folder
+in site-packages that does not exist, so ``'regionclip_mmdet::...'`` would not resolve.
+"""
 
 import importlib.util
 from importlib import metadata
@@ -7,9 +11,7 @@ from pathlib import Path
 
 
 def provide_package_lookup() -> None:
-    """Replace mmengine's ``is_installed`` and ``get_installed_path`` where they cannot work."""
-    if importlib.util.find_spec('pkg_resources') is not None:
-        return
+    """Replace mmengine's ``is_installed`` and ``get_installed_path``."""
     import mmengine.config.config
     import mmengine.hub.hub
     import mmengine.utils
