@@ -1,0 +1,81 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Region-text pretraining on captioned scenes (section 3.3): about 5 minutes on 2 cores.
+
+Stage 4 of tools/quickstart.py: student and teacher start from stage 2's CLIP, proposals come from
+stage 3's localizer, concepts from the captions.
+"""
+
+_base_ = ['./tiny_base.py', '../_base_/datasets/shapes_image_text.py']
+
+model = dict(
+    type='RegionCLIP',
+    data_preprocessor={{_base_.clip_preprocessor}},
+    backbone={{_base_.backbone}},
+    teacher=dict(backbone={{_base_.backbone}}, region_encoder={{_base_.region_encoder}}),
+    text_encoder={{_base_.text_encoder}},
+    localizer={{_base_.localizer}},
+    num_regions=8,
+    roi_head=dict(
+        type='RegionTextRoIHead',
+        region_encoder={{_base_.region_encoder}},
+        region_text_head=dict(
+            type='RegionTextHead',
+            concept_pool={{_base_.concept_pool}},
+            concept_threshold=0.5,
+            teacher_temperature={{_base_.temperature}},
+            loss_contrast=dict(
+                type='RegionTextContrastiveLoss', temperature={{_base_.temperature}}
+            ),
+            loss_distill=dict(type='RegionDistillationLoss', temperature={{_base_.temperature}}),
+        ),
+        loss_image_text=dict(
+            type='ImageTextContrastiveLoss', temperature={{_base_.temperature}}
+        ),
+    ),
+)
+
+meta_keys = {{_base_.meta_keys}}
+train_pipeline = [
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='Resize', scale={{_base_.scene_scale}}, keep_ratio=True, backend='pillow'),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PickCaption'),
+    dict(type='PackDetInputs', meta_keys=meta_keys),
+]
+train_dataloader = dict(
+    batch_size=16,
+    dataset=dict(
+        data_root='data/shapes_world/scenes_train/', pipeline=train_pipeline
+    ),
+)
+# Not part of the run: the scenes whose pseudo labels are looked at afterwards.
+pseudo_label_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='ImageTextDataset',
+        data_root='data/shapes_world/scenes_train/',
+        ann_file='captions.json',
+        data_prefix=dict(img_path='images/'),
+        pipeline=[
+            dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+            dict(type='Resize', scale={{_base_.scene_scale}}, keep_ratio=True, backend='pillow'),
+            dict(type='PickCaption', test_mode=True),
+            dict(type='PackDetInputs', meta_keys=meta_keys),
+        ],
+    ),
+)
+
+max_iters = 400
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=100000)
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=3e-4, betas=(0.9, 0.98), weight_decay=0.01),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+    clip_grad=dict(max_norm=5.0),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.05, begin=0, end=40, by_epoch=False),
+    dict(type='CosineAnnealingLR', T_max=360, begin=40, end=max_iters, by_epoch=False),
+]

@@ -1,0 +1,12 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Zero-shot detection with the localizer's boxes: no box of any class was used for naming.
+
+Stage 5 of tools/quickstart.py, for CLIP's and for RegionCLIP's weights.
+"""
+
+_base_ = './detector.py'
+
+model = dict(
+    roi_head=dict(bbox_head=dict(with_reg=False)), test_cfg=dict(rcnn=dict(objectness='sigmoid'))
+)
+train_dataloader = None  # nothing is trained

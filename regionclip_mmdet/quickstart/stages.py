@@ -1,0 +1,266 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""The stages that make, train and test; each is a few standard runs.
+
+A stage gets a ``Job`` and returns JSON-ready results for the report.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.runner import load_checkpoint
+
+from ..config_paths import config_path
+from ..datasets.shapes_world import (
+    BASE_CLASSES,
+    CLASSES,
+    NOVEL_CLASSES,
+    ShapesWorldSpec,
+    make_shapes_world,
+)
+from ..models.text import CLIPTextEncoder
+from .concepts import concept_pool, read_captions
+from .console import captured
+from .pseudo_labels import predict_pseudo_labels
+from .runs import LOG_FILE, load_config, relocated, test, train
+from .statistics import DetectionScores, difference, proposal_recall, to_estimate
+from .workspace import Job, Stage, fingerprint
+
+CLASS_SPLITS = dict(base=BASE_CLASSES, novel=NOVEL_CLASSES)
+INITIALISATIONS = ('clip', 'regionclip')
+CLIP_FILE = 'clip.pth'
+LOCALIZER_FILE = 'localizer.pth'
+REGIONCLIP_FILE = 'regionclip.pth'
+WORLD_KINDS = dict(
+    object_centric_train=dict(kind='object_centric', split='train'),
+    object_centric_val=dict(kind='object_centric', split='val', object_counts=(1,)),
+    scenes_train=dict(kind='scenes', split='train'),
+    scenes_val=dict(kind='scenes', split='val'),
+)
+NAME_CAPTION = 'a photo of a {}'
+
+
+def training_stages(sizes: Mapping[str, Any], seed: int, prefix: str = '') -> list[Stage]:
+    """Stages 1 to 6 for one seed.
+
+    Args:
+        sizes: An edition of ``configs/quickstart/sizes.py``.
+        seed: Seed of worlds and runs.
+        prefix: Put in front of stage names where several seeds share a folder.
+    """
+    common = dict(seed=seed, bootstrap=sizes['bootstrap'])
+
+    def stage(
+        name: str, title: str, run: Any, needs: tuple[str, ...] = (), configs: tuple[str, ...] = ()
+    ) -> Stage:
+        settings = dict(
+            common,
+            iterations=sizes['iterations'].get(name),
+            configs={c: fingerprint(_config(c).to_dict()) for c in configs},
+        )
+        return Stage(prefix + name, title, run, tuple(prefix + n for n in needs), settings)
+
+    world = stage('world', 'Make the shapes world', make_world)
+    world.settings['images'] = dict(sizes['images'])
+    return [
+        world,
+        stage('clip', 'Train a tiny CLIP on captions', train_clip, ('world',), ('clip',)),
+        stage(
+            'localizer', 'Train the localizer on base boxes', train_localizer, ('world',),
+            ('localizer',),
+        ),
+        stage(
+            'pretrain', 'Region-text pretraining: CLIP becomes RegionCLIP', pretrain,
+            ('world', 'clip', 'localizer'), ('pretrain',),
+        ),
+        stage(
+            'zero_shot', 'Zero-shot on held-out scenes', zero_shot,
+            ('world', 'clip', 'localizer', 'pretrain'), ('zero_shot_gt', 'zero_shot_rpn'),
+        ),
+        stage(
+            'transfer', 'Transfer: fine-tune on base boxes', transfer,
+            ('world', 'clip', 'localizer', 'pretrain'), ('transfer',),
+        ),
+    ]  # fmt: skip
+
+
+def _config(name: str) -> Config:
+    return load_config(config_path(f'quickstart/{name}.py'))
+
+
+def stage_config(job: Job, name: str, iterations: int | None = None) -> Config:
+    """A quickstart config whose files lie in this run's folders.
+
+    Args:
+        job: The running stage.
+        name: Config name without folder and ending.
+        iterations: Length of the run.
+    """
+    cfg = load_config(config_path(f'quickstart/{name}.py'), iterations=iterations)
+    folders = {'work_dirs/quickstart': str(job.sibling('')), 'data/shapes_world': str(job.world)}
+    return relocated(cfg, folders)
+
+
+def make_world(job: Job) -> dict[str, Any]:
+    """Stage 1: object-centric images and scenes, for training and held out."""
+    for name, number in job.stage.settings['images'].items():
+        spec = ShapesWorldSpec(
+            num_images=number, seed=job.stage.settings['seed'], **WORLD_KINDS[name]
+        )
+        make_shapes_world(job.folder / name, spec, progress=False)
+        job.progress(f'{name}: {number} images')
+    write_name_captions(job.folder / 'object_centric_val')
+    return dict(images=job.stage.settings['images'])
+
+
+def write_name_captions(folder: Path) -> None:
+    """Write ``names.json``: every single-object image captioned with its name alone."""
+    content = json.loads((folder / 'instances.json').read_text(encoding='utf-8'))
+    names = {category['id']: category['name'] for category in content['categories']}
+    annotations = [
+        dict(id=a['id'], image_id=a['image_id'], caption=NAME_CAPTION.format(names[a['category_id']]))
+        for a in content['annotations']
+    ]
+    captions = dict(images=content['images'], annotations=annotations)
+    (folder / 'names.json').write_text(json.dumps(captions), encoding='utf-8')
+
+
+def train_clip(job: Job) -> dict[str, Any]:
+    """Stage 2: CLIP from captions, its weights in open_clip's layout, the detectors' vocabularies."""
+    cfg = stage_config(job, 'clip', job.stage.settings['iterations'])
+    checkpoint = train(cfg, job.folder / 'train', job.stage.settings['seed'], 'training')
+    model = MODELS.build(cfg.model)
+    with captured(job.folder / LOG_FILE):
+        load_checkpoint(model, str(checkpoint), map_location='cpu')
+    torch.save(model.export_state_dict(), job.folder / CLIP_FILE)
+    checkpoint.unlink()
+    encoder, prompts = build_text_encoder(job)
+    encoder.encode_names(BASE_CLASSES, prompts).save(job.folder / 'base.pth')
+    encoder.encode_names(CLASSES, prompts).save(job.folder / 'all.pth')
+    cfg = stage_config(job, 'clip')
+    torch.save(model.state_dict(), job.folder / 'whole.pth')
+    metrics = test(cfg, job.folder / 'test', 0, 'testing', job.folder / 'whole.pth')
+    (job.folder / 'whole.pth').unlink()
+    return dict(top1=metrics['clip/top1'], logit_scale=float(model.clip.logit_scale.exp()))
+
+
+def build_text_encoder(job: Job) -> tuple[CLIPTextEncoder, list[str]]:
+    """The tiny CLIP's text encoder and the prompts for names."""
+    cfg = stage_config(job, 'tiny_base')
+    with captured(job.folder / LOG_FILE):
+        encoder = MODELS.build(cfg.text_encoder)
+        encoder.init_weights()
+    return encoder, list(cfg.prompts)
+
+
+def train_localizer(job: Job) -> dict[str, Any]:
+    """Stage 3: where objects are, whatever they are."""
+    cfg = stage_config(job, 'localizer', job.stage.settings['iterations'])
+    checkpoint = train(cfg, job.folder / 'train', job.stage.settings['seed'], 'training')
+    state = torch.load(checkpoint, map_location='cpu', weights_only=False)['state_dict']
+    # mmdet's RPN alone calls its head bbox_head; detectors, and so the localizer, rpn_head.
+    state = {k.replace('bbox_head.', 'rpn_head.', 1): v for k, v in state.items()}
+    torch.save(dict(state_dict=state), job.folder / LOCALIZER_FILE)
+    checkpoint.unlink()
+    cfg = stage_config(job, 'localizer')
+    cfg.test_evaluator.outfile_prefix = str(job.folder / 'proposals')
+    test(cfg, job.folder / 'test', 0, 'testing', job.folder / LOCALIZER_FILE)
+    recall = proposal_recall(
+        job.world / 'scenes_val' / 'instances.json', job.folder / 'proposals.bbox.json', CLASS_SPLITS
+    )
+    return dict(recall=recall, num_proposals=cfg.num_proposals)
+
+
+def pretrain(job: Job) -> dict[str, Any]:
+    """Stage 4: concepts from captions, pseudo labels from CLIP, the student learns regions."""
+    concepts = concept_pool(read_captions(job.world / 'scenes_train' / 'captions.json'))
+    encoder, prompts = build_text_encoder(job)
+    encoder.encode_names(list(concepts), prompts).save(job.folder / 'concepts.pth')
+    (job.folder / 'concepts.json').write_text(json.dumps(concepts, indent=1), encoding='utf-8')
+    cfg = stage_config(job, 'pretrain', job.stage.settings['iterations'])
+    checkpoint = train(cfg, job.folder / 'train', job.stage.settings['seed'], 'training')
+    state = torch.load(checkpoint, map_location='cpu', weights_only=False)['state_dict']
+    torch.save(dict(state_dict=state), job.folder / REGIONCLIP_FILE)
+    checkpoint.unlink()
+    with captured(job.folder / LOG_FILE):
+        quality = predict_pseudo_labels(
+            stage_config(job, 'pretrain'),
+            job.folder / REGIONCLIP_FILE,
+            job.world / 'scenes_train' / 'instances.json',
+            job.folder / 'pseudo_labels.json',
+        )
+    return dict(concepts=len(concepts), pseudo_labels=quality)
+
+
+def weights_of(job: Job, initialisation: str) -> Path | None:
+    """Checkpoint of an initialisation; CLIP's weights are named in the configs themselves."""
+    return None if initialisation == 'clip' else job.sibling('pretrain') / REGIONCLIP_FILE
+
+
+def zero_shot(job: Job) -> dict[str, Any]:
+    """Stage 5: name annotated boxes and the localizer's boxes, without any training for it."""
+    for name in INITIALISATIONS:
+        for boxes in ('gt', 'rpn'):
+            cfg = stage_config(job, f'zero_shot_{boxes}')
+            cfg.test_evaluator.outfile_prefix = str(job.folder / f'{name}_{boxes}')
+            label = f'{name}, {"annotated" if boxes == "gt" else "localizer"} boxes'
+            test(cfg, job.folder / f'{name}_{boxes}', 0, label, weights_of(job, name))
+    scores = detection_scores(job)
+    gt, rpn = ({n: job.folder / f'{n}_{b}.bbox.json' for n in INITIALISATIONS} for b in ('gt', 'rpn'))
+    return dict(
+        gt_accuracy=compare({n: scores.region_accuracy(f) for n, f in gt.items()}),
+        gt_ap50=compare({n: scores.ap50(f) for n, f in gt.items()}),
+        rpn_ap50=compare({n: scores.ap50(f) for n, f in rpn.items()}),
+    )
+
+
+def transfer(job: Job) -> dict[str, Any]:
+    """Stage 6: fine-tune the detector on base boxes from both initialisations."""
+    seed = job.stage.settings['seed']
+    for name in INITIALISATIONS:
+        cfg = stage_config(job, 'transfer', job.stage.settings['iterations'])
+        weights = weights_of(job, name)
+        cfg.load_from = str(weights) if weights else None
+        checkpoint = train(cfg, job.folder / name / 'train', seed, f'from {name}: training')
+        cfg = stage_config(job, 'transfer')
+        cfg.test_evaluator.outfile_prefix = str(job.folder / name)
+        test(cfg, job.folder / name / 'test', 0, f'from {name}: testing', checkpoint)
+        checkpoint.replace(job.folder / f'{name}.pth')
+    scores = detection_scores(job)
+    files = {n: job.folder / f'{n}.bbox.json' for n in INITIALISATIONS}
+    return dict(ap50=compare({n: scores.ap50(f) for n, f in files.items()}))
+
+
+def detection_scores(job: Job) -> DetectionScores:
+    """Scores on the held-out scenes."""
+    return DetectionScores(
+        job.world / 'scenes_val' / 'instances.json', CLASS_SPLITS, job.stage.settings['bootstrap']
+    )
+
+
+def compare(scores: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, list[float]]]:
+    """Estimates of both initialisations and of their paired difference, per split.
+
+    Args:
+        scores: ``'clip'`` and ``'regionclip'``, each split to ``(1 + replicates,)``.
+
+    Returns:
+        Split to ``clip``, ``regionclip``, ``difference``, each ``[value, standard error]``.
+    """
+    clip, regionclip = scores['clip'], scores['regionclip']
+    table = {}
+    for split in clip:
+        estimates = dict(
+            clip=to_estimate(clip[split]),
+            regionclip=to_estimate(regionclip[split]),
+            difference=difference(clip[split], regionclip[split]),
+        )
+        table[split] = {k: [e.value, e.error] for k, e in estimates.items()}
+    return table
