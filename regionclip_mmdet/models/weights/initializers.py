@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from mmengine.logging import print_log
+from mmengine.model import BaseModule
 from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
@@ -55,5 +56,10 @@ class LocalizerPretrained:
                 f'another shape, e.g. {", ".join(wrong[:3])}.\n{report}'
             )
         module.load_state_dict({k: state[k] for k in own}, strict=False)
+        # mmengine initialises a module's children after the module itself: without this mark,
+        # backbone and head would at once overwrite what was loaded with their own random weights
+        for part in module.modules():
+            if part is not module and isinstance(part, BaseModule):
+                part.is_init = True
         print_log(f'Localizer: {len(own)} of {len(own)} tensors from {self.checkpoint}', 'current')
         module.weights_source = self.checkpoint
