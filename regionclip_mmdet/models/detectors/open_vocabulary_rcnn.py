@@ -94,13 +94,13 @@ class OpenVocabularyRCNN(WeightGuard, TwoStageDetector):
                     'set_vocabulary got names, but this model has no text encoder. Give TextEmbeddings, '
                     "or add text_encoder=dict(type='CLIPTextEncoder', ...) to the model config."
                 )
-            self.ensure_weights()
+            self.ensure_weights('text_encoder')
             vocabulary = self.text_encoder.encode_names(list(vocabulary), templates)
         self.roi_head.bbox_head.set_vocabulary(vocabulary)
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> dict:
         """Losses of a batch of annotated images; inputs ``(B, 3, H, W)``."""
-        self.ensure_weights()
+        self.ensure_weights(learning=self.training)
         proposals = get_proposals(self.localizer, batch_inputs, batch_data_samples)
         return self.roi_head.loss(self.extract_feat(batch_inputs), proposals, batch_data_samples)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..localizers import get_proposals
 from ..weights import WeightGuard
+from .image_text_clip import caption_of
 
 PARTS = (
     'backbone',
@@ -119,15 +120,14 @@ class RegionCLIP(WeightGuard, BaseDetector):
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> dict:
         """Losses of a batch of captioned images; inputs ``(B, 3, H, W)``."""
-        self.ensure_weights()
+        self.ensure_weights(learning=self.training)
         teacher_embeddings = text_embeddings = None
         rois = batch_inputs.new_zeros(0, 5)
         if self.teacher is not None:
             rois = self.sample_regions(batch_inputs, batch_data_samples)
             teacher_embeddings = self.teacher(batch_inputs, rois)
         if self.text_encoder is not None:
-            captions = [sample.text for sample in batch_data_samples]
-            text_embeddings = self.text_encoder(captions)
+            text_embeddings = self.text_encoder([caption_of(s) for s in batch_data_samples])
         return self.roi_head.loss(
             self.extract_feat(batch_inputs),
             rois,
@@ -148,8 +148,10 @@ class RegionCLIP(WeightGuard, BaseDetector):
             input pixels, ``labels`` (indices into ``roi_head.region_text_head.concept_names``) and
             ``scores`` (the teacher's probabilities).
         """
-        self.ensure_weights()
         head = self.roi_head.region_text_head
+        if head is None:
+            raise RuntimeError('Without a region_text_head there are no pseudo labels to predict.')
+        self.ensure_weights()
         for i, sample in enumerate(batch_data_samples):
             rois = self.sample_regions(batch_inputs[i : i + 1], [sample])
             target = head.pseudo_label(self.teacher(batch_inputs[i : i + 1], rois))

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from logging import WARNING
+from logging import INFO, WARNING
 
 from mmengine.logging import print_log
 from torch import Tensor, nn
@@ -23,8 +23,8 @@ class WeightGuard(nn.Module):
       report is logged, and a surprise raises before anything is changed;
     * ``ensure_weights()``, called by ``loss`` and ``predict``: a part that has no source yet but an
       ``init_cfg`` is initialised (``Runner.test`` and ``init_detector`` never call ``init_weights``);
-      a part that stays random is refused, unless it is being trained;
-    * saving: ``unsaved_parts`` are left out of state dicts.
+      a part that stays random is refused, unless all of it is being trained;
+    * saving: ``unsaved_parts`` are left out of state dicts, and loading does not miss them.
 
     Call ``set_parts`` at the end of the constructor.
     """
@@ -39,16 +39,27 @@ class WeightGuard(nn.Module):
         """Declare the guarded parts.
 
         Args:
-            parts: Paths of sub-modules; absent ones are skipped.
+            parts: Paths of sub-modules. Those this model is built without may be in a checkpoint:
+                they are reported and not used.
             may_be_missing: Parts a checkpoint need not hold (new heads, say). They stay without a
                 source, so predicting with them is still refused until they are trained.
             may_be_unexpected: Key prefixes of a checkpoint to be ignored.
-            unsaved: Parts to be left out of state dicts.
+            unsaved: Frozen parts to be left out of state dicts.
+
+        Raises:
+            ValueError: A part is to be left out of checkpoints although it is trained.
         """
         self._parts = tuple(p for p in parts if _find(self, p) is not None)
+        absent = tuple(f'{p}.' for p in parts if p not in self._parts)
         self._may_be_missing = tuple(may_be_missing)
-        self._may_be_unexpected = tuple(may_be_unexpected)
-        self.unsaved_parts = tuple(unsaved)
+        self._may_be_unexpected = (*may_be_unexpected, *absent)
+        self.unsaved_parts = tuple(p for p in unsaved if _find(self, p) is not None)
+        for part in self.unsaved_parts:
+            if any(p.requires_grad for p in _find(self, part).parameters()):
+                raise ValueError(
+                    f"'{part}' of {type(self).__name__} is trained, but checkpoints would not hold "
+                    'it. Freeze it, or have it saved.'
+                )
         self._weights_ensured: set[bool] = set()
         self._register_state_dict_hook(_drop_unsaved)
 
@@ -56,37 +67,47 @@ class WeightGuard(nn.Module):
         """Where the weights of each part come from; None for random ones."""
         return {part: getattr(_find(self, part), 'weights_source', None) for part in self._parts}
 
-    def ensure_weights(self) -> None:
+    def ensure_weights(self, part: str | None = None, learning: bool = False) -> None:
         """Fill the parts that name a source, refuse those that stay random.
+
+        Args:
+            part: Only this part, for what needs no other; by default all.
+            learning: Whether the caller trains the model, which makes random weights legitimate
+                where all of a part learns. Being in training mode does not say that: it is the mode a
+                model is built in.
 
         Raises:
             RuntimeError: A part has random weights and is not being trained.
         """
-        if self.training in self._weights_ensured:
+        if learning in self._weights_ensured:
             return
-        for part, source in self.weight_sources().items():
-            module = _find(self, part)
-            if source is None and getattr(module, 'init_cfg', None):
+        for name in self._parts if part is None else (part,):
+            module = _find(self, name)
+            if getattr(module, 'weights_source', None) is None and getattr(module, 'init_cfg', None):
                 module.init_weights()
-        for part, source in self.weight_sources().items():
-            if source is None:
-                self._settle_random_part(part, _find(self, part))
-        self._weights_ensured.add(self.training)
+            if getattr(module, 'weights_source', None) is None:
+                self._settle_random_part(name, module, learning)
+        if part is None:
+            self._weights_ensured.add(learning)
 
-    def _settle_random_part(self, part: str, module: nn.Module) -> None:
-        if not any(True for _ in module.parameters()):
+    def _settle_random_part(self, part: str, module: nn.Module, learning: bool) -> None:
+        params = list(module.parameters())
+        if not params:
             return
-        if self.training and any(p.requires_grad for p in module.parameters()):
-            level = None if part in self._may_be_missing else WARNING
-            print_log(f'{part}: trained from random weights.', 'current', level or 20)
+        # biases aside: the attention pool's key bias has no effect and is always frozen
+        if learning and all(p.requires_grad for p in params if p.ndim > 1):
+            level = INFO if part in self._may_be_missing else WARNING
+            print_log(f'{part}: trained from random weights.', 'current', level)
             module.weights_source = 'trained here from random weights'
             return
+        frozen = ', some of them frozen, so that training could not mend them' if learning else ''
         raise RuntimeError(
-            f"'{part}' of {type(self).__name__} holds random weights. Load a checkpoint that "
-            f"contains '{part}.*', or name its weights in the config, e.g. "
+            f"'{part}' of {type(self).__name__} holds random weights{frozen}. Load a checkpoint "
+            f"that contains '{part}.*', or name its weights in the config, e.g. "
             "init_cfg=dict(type='CLIPPretrained', checkpoint=...) for CLIP parts, "
             "init_cfg=dict(type='LocalizerPretrained', checkpoint=...) for a localizer, or "
-            "init_cfg=dict(type='RandomWeights') if random weights are what you want."
+            "init_cfg=dict(type='RandomWeights') if random weights are what you want. A box "
+            'regressor (fc_reg) must be trained first; with_reg=False of the box head does without.'
         )
 
     def _load_from_state_dict(
@@ -99,6 +120,10 @@ class WeightGuard(nn.Module):
             if report.is_complete(part):
                 _find(self, part).weights_source = 'checkpoint'
         self._weights_ensured.clear()
+        # what checkpoints never hold is not missing, whether the caller loads strictly or not
+        for part in self.unsaved_parts:
+            for key, tensor in _find(self, part).state_dict().items():
+                state_dict.setdefault(f'{prefix}{part}.{key}', tensor)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def _compare(self, state_dict: dict, prefix: str) -> LoadReport:
