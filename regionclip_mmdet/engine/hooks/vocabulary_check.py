@@ -6,10 +6,11 @@ from __future__ import annotations
 from mmdet.registry import HOOKS
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from ...models.roi_heads import TextEmbeddingBBoxHead
 from ...models.text import TextEmbeddingClassifier
 
 
@@ -51,9 +52,7 @@ class VocabularyCheckHook(Hook):
 
 def find_classifier(model: nn.Module, training: bool) -> TextEmbeddingClassifier | None:
     """The text classifier a detector uses in a mode; None if it has none."""
-    if is_model_wrapper(model):
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     head = getattr(getattr(model, 'roi_head', None), 'bbox_head', None)
-    if not isinstance(getattr(head, 'classifier', None), TextEmbeddingClassifier):
-        return None
-    return head.classifier if training or head.test_classifier is None else head.test_classifier
+    return head.classifier_for(training) if isinstance(head, TextEmbeddingBBoxHead) else None

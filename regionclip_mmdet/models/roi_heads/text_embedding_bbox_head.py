@@ -79,26 +79,36 @@ class TextEmbeddingBBoxHead(BBoxHead):
             self.init_cfg = []
             del self.fc_reg
         self.classifier = TextEmbeddingClassifier(embed_dim, vocabulary, temperature)
-        self.test_classifier = None
-        if test_vocabulary is not None:
-            self.test_classifier = TextEmbeddingClassifier(embed_dim, test_vocabulary, temperature)
-        self.num_classes = self.classifier.num_classes
+        # always there, so that a checkpoint's testing names find their place; see classifier_for
+        self.test_classifier = TextEmbeddingClassifier(embed_dim, test_vocabulary, temperature)
+
+    def classifier_for(self, training: bool) -> TextEmbeddingClassifier:
+        """The classifier of a mode.
+
+        Testing falls back on the training names if there are no testing names, or if only a
+        checkpoint brought some while the training names were given explicitly.
+        """
+        test = self.test_classifier
+        outranked = self.classifier.is_explicit and not test.is_explicit
+        return self.classifier if training or outranked or not test.num_classes else test
 
     @property
     def active_classifier(self) -> TextEmbeddingClassifier:
         """The classifier of the present mode, training or testing."""
-        if self.training or self.test_classifier is None:
-            return self.classifier
-        return self.test_classifier
+        return self.classifier_for(self.training)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of active names ``K``, which is the label of background, too."""
+        return self.active_classifier.num_classes
+
+    @num_classes.setter
+    def num_classes(self, value: int) -> None:
+        """Ignored: ``BBoxHead`` sets a number, here the vocabulary says it."""
 
     def set_vocabulary(self, vocabulary: TextEmbeddings) -> None:
         """Use other names from now on, in training mode for training, else for testing."""
-        if not self.training and self.test_classifier is None and self.classifier.num_classes:
-            self.test_classifier = TextEmbeddingClassifier(
-                self.classifier.embed_dim, vocabulary, self.classifier.temperature
-            ).to(self.classifier.embeddings.device)
-        else:
-            self.active_classifier.set_vocabulary(vocabulary)
+        (self.classifier if self.training else self.test_classifier).set_vocabulary(vocabulary)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Logits and box deltas of regions.
@@ -109,8 +119,6 @@ class TextEmbeddingBBoxHead(BBoxHead):
         Returns:
             Logits ``(R, K + 1)``, background last, float32; deltas ``(R, 4)``, None without regressor.
         """
-        # a checkpoint may have brought another vocabulary since construction
-        self.num_classes = self.active_classifier.num_classes
         return self.active_classifier(x), self.fc_reg(x).float() if self.with_reg else None
 
     def predict_by_feat(
@@ -165,4 +173,5 @@ class TextEmbeddingBBoxHead(BBoxHead):
         results = select_detections(boxes, probs, rcnn_test_cfg)
         if rescale and len(results):
             results.bboxes = scale_boxes(results.bboxes, [1 / s for s in img_meta['scale_factor']])
-        return results
+        # a box regressed out of the image is clipped to nothing: no detection
+        return results[(results.bboxes[:, 2:] > results.bboxes[:, :2]).all(1)]
