@@ -33,7 +33,7 @@ class RPNLocalizer(BaseModule):
         rpn_head: Config of an mmdet ``RPNHead``.
         neck: Config of an mmdet neck, for FPN.
         test_cfg: ``nms_pre`` (per level), ``nms``, ``max_per_img``, ``min_bbox_size`` (boxes must be
-            strictly larger), as in mmdet's RPN.
+            strictly larger), as in mmdet's RPN; numbers below 1 set no limit.
         mean: Its own means, in its own channel order, 0..255.
         std: Its own standard deviations.
         bgr: Whether it expects BGR.
@@ -61,6 +61,11 @@ class RPNLocalizer(BaseModule):
         self.backbone = MODELS.build(backbone)
         self.neck = None if neck is None else MODELS.build(neck)
         self.rpn_head = MODELS.build(rpn_head)
+        if not getattr(self.rpn_head, 'use_sigmoid_cls', False):
+            raise ValueError(
+                'RPNLocalizer needs an RPNHead with one objectness logit per anchor: '
+                "loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True)."
+            )
         defaults = dict(nms_pre=1000, max_per_img=1000, min_bbox_size=0)
         defaults['nms'] = dict(type='nms', iou_threshold=0.7)
         self.test_cfg = ConfigDict({**defaults, **(test_cfg or {})})
@@ -143,7 +148,8 @@ class RPNLocalizer(BaseModule):
             zip(logits, deltas, priors, strict=True)
         ):
             flat = level_logits.permute(1, 2, 0).flatten().float()
-            best, index = flat.topk(min(cfg.nms_pre, len(flat)))
+            limit = cfg.nms_pre if cfg.nms_pre > 0 else len(flat)
+            best, index = flat.topk(min(limit, len(flat)))
             delta = level_deltas.permute(1, 2, 0).reshape(-1, 4)[index].float()
             decoded = self.rpn_head.bbox_coder.decode(
                 level_priors[index], delta, max_shape=img_shape
@@ -157,7 +163,7 @@ class RPNLocalizer(BaseModule):
         all_boxes, all_logits, all_levels = (t[valid] for t in (all_boxes, all_logits, all_levels))
         if len(all_boxes):
             _, keep = batched_nms(all_boxes, all_logits, all_levels, cfg.nms)
-            keep = keep[: cfg.max_per_img]
+            keep = keep[: cfg.max_per_img] if cfg.max_per_img > 0 else keep
             all_boxes, all_logits = all_boxes[keep], all_logits[keep]
         return InstanceData(
             bboxes=all_boxes, scores=all_logits.sigmoid(), objectness_logits=all_logits
