@@ -77,4 +77,4 @@ class FocalScaledCrossEntropyLoss(nn.Module):
             return loss.sum()
         if self.normalizer == 'weights':
             return loss.sum() / class_weight.sum().clamp_min(1e-12)
-        return loss.sum() / (len(label) if avg_factor is None else avg_factor)
+        return loss.sum() / (max(len(label), 1) if avg_factor is None else avg_factor)
