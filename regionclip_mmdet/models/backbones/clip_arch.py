@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from torch import nn
-from torch.nn import Module
 from open_clip.modified_resnet import Bottleneck
+from torch import nn
 
 HEAD_WIDTH = 64
 
@@ -53,7 +52,7 @@ class CLIPResNetArch:
         """The bottlenecks of stage 1 to 4, as open_clip lays them out."""
         planes = self.width * 2 ** (stage - 1)
         inplanes = self.width if stage == 1 else self.stage_channels(stage - 1)
-        blocks: list[Module] = [Bottleneck(inplanes, planes, stride=1 if stage == 1 else 2)]
+        blocks: list[nn.Module] = [Bottleneck(inplanes, planes, stride=1 if stage == 1 else 2)]
         for _ in range(1, self.layers[stage - 1]):
             blocks.append(Bottleneck(planes * Bottleneck.expansion, planes))
         return nn.Sequential(*blocks)
@@ -87,9 +86,11 @@ def resolve_arch(arch: str | Mapping | CLIPResNetArch) -> CLIPResNetArch:
                 'with width, layers, embed_dim and image_size.'
             )
         return CLIP_RESNETS[arch]
-    sizes = dict(arch)
-    sizes['layers'] = tuple(sizes['layers'])
-    resolved = CLIPResNetArch(**sizes)
+    if set(arch) != {field.name for field in fields(CLIPResNetArch)}:
+        raise ValueError(
+            f'arch needs width, layers, embed_dim and image_size; given: {", ".join(arch)}.'
+        )
+    resolved = CLIPResNetArch(**{**arch, 'layers': tuple(arch['layers'])})
     if len(resolved.layers) != 4 or min(resolved.layers) < 1:
         raise ValueError(f'layers must be four positive numbers, not {resolved.layers}.')
     if resolved.stage_channels(4) % HEAD_WIDTH:

@@ -1,0 +1,119 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Region encoder: open_clip's layer4 and pool on RoIs, chunking, precision."""
+
+from __future__ import annotations
+
+import pytest
+import tiny_models
+import torch
+import torchvision
+from open_clip.modified_resnet import ModifiedResNet
+from torch import Tensor
+
+from regionclip_mmdet.models.region_encoders import RegionEncoder
+
+ARCH = dict(width=16, layers=(1, 1, 1, 2), embed_dim=32, image_size=64)
+ROIS = torch.tensor(
+    [
+        [0.0, 0.0, 0.0, 160.0, 128.0],
+        [1.0, 10.0, 20.0, 90.0, 70.0],
+        [0.0, 33.5, 2.25, 41.0, 100.0],
+        [1.0, 100.0, 90.0, 160.0, 128.0],
+        [1.0, 60.0, 60.0, 65.0, 64.0],
+    ]
+)
+
+
+def filled(**settings: object) -> RegionEncoder:
+    return tiny_models.fill(RegionEncoder(ARCH, **settings), seed=1).train()
+
+
+def c4_map(dtype: torch.dtype = torch.float32) -> Tensor:
+    generator = torch.Generator().manual_seed(2)
+    return torch.rand(2, 256, 8, 10, generator=generator).to(dtype).requires_grad_()
+
+
+def test_equals_open_clips_layer4_and_pool_on_pooled_regions() -> None:
+    encoder = filled()
+    reference = ModifiedResNet(ARCH['layers'], 32, heads=8, image_size=64, width=16).eval()
+    state = {k.replace('visual.', ''): v for k, v in encoder.state_dict().items()}
+    result = reference.load_state_dict(state, strict=False)
+    assert not result.unexpected_keys
+    feats = c4_map()
+    regions = torchvision.ops.roi_align(feats, ROIS, 4, 1 / 16, -1, aligned=True)
+    expected = reference.attnpool(reference.layer4(regions))
+    actual = encoder((feats,), ROIS)
+    assert expected.std(0).mean() > 0.05  # regions differ
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+    assert encoder.region_maps((feats,), ROIS).shape == (5, 512, 2, 2)
+
+
+@pytest.mark.parametrize('chunk_size', [1, 2, 5, 100])
+def test_chunks_change_nothing(chunk_size: int) -> None:
+    results = []
+    for size in (None, chunk_size):
+        encoder, feats = filled(chunk_size=size), c4_map()
+        out = encoder((feats,), ROIS)
+        out.square().sum().backward()
+        gradients = {n: p.grad for n, p in encoder.named_parameters() if p.requires_grad}
+        results.append((out, feats.grad, gradients))
+    (out, grad, grads), (chunked_out, chunked_grad, chunked_grads) = results
+    torch.testing.assert_close(chunked_out, out, rtol=1e-5, atol=1e-5)
+    assert grad.abs().sum() > 0
+    torch.testing.assert_close(chunked_grad, grad, rtol=1e-4, atol=1e-5)
+    assert grads and grads.keys() == chunked_grads.keys()
+    for name, gradient in grads.items():
+        limit = 1e-5 * float(gradient.abs().max())
+        torch.testing.assert_close(chunked_grads[name], gradient, rtol=1e-4, atol=limit)
+
+
+@pytest.mark.parametrize('chunk_size', [None, 2])
+def test_no_regions(chunk_size: int | None) -> None:
+    encoder, feats = filled(chunk_size=chunk_size), c4_map()
+    out = encoder((feats,), torch.zeros(0, 5))
+    assert out.shape == (0, 32)
+    out.sum().backward()
+    assert float(feats.grad.abs().sum()) == 0
+
+
+def test_boxes_stay_float32_under_bfloat16_autocast() -> None:
+    """In bfloat16, 1003 is 1004 and 997 is 996: boxes would be moved by a fifth of their size."""
+    seen: list[Tensor] = []
+    encoder = filled()
+    encoder.roi_align.register_forward_hook(lambda m, inputs, out: seen.extend((*inputs, out)))
+    columns = torch.arange(64.0).expand(1, 256, 64, 64).to(torch.bfloat16)
+    rois = torch.tensor([[0.0, 997.0, 997.0, 1003.0, 1003.0]])
+    with torch.autocast('cpu', torch.bfloat16):
+        out = encoder((columns,), rois)
+    c4, boxes, regions = seen
+    assert c4.dtype == boxes.dtype == regions.dtype == torch.float32
+    # the map holds its column's number, so RoIAlign returns x / 16 - 0.5 at the bins' centres
+    centres = (torch.tensor([0.5, 1.5, 2.5, 3.5]) * 1.5 + 997) / 16 - 0.5
+    torch.testing.assert_close(regions[0, 0, 0], centres, rtol=0, atol=1e-4)
+    assert out.isfinite().all()
+
+
+def test_bfloat16_autocast_is_close_to_float32() -> None:
+    encoder, feats = filled(), c4_map()
+    expected = encoder((feats,), ROIS)
+    with torch.autocast('cpu', torch.bfloat16):
+        actual = encoder((feats.bfloat16(),), ROIS)
+    assert torch.cosine_similarity(actual.float(), expected).min() > 0.99
+
+
+def test_frozen_norms_and_sampling_ratio() -> None:
+    encoder = filled(roi_sampling_ratio=2)
+    assert encoder.roi_align.sampling_ratio == 2 and encoder.roi_align.aligned
+    assert not any('bn' in name for name, _ in encoder.named_parameters())
+    assert encoder.embed_dim == 32
+    before = {k: v.clone() for k, v in encoder.named_buffers()}
+    assert before
+    feats = c4_map()
+    trained = encoder((feats,), ROIS)
+    assert torch.equal(encoder.eval()((feats,), ROIS), trained)
+    assert all(torch.equal(v, before[k]) for k, v in encoder.named_buffers())
+
+
+def test_refuses_a_bad_chunk_size() -> None:
+    with pytest.raises(ValueError, match='chunk_size must be positive or None, not 0'):
+        RegionEncoder(ARCH, chunk_size=0)
