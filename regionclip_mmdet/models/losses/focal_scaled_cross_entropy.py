@@ -15,7 +15,7 @@ class FocalScaledCrossEntropyLoss(nn.Module):
 
     Per region with label ``y`` (RegionCLIP, section 3.4):
     ``w_y * (1 - softmax(logits)_y)^gamma * -log softmax(logits)_y``; the gradient flows through
-    both factors. Computed in float32 whatever the input.
+    both factors. Computed in float32 at least, whatever the input.
 
     Args:
         gamma: Focal exponent; 0 gives plain cross-entropy. 0.5 in the COCO recipe, 0 in LVIS.
@@ -60,16 +60,16 @@ class FocalScaledCrossEntropyLoss(nn.Module):
         Returns:
             A scalar, or ``(R,)`` for ``'none'``.
         """
-        logits = cls_score.float()
+        logits = cls_score if cls_score.dtype == torch.float64 else cls_score.float()
         log_prob = F.log_softmax(logits, dim=1).gather(1, label[:, None]).squeeze(1)
         loss = -log_prob
         if self.gamma:
             # clamp: the power's derivative is infinite at 0 for gamma < 1
             loss = loss * (1 - log_prob.exp()).clamp_min(1e-12) ** self.gamma
         is_background = label == logits.shape[1] - 1
-        class_weight = torch.where(is_background, self.background_weight, 1.0).to(loss)
+        class_weight = torch.ones_like(loss).masked_fill(is_background, self.background_weight)
         if weight is not None:
-            class_weight = class_weight * weight.float()
+            class_weight = class_weight * weight.to(loss)
         loss = self.loss_weight * class_weight * loss
         if reduction_override == 'none':
             return loss
