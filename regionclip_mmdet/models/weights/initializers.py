@@ -25,8 +25,8 @@ class RandomWeights:
 class LocalizerPretrained:
     """Fill an ``RPNLocalizer`` from an mmdet checkpoint with ``backbone``, ``neck`` and ``rpn_head``.
 
-    Checkpoints of mmdet's ``RPN``, ``FasterRCNN`` and ``MaskRCNN`` have these keys; their RoI heads
-    are ignored. A detector's checkpoint with ``localizer.*`` keys serves too.
+    Checkpoints of mmdet's ``RPN`` (which calls its head ``bbox_head``), ``FasterRCNN`` and
+    ``MaskRCNN`` have these keys; RoI heads are ignored. A detector's checkpoint with ``localizer.*`` keys serves too.
 
     Args:
         checkpoint: File or URL, as mmengine's loader takes them.
@@ -44,7 +44,7 @@ class LocalizerPretrained:
         state = CheckpointLoader.load_checkpoint(self.checkpoint, map_location='cpu')
         state = state.get('state_dict', state)
         nested = {k[len('localizer.') :]: v for k, v in state.items() if k.startswith('localizer.')}
-        state = nested or state
+        state = _rpn_head_keys(nested or state)
         own = {k: v for k, v in module.state_dict().items() if 'num_batches_tracked' not in k}
         report = LoadReport.compare(
             type(module).__name__, own, state, ('backbone', 'neck', 'rpn_head')
@@ -63,3 +63,14 @@ class LocalizerPretrained:
                 part.is_init = True
         print_log(f'Localizer: {len(own)} of {len(own)} tensors from {self.checkpoint}', 'current')
         module.weights_source = self.checkpoint
+
+
+def _rpn_head_keys(state: dict) -> dict:
+    """mmdet's ``RPN`` is a single-stage detector and calls its head ``bbox_head``."""
+    if any(key.startswith('rpn_head.') for key in state):
+        return state
+    old = 'bbox_head.rpn_'
+    return {
+        key.replace('bbox_head.', 'rpn_head.', 1) if key.startswith(old) else key: value
+        for key, value in state.items()
+    }
