@@ -1,0 +1,129 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Fusion with objectness, thresholding and class-wise suppression, against brute force."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from regionclip_mmdet.models.post_processing import fuse_objectness, select_detections
+
+
+class TestFuseObjectness:
+    PROBS = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.9, 0.05, 0.05]])
+    LOGITS = torch.tensor([4.0, -2.0, 0.0])
+
+    def test_none(self) -> None:
+        assert torch.equal(fuse_objectness(self.PROBS, None, 'none'), self.PROBS)
+        assert torch.equal(fuse_objectness(self.PROBS, self.LOGITS, 'none'), self.PROBS)
+
+    def test_official_form_takes_the_raw_logit(self) -> None:
+        fused = fuse_objectness(self.PROBS, self.LOGITS, 'logit')
+        torch.testing.assert_close(fused[0], torch.tensor([2.0, 1.2, 0.8]).sqrt())
+        assert fused[0, 0] > 1
+        assert fused[1].isnan().all()
+        assert (fused[2] == 0).all()
+
+    def test_sigmoid_form(self) -> None:
+        fused = fuse_objectness(self.PROBS, self.LOGITS, 'sigmoid')
+        weights = 1 / (1 + torch.tensor([-4.0, 2.0, 0.0]).exp())
+        torch.testing.assert_close(fused**2, self.PROBS * weights[:, None])
+
+    def test_errors(self) -> None:
+        with pytest.raises(ValueError, match="one of .'none', 'logit', 'sigmoid'., not 'product'"):
+            fuse_objectness(self.PROBS, self.LOGITS, 'product')
+        with pytest.raises(ValueError, match='these have none. Use proposals of an RPNLocalizer'):
+            fuse_objectness(self.PROBS, None, 'sigmoid')
+
+
+def iou(a: list[float], b: list[float]) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    inter = max(width, 0) * max(height, 0)
+    area = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
+    return inter / (area - inter)
+
+
+def brute_force(
+    boxes: Tensor, scores: Tensor, score_thr: float, iou_thr: float, limit: int
+) -> list[tuple[float, int, int]]:
+    """(score, label, region), best first."""
+    candidates = [
+        (float(scores[r, k]), k, r)
+        for r in range(len(boxes))
+        for k in range(scores.shape[1])
+        if bool(scores[r].isfinite().all()) and bool(boxes[r].isfinite().all())
+        if float(scores[r, k]) > score_thr
+    ]
+    kept: list[tuple[float, int, int]] = []
+    for candidate in sorted(candidates, reverse=True):
+        _, label, region = candidate
+        rivals = [r for _, other, r in kept if other == label]
+        if all(iou(boxes[region].tolist(), boxes[r].tolist()) <= iou_thr for r in rivals):
+            kept.append(candidate)
+    return kept[:limit]
+
+
+def scene(seed: int, regions: int = 60, classes: int = 5) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    corners = 60 * torch.rand(regions, 2, generator=generator)
+    sides = 10 + 40 * torch.rand(regions, 2, generator=generator)
+    boxes = torch.cat([corners, corners + sides], 1)
+    return boxes, torch.rand(regions, classes, generator=generator)
+
+
+@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize(('score_thr', 'iou_thr', 'limit'), [(0.3, 0.5, 20), (0.0, 0.3, 1000)])
+def test_equals_brute_force(seed: int, score_thr: float, iou_thr: float, limit: int) -> None:
+    boxes, scores = scene(seed)
+    scores[3, 1] = float('nan')
+    scores[4, 0] = float('inf')
+    boxes[5, 2] = float('inf')
+    cfg = dict(score_thr=score_thr, nms=dict(type='nms', iou_threshold=iou_thr), max_per_img=limit)
+    found = select_detections(boxes, scores, cfg)
+    expected = brute_force(boxes, scores, score_thr, iou_thr, limit)
+    assert len(expected) > 15 and len(found) == len(expected)
+    assert found.region_inds.tolist() == [region for *_, region in expected]
+    assert found.labels.tolist() == [label for _, label, _ in expected]
+    assert found.scores.tolist() == pytest.approx([score for score, *_ in expected])
+    assert torch.equal(found.bboxes, boxes[found.region_inds])
+
+
+def test_the_threshold_is_strict_and_a_region_may_have_several_classes() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10]])
+    cfg = dict(score_thr=0.25, nms=dict(type='nms', iou_threshold=0.5), max_per_img=10)
+    found = select_detections(boxes, torch.tensor([[0.25, 0.5, 0.75]]), cfg)
+    assert found.labels.tolist() == [2, 1] and found.region_inds.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize('limit', [-1, 0])
+@pytest.mark.parametrize('kind', ['nms', 'global_soft_nms'])
+def test_no_limit(limit: int, kind: str) -> None:
+    boxes, scores = scene(0)
+    cfg = dict(score_thr=0.5, nms=dict(type=kind, iou_threshold=1.0), max_per_img=limit)
+    if kind == 'global_soft_nms':
+        cfg['nms'].update(method='linear', min_score=0.0)
+    assert len(select_detections(boxes, scores, cfg)) == int((scores > 0.5).sum())
+
+
+def test_soft_nms_decays_scores() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [50, 50, 60, 60]])
+    scores = torch.tensor([[0.9], [0.8], [0.7]])
+    nms = dict(type='global_soft_nms', method='linear', iou_threshold=0.3, min_score=0.001)
+    found = select_detections(boxes, scores, dict(score_thr=0.0, nms=nms, max_per_img=10))
+    assert found.region_inds.tolist() == [0, 2, 1]
+    assert found.scores.tolist() == pytest.approx([0.9, 0.7, 0.8 * 0.5])
+    found = select_detections(boxes, scores, dict(score_thr=0.0, nms=nms, max_per_img=2))
+    assert found.region_inds.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize('kind', ['nms', 'global_soft_nms'])
+@pytest.mark.parametrize('regions', [0, 4])
+def test_nothing_passes(kind: str, regions: int) -> None:
+    boxes, scores = scene(0, regions)
+    cfg = dict(score_thr=2.0, nms=dict(type=kind, iou_threshold=0.5), max_per_img=10)
+    found = select_detections(boxes, scores, cfg)
+    assert len(found) == 0 and found.bboxes.shape == (0, 4)
+    assert found.labels.dtype == found.region_inds.dtype == torch.int64
+    assert cfg['nms']['type'] == kind  # the config is not changed
