@@ -45,6 +45,7 @@ LOCALIZER = dict(
         loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True),
     ),
     test_cfg=dict(nms_pre=60, max_per_img=10, nms=dict(type='nms', iou_threshold=0.7)),
+    std=(58.0,) * 3,
 )
 TRAIN_CFG = dict(
     rcnn=dict(
@@ -101,7 +102,7 @@ def localizer(weights: Path | str | None = None, **settings: object) -> dict:
     init_cfg = dict(RANDOM)
     if weights is not None:
         init_cfg = dict(type='LocalizerPretrained', checkpoint=str(weights))
-    return dict(LOCALIZER, init_cfg=init_cfg, **settings)
+    return {**LOCALIZER, 'init_cfg': init_cfg, **settings}
 
 
 def vocabulary(names: Sequence[str] = NAMES, seed: int = 0, dim: int = 32) -> TextEmbeddings:

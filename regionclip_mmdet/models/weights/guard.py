@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from logging import INFO, WARNING
 
 from mmengine.logging import print_log
+from mmengine.model import initialize
 from torch import Tensor, nn
 
 from .report import LoadReport
@@ -84,7 +85,8 @@ class WeightGuard(nn.Module):
         for name in self._parts if part is None else (part,):
             module = _find(self, name)
             if getattr(module, 'weights_source', None) is None and getattr(module, 'init_cfg', None):
-                module.init_weights()
+                # not init_weights(), which would also log a line for every single tensor
+                initialize(module, module.init_cfg)
             if getattr(module, 'weights_source', None) is None:
                 self._settle_random_part(name, module, learning)
         if part is None:

@@ -34,7 +34,7 @@ class TestConversion:
         pixels = torch.randint(0, 256, (1, 3, 5, 7), generator=generator).float()
         mean = torch.tensor([122.7709383, 116.7460125, 104.09373615]).view(3, 1, 1)
         std = torch.tensor([68.5005327, 66.6321579, 70.32316305]).view(3, 1, 1)
-        converted = build().convert_inputs((pixels - mean) / std, [(5, 7)])
+        converted = build(std=(1.0, 1.0, 1.0)).convert_inputs((pixels - mean) / std, [(5, 7)])
         expected = pixels[:, [2, 1, 0]] - torch.tensor([103.53, 116.28, 123.675]).view(3, 1, 1)
         torch.testing.assert_close(converted, expected, rtol=0, atol=1e-4)
 
