@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import html
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -105,10 +106,7 @@ class Document:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    try:
-        return path.relative_to(folder).as_posix()
-    except ValueError:
-        return path.as_posix()
+    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 def _markdown_table(header: list[str], rows: list[list[str]], text_columns: int) -> str:

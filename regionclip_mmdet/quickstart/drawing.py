@@ -67,6 +67,8 @@ def draw_boxes(
     draw = ImageDraw.Draw(canvas)
     font = _font(font_size)
     scaled = [[v * scale for v in box] for box in boxes]
+    # Room for both outlines, however thin the box.
+    scaled = [[x1, y1, max(x2, x1 + 4), max(y2, y1 + 4)] for x1, y1, x2, y2 in scaled]
     for box, colour in zip(scaled, colours):
         draw.rectangle(box, outline='white', width=5)
         draw.rectangle([box[0] + 1, box[1] + 1, box[2] - 1, box[3] - 1], outline=colour, width=3)
@@ -85,7 +87,7 @@ def draw_boxes(
 
 def titled(image: Image.Image, title: str, colour: str = '#20262d') -> Image.Image:
     """Put a line of text above an image."""
-    font = _font(20)
+    font = _font(18)
     canvas = Image.new('RGB', (image.width, image.height + 34), 'white')
     ImageDraw.Draw(canvas).text((2, 4), title, fill=colour, font=font)
     canvas.paste(image, (0, 34))

@@ -165,8 +165,6 @@ def train_localizer(job: Job) -> dict[str, Any]:
     cfg = stage_config(job, 'localizer', job.stage.settings['iterations'])
     checkpoint = train(cfg, job.folder / 'train', job.stage.settings['seed'], 'training')
     state = torch.load(checkpoint, map_location='cpu', weights_only=False)['state_dict']
-    # mmdet's RPN alone calls its head bbox_head; detectors, and so the localizer, rpn_head.
-    state = {k.replace('bbox_head.', 'rpn_head.', 1): v for k, v in state.items()}
     torch.save(dict(state_dict=state), job.folder / LOCALIZER_FILE)
     checkpoint.unlink()
     cfg = stage_config(job, 'localizer')
