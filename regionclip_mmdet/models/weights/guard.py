@@ -25,7 +25,7 @@ class WeightGuard(nn.Module):
     * ``ensure_weights()``, called by ``loss`` and ``predict``: a part that has no source yet but an
       ``init_cfg`` is initialised (``Runner.test`` and ``init_detector`` never call ``init_weights``);
       a part that stays random is refused, unless all of it is being trained;
-    * saving: ``unsaved_parts`` are left out of state dicts, and loading does not miss them.
+    * saving: ``unsaved_parts`` are left out of state dicts.
 
     Call ``set_parts`` at the end of the constructor.
     """
@@ -122,10 +122,12 @@ class WeightGuard(nn.Module):
             if report.is_complete(part):
                 _find(self, part).weights_source = 'checkpoint'
         self._weights_ensured.clear()
-        # what checkpoints never hold is not missing, whether the caller loads strictly or not
-        for part in self.unsaved_parts:
-            for key, tensor in _find(self, part).state_dict().items():
-                state_dict.setdefault(f'{prefix}{part}.{key}', tensor)
+        # a part that gets its weights elsewhere is not missing: neither is a strict load to fail,
+        # nor mmengine to warn of hundreds of keys
+        for part in self._parts:
+            if part in report.missing and part not in self._may_be_missing:
+                for key, tensor in _find(self, part).state_dict().items():
+                    state_dict.setdefault(f'{prefix}{part}.{key}', tensor)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def _compare(self, state_dict: dict, prefix: str) -> LoadReport:
