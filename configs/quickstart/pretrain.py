@@ -28,9 +28,7 @@ model = dict(
             ),
             loss_distill=dict(type='RegionDistillationLoss', temperature={{_base_.temperature}}),
         ),
-        loss_image_text=dict(
-            type='ImageTextContrastiveLoss', temperature={{_base_.temperature}}
-        ),
+        loss_image_text=dict(type='ImageTextContrastiveLoss', temperature={{_base_.temperature}}),
     ),
 )
 
@@ -44,9 +42,7 @@ train_pipeline = [
 ]
 train_dataloader = dict(
     batch_size=16,
-    dataset=dict(
-        data_root='data/shapes_world/scenes_train/', pipeline=train_pipeline
-    ),
+    dataset=dict(data_root='data/shapes_world/scenes_train/', pipeline=train_pipeline),
 )
 # Not part of the run: the scenes whose pseudo labels are looked at afterwards.
 pseudo_label_dataloader = dict(

@@ -5,9 +5,7 @@ _base_ = ['./tiny_base.py', '../_base_/datasets/shapes_detection.py']
 
 load_image = dict(type='LoadImageFromFile', imdecode_backend='pillow')
 load_boxes = dict(type='LoadAnnotations', with_bbox=True)
-resize = dict(
-    type='Resize', scale={{_base_.scene_scale}}, keep_ratio=True, backend='pillow'
-)
+resize = dict(type='Resize', scale={{_base_.scene_scale}}, keep_ratio=True, backend='pillow')
 test_meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 test_pipeline = [
     load_image,

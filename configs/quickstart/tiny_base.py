@@ -93,9 +93,7 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=10),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(
-        type='CheckpointHook', by_epoch=False, interval=100000, save_optimizer=False
-    ),
+    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=100000, save_optimizer=False),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 vis_backends = [dict(type='LocalVisBackend')]

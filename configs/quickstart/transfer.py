@@ -17,9 +17,7 @@ model = dict(
                 match_low_quality=False,
                 ignore_iof_thr=-1,
             ),
-            sampler=dict(
-                type='RandomSampler', num=16, pos_fraction=0.5, add_gt_as_proposals=True
-            ),
+            sampler=dict(type='RandomSampler', num=16, pos_fraction=0.5, add_gt_as_proposals=True),
             pos_weight=-1,
             debug=False,
         )

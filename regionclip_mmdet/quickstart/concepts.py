@@ -20,7 +20,7 @@ FUNCTION_WORDS = frozenset(
     'is are was there this that we you it can see showing'.split()
 )
 # What a caption is about ("a photo of"), not what it shows.
-MEDIUM_WORDS = frozenset('photo picture image drawing view sheet scene'.split())
+MEDIUM_WORDS = frozenset('photo picture image drawing view scene sheet background'.split())
 WORD = re.compile(r"[a-z][a-z'-]*|[^\sa-z]")
 
 

@@ -37,9 +37,7 @@ def _label_corner(
     spots = [box[1] - height, box[3], box[1], box[3] - height]
     spots = [y for y in spots if 0 <= y <= canvas[1] - height] or [0]
     for y in spots:
-        if not any(
-            x < t[2] and x + width > t[0] and y < t[3] and y + height > t[1] for t in taken
-        ):
+        if not any(x < t[2] and x + width > t[0] and y < t[3] and y + height > t[1] for t in taken):
             return x, y
     return x, spots[0]
 
@@ -98,9 +96,7 @@ def contact_sheet(images: Sequence[Image.Image], columns: int, gap: int = 14) ->
     """Lay equally sized images out in rows."""
     width, height = images[0].size
     rows = -(-len(images) // columns)
-    sheet = Image.new(
-        'RGB', (columns * (width + gap) - gap, rows * (height + gap) - gap), 'white'
-    )
+    sheet = Image.new('RGB', (columns * (width + gap) - gap, rows * (height + gap) - gap), 'white')
     for i, image in enumerate(images):
         sheet.paste(image, (i % columns * (width + gap), i // columns * (height + gap)))
     return sheet

@@ -176,9 +176,7 @@ def load_detections(file: Path) -> dict[int, list[dict]]:
     return by_image
 
 
-def pseudo_labels_picture(
-    scenes: Scenes, label_file: Path, path: Path, number: int = 6
-) -> Path:
+def pseudo_labels_picture(scenes: Scenes, label_file: Path, path: Path, number: int = 6) -> Path:
     """What the teacher called the regions of the first scenes.
 
     Args:

@@ -25,7 +25,11 @@ NUM_SCENES = 64
 
 @torch.no_grad()
 def predict_pseudo_labels(
-    cfg: Config, checkpoint: Path, annotation_file: Path, out_file: Path, num_scenes: int = NUM_SCENES
+    cfg: Config,
+    checkpoint: Path,
+    annotation_file: Path,
+    out_file: Path,
+    num_scenes: int = NUM_SCENES,
 ) -> dict[str, float]:
     """Label regions of the first scenes and write them to a file.
 

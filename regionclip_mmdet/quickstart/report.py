@@ -78,12 +78,12 @@ def _introduction(document: Document, edition: str) -> None:
             '**This was a smoke run of a few steps per stage. Its numbers mean nothing.**'
         )
     document.paragraph(
-        'A small CLIP learned from captions of images that mostly show one large object. Here it is '
-        'asked to name the small objects of crowded scenes, region by region. RegionCLIP '
-        '(Zhong et al., CVPR 2022) lets that same CLIP label regions of captioned scenes and learns '
-        'from its labels; no box with a name is used. Then both are fine-tuned as detectors on the '
-        'boxes of 48 **base** names and tested on 64, of which 16 are **novel**: they occurred in '
-        'captions, never with a box.'
+        'A small CLIP learned from captions of images that mostly show one large object. Here it '
+        'is asked to name the small objects of crowded scenes, region by region. RegionCLIP '
+        '(Zhong et al., CVPR 2022) lets that same CLIP label regions of captioned scenes and '
+        'learns from its labels; no box with a name is used. Then both are fine-tuned as detectors '
+        'on the boxes of 48 **base** names and tested on 64, of which 16 are **novel**: they '
+        'occurred in captions, never with a box.'
     )
 
 
@@ -135,25 +135,26 @@ def _result_section(document: Document, seeds: Sequence[Mapping]) -> None:
         ('Novel AP50, zero-shot, localizer boxes', ('zero_shot', 'rpn_ap50')),
         ('Novel names right on annotated boxes, zero-shot', ('zero_shot', 'gt_accuracy')),
     ]
+    novel = [(what, tables[key]['novel']) for what, key in cards if key in tables]
     document.cards(
         [
             (
                 what,
-                f'{tables[key]["novel"]["clip"][0]:.1f} → {tables[key]["novel"]["regionclip"][0]:.1f}',
-                f'difference {show(tables[key]["novel"]["difference"], signed=True)}',
+                f'{cell["clip"][0]:.1f} → {cell["regionclip"][0]:.1f}',
+                f'difference {show(cell["difference"], signed=True)}',
             )
-            for what, key in cards
-            if key in tables
+            for what, cell in novel
         ]
     )
     document.heading('What was measured')
     document.paragraph(
         'Percent, on held-out scenes. '
         + (
-            f'Means over {len(seeds)} seeds fixed beforehand, with the standard error of that mean.'
+            f'Means over {len(seeds)} seeds fixed beforehand, with the standard error of the mean.'
             if several
-            else 'Standard errors are over images (bootstrap; the difference is paired: both models '
-            'on the same draws). They do not tell how another training seed would have come out.'
+            else 'Standard errors are over images (bootstrap; the difference is paired: both '
+            'models on the same draws). They do not tell how another training seed would have '
+            'come out.'
         )
     )
     document.table(HEADER, result_rows(tables), text_columns=2)
@@ -199,8 +200,8 @@ def describe_step(name: str, result: Mapping[str, Any]) -> tuple[str, str]:
     if name == 'pretrain':
         quality = result['pseudo_labels']
         finding = (
-            f'{result["concepts"]} concepts found in captions; {quality["on_objects"]:.0f} % of the '
-            f'labelled regions lie on objects, {quality["right"]:.0f} % of those labels are right'
+            f'{result["concepts"]} concepts found in captions; {quality["on_objects"]:.0f} % of '
+            f'the labelled regions lie on objects, {quality["right"]:.0f} % of those labels right'
         )
         return '4. Region-text pretraining', finding
     if name == 'zero_shot':
@@ -213,6 +214,7 @@ def _pictures_section(document: Document, folder: Path, out: Path) -> None:
     if (folder / 'transfer' / 'regionclip.bbox.json').exists():
         document.heading('Held-out scenes')
         scenes = Scenes(world / 'scenes_val', NOVEL_CLASSES)
+        tuned = folder / 'transfer'
         document.picture(
             detections_picture(
                 scenes,
@@ -222,7 +224,7 @@ def _pictures_section(document: Document, folder: Path, out: Path) -> None:
                 ],
                 out / 'zero_shot.jpg',
             ),
-            'Zero-shot with the localizer\'s boxes. The first scenes with a novel object (◆), not '
+            "Zero-shot with the localizer's boxes. The first scenes with a novel object (◆), not "
             'chosen otherwise. Green: named right. Red: named wrong. Grey: on no object. The best '
             'name per place, with score 0.3 or more.',
         )
@@ -230,8 +232,8 @@ def _pictures_section(document: Document, folder: Path, out: Path) -> None:
             detections_picture(
                 scenes,
                 [
-                    ('after transfer, from CLIP', folder / 'transfer' / 'clip.bbox.json'),
-                    ('after transfer, from RegionCLIP', folder / 'transfer' / 'regionclip.bbox.json'),
+                    ('after transfer, from CLIP', tuned / 'clip.bbox.json'),
+                    ('after transfer, from RegionCLIP', tuned / 'regionclip.bbox.json'),
                 ],
                 out / 'transfer.jpg',
             ),
@@ -260,9 +262,9 @@ def _real_size_section(document: Document, workspace: Workspace) -> None:
     document.heading('The same code at real size')
     height, width = result['input_size']
     document.paragraph(
-        f'RN50 detector with an R50-C4 localizer, {width} × {height} pixels, {result["proposals"]} '
-        f'proposals, CPU threads: {result["threads"]}, generated weights: it shows that the path runs and '
-        'where its time goes. The boxes and names mean nothing.'
+        f'RN50 detector with an R50-C4 localizer, {width} × {height} pixels, '
+        f'{result["proposals"]} proposals, CPU threads: {result["threads"]}, generated weights: it '
+        'shows that the path runs and where its time goes. The boxes and names mean nothing.'
     )
     total = result['total']
     rows = [
@@ -278,13 +280,13 @@ def _real_size_section(document: Document, workspace: Workspace) -> None:
 def _reading_section(document: Document) -> None:
     document.heading('How to read this')
     document.paragraph(
-        'Top-1 accuracy on annotated boxes tests region embeddings alone. AP50 with localizer boxes '
-        'tests naming and finding together. Transfer is where the paper reports its largest gain '
-        '(novel AP50 about 14 to 31 on COCO). The world is small and so is the run: look at the '
-        'differences and their errors, not at the absolute numbers.'
+        'Top-1 accuracy on annotated boxes tests region embeddings alone. AP50 with localizer '
+        'boxes tests naming and finding together. Transfer is where the paper reports its largest '
+        'gain (novel AP50 about 14 to 31 on COCO). The world is small and so is the run: look at '
+        'the differences and their errors, not at the absolute numbers.'
     )
     document.paragraph(
-        'Everything lies in this folder\'s parent: checkpoints, detections as COCO-format JSON, and '
-        'the full log of every run. `docs/quickstart.md` explains the stages and gives the results '
-        'of the larger runs with several seeds.'
+        "Everything lies in this folder's parent: checkpoints, detections as COCO-format JSON, "
+        'and the full log of every run. `docs/quickstart.md` explains the stages and gives the '
+        'results of the larger runs with several seeds.'
     )

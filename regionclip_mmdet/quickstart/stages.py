@@ -124,16 +124,17 @@ def write_name_captions(folder: Path) -> None:
     """Write ``names.json``: every single-object image captioned with its name alone."""
     content = json.loads((folder / 'instances.json').read_text(encoding='utf-8'))
     names = {category['id']: category['name'] for category in content['categories']}
+    captions = {i: NAME_CAPTION.format(name) for i, name in names.items()}
     annotations = [
-        dict(id=a['id'], image_id=a['image_id'], caption=NAME_CAPTION.format(names[a['category_id']]))
+        dict(id=a['id'], image_id=a['image_id'], caption=captions[a['category_id']])
         for a in content['annotations']
     ]
-    captions = dict(images=content['images'], annotations=annotations)
-    (folder / 'names.json').write_text(json.dumps(captions), encoding='utf-8')
+    content = dict(images=content['images'], annotations=annotations)
+    (folder / 'names.json').write_text(json.dumps(content), encoding='utf-8')
 
 
 def train_clip(job: Job) -> dict[str, Any]:
-    """Stage 2: CLIP from captions, its weights in open_clip's layout, the detectors' vocabularies."""
+    """Stage 2: CLIP from captions; its weights in open_clip's layout and the vocabularies."""
     cfg = stage_config(job, 'clip', job.stage.settings['iterations'])
     checkpoint = train(cfg, job.folder / 'train', job.stage.settings['seed'], 'training')
     model = MODELS.build(cfg.model)
@@ -170,9 +171,8 @@ def train_localizer(job: Job) -> dict[str, Any]:
     cfg = stage_config(job, 'localizer')
     cfg.test_evaluator.outfile_prefix = str(job.folder / 'proposals')
     test(cfg, job.folder / 'test', 0, 'testing', job.folder / LOCALIZER_FILE)
-    recall = proposal_recall(
-        job.world / 'scenes_val' / 'instances.json', job.folder / 'proposals.bbox.json', CLASS_SPLITS
-    )
+    truth = job.world / 'scenes_val' / 'instances.json'
+    recall = proposal_recall(truth, job.folder / 'proposals.bbox.json', CLASS_SPLITS)
     return dict(recall=recall, num_proposals=cfg.num_proposals)
 
 
@@ -211,7 +211,8 @@ def zero_shot(job: Job) -> dict[str, Any]:
             label = f'{name}, {"annotated" if boxes == "gt" else "localizer"} boxes'
             test(cfg, job.folder / f'{name}_{boxes}', 0, label, weights_of(job, name))
     scores = detection_scores(job)
-    gt, rpn = ({n: job.folder / f'{n}_{b}.bbox.json' for n in INITIALISATIONS} for b in ('gt', 'rpn'))
+    gt = {name: job.folder / f'{name}_gt.bbox.json' for name in INITIALISATIONS}
+    rpn = {name: job.folder / f'{name}_rpn.bbox.json' for name in INITIALISATIONS}
     return dict(
         gt_accuracy=compare({n: scores.region_accuracy(f) for n, f in gt.items()}),
         gt_ap50=compare({n: scores.ap50(f) for n, f in gt.items()}),

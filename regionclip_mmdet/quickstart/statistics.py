@@ -155,7 +155,9 @@ class DetectionScores:
 
 
 def proposal_recall(
-    annotation_file: str | Path, proposal_file: str | Path, class_splits: Mapping[str, Sequence[str]]
+    annotation_file: str | Path,
+    proposal_file: str | Path,
+    class_splits: Mapping[str, Sequence[str]],
 ) -> dict[str, float]:
     """Percentage of annotated boxes met by a proposal with IoU 0.5 or more, per split.
 
@@ -190,9 +192,7 @@ def best_names(objects: Sequence[dict], detections: Sequence[dict]) -> list[int 
     overlap = box_iou_xywh(boxes, found)  # (objects, detections)
     masked = np.where(overlap >= SAME_BOX_IOU, scores, -1.0)
     best = masked.argmax(axis=1)
-    return [
-        detections[j]['category_id'] if masked[i, j] >= 0 else None for i, j in enumerate(best)
-    ]
+    return [detections[j]['category_id'] if masked[i, j] >= 0 else None for i, j in enumerate(best)]
 
 
 def box_iou_xywh(first: np.ndarray, second: np.ndarray) -> np.ndarray:

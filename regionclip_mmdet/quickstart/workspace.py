@@ -159,7 +159,9 @@ def select_stages(
     names = [stage.name for stage in stages]
     unknown = (only | skip | ({start} if start else set())) - set(names)
     if unknown:
-        raise ValueError(f'No such stage: {", ".join(sorted(unknown))}. Stages: {", ".join(names)}.')
+        raise ValueError(
+            f'No such stage: {", ".join(sorted(unknown))}. Stages: {", ".join(names)}.'
+        )
     first = names.index(start) if start else 0
     chosen = [
         stage

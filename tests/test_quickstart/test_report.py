@@ -1,0 +1,115 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""The report's text, tables and pictures."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from regionclip_mmdet.quickstart.document import Document
+from regionclip_mmdet.quickstart.drawing import contact_sheet, draw_boxes, smooth, titled
+from regionclip_mmdet.quickstart.pictures import best_per_place
+from regionclip_mmdet.quickstart.report import HEADER, mean_over_seeds, result_rows, write_report
+from regionclip_mmdet.quickstart.workspace import MARKER, Workspace
+
+
+def _table(clip: float, regionclip: float) -> dict:
+    cell = dict(clip=[clip, 1.0], regionclip=[regionclip, 1.0], difference=[regionclip - clip, 0.5])
+    return {split: cell for split in ('novel', 'base', 'all')}
+
+
+def test_document_in_both_formats(tmp_path: Path) -> None:
+    picture = tmp_path / 'other' / 'p.png'
+    picture.parent.mkdir()
+    Image.new('RGB', (2, 2)).save(picture)
+    document = Document('Title & more')
+    document.heading('Part')
+    document.paragraph('a **bold** `code` <tag>')
+    document.cards([('what', '1 → 2', 'note')])
+    document.table(('name', 'value'), [('x', '1')])
+    document.picture(picture, 'A picture')
+    markdown = document.to_markdown(tmp_path / 'report')
+    assert '# Title & more\n\n## Part\n\na **bold** `code` <tag>' in markdown
+    assert '| name | value |\n| :-- | --: |\n| x | 1 |' in markdown
+    assert '](../other/p.png)' in markdown
+    page = document.to_html()
+    assert '<strong>bold</strong> <code>code</code> &lt;tag&gt;' in page
+    assert 'data:image/png;base64,' in page
+    assert '<td class=text>x</td><td>1</td>' in page
+    # self-contained: nothing is fetched
+    assert not re.search(r'(src|href)="(?!data:)', page)
+
+
+def test_result_rows_show_differences_with_sign() -> None:
+    rows = result_rows({('transfer', 'ap50'): _table(10.0, 12.5)})
+    assert len(rows) == 3 and all(len(row) == len(HEADER) for row in rows)
+    assert rows[0][1:] == ['novel', '10.0 ± 1.0', '12.5 ± 1.0', '**+2.5 ± 0.5**']
+    assert rows[1][0] == ''
+    worse = result_rows({('transfer', 'ap50'): _table(10.0, 9.0)})
+    assert worse[0][-1] == '**-1.0 ± 0.5**'
+
+
+def test_mean_over_seeds_has_the_error_of_the_mean() -> None:
+    key = ('transfer', 'ap50')
+    merged = mean_over_seeds([{key: _table(10.0, v)} for v in (11.0, 12.0, 16.0)])[key]
+    assert merged['novel']['difference'] == [
+        pytest.approx(3.0), pytest.approx(np.std([1, 2, 6], ddof=1) / 3**0.5)
+    ]  # fmt: skip
+    assert merged['all']['clip'] == [10.0, 0.0]
+
+
+def test_report_of_an_unfinished_run_leaves_out_what_is_missing(tmp_path: Path) -> None:
+    folder = tmp_path / 'transfer'
+    folder.mkdir()
+    marker = dict(key='k', seconds=61, settings={}, result=dict(ap50=_table(14.0, 31.0)))
+    (folder / MARKER).write_text(json.dumps(marker))
+    markdown, page = write_report(Workspace(tmp_path), [''], 'demo')
+    text = markdown.read_text(encoding='utf-8')
+    assert 'Novel AP50 after transfer: **14.0 → 31.0** (difference +17.0 ± 0.5)' in text
+    assert 'Zero-shot, annotated boxes' not in text
+    assert '1:01' in text and 'real size' not in text
+    assert page.read_text(encoding='utf-8').startswith('<!doctype html>')
+
+
+def test_boxes_are_drawn_where_they_are() -> None:
+    image = Image.new('RGB', (20, 20), 'black')
+    drawn = draw_boxes(image, [(5, 5, 15, 15)], [''], ['#ff0000'], scale=4)
+    pixels = np.asarray(drawn).astype(int)
+    assert drawn.size == (80, 80)
+    assert (pixels[10, 10] == 0).all() and (pixels[40, 40] == 0).all()
+    red = (pixels[..., 0] > 200) & (pixels[..., 1] < 60)
+    rows, columns = np.nonzero(red)
+    assert {rows.min(), columns.min()} <= {20, 21, 22}
+    assert {rows.max(), columns.max()} <= {58, 59, 60}
+
+
+def test_labels_stay_inside_and_thin_boxes_are_no_error() -> None:
+    image = Image.new('RGB', (40, 40), 'black')
+    boxes = [(0, 0, 40, 40), (38, 0, 40, 1), (10, 10, 10, 10)]
+    drawn = draw_boxes(image, boxes, ['a long label'] * 3, ['#2a8a4a'] * 3, scale=4)
+    assert drawn.size == (160, 160)
+
+
+def test_sheet_lays_out_in_rows() -> None:
+    tiles = [titled(Image.new('RGB', (30, 30), 'red'), 'x')] * 5
+    width, height = tiles[0].size
+    assert contact_sheet(tiles, columns=3, gap=10).size == (3 * width + 20, 2 * height + 10)
+
+
+def test_smoothing_keeps_length_and_constants() -> None:
+    assert smooth([2.0] * 7, 3) == pytest.approx([2.0] * 7)
+    assert smooth([0, 3, 0], 3) == pytest.approx([1.5, 1.0, 1.5])
+    assert len(smooth([1.0], 5)) == 1
+
+
+def test_best_per_place_keeps_the_best_of_overlapping() -> None:
+    found = [
+        dict(bbox=[0, 0, 10, 10], score=0.5, category_id=1),
+        dict(bbox=[1, 0, 10, 10], score=0.9, category_id=2),
+        dict(bbox=[30, 0, 10, 10], score=0.4, category_id=3),
+        dict(bbox=[60, 0, 10, 10], score=0.1, category_id=4),
+    ]
+    assert [d['category_id'] for d in best_per_place(found)] == [2, 3]
