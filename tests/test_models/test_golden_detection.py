@@ -22,7 +22,9 @@ HARD_NMS = dict(type='nms', iou_threshold=0.5)
 SOFT_NMS = dict(type='global_soft_nms', method='gaussian', sigma=0.5, min_score=0.001)
 
 
-def build_model(train: Tensor, test: Tensor | None = None, with_reg: bool = True) -> OpenVocabularyRCNN:
+def build_model(
+    train: Tensor, test: Tensor | None = None, with_reg: bool = True
+) -> OpenVocabularyRCNN:
     head = dict(
         type='TextEmbeddingBBoxHead',
         embed_dim=1024,
@@ -125,7 +127,7 @@ def detect(
     shapes: list[tuple[int, int]],
     scales: Sequence[Sequence[float]] = ((1.0, 1.0), (1.0, 1.0)),
 ) -> list[InstanceData]:
-    """Predict both images as one batch, as recorded: padding reaches into the smaller's features."""
+    """Both images as one batch, as recorded: padding reaches into the smaller's features."""
     samples = []
     for box, shape, scale in zip(boxes, shapes, scales, strict=True):
         sample = DetDataSample(metainfo=dict(img_shape=shape, scale_factor=scale))

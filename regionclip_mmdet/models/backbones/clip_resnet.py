@@ -33,7 +33,7 @@ class CLIPResNet(BaseModule):
 
     Shapes:
         Input ``(B, 3, H, W)``, RGB, normalised with CLIP's mean and std, padded with zeros.
-        Output: one ``(B, C, H/s, W/s)`` per index, ``s = 4, 8, 16`` (sizes rounded down at the poolings).
+        Output: one ``(B, C, H/s, W/s)`` per index, ``s = 4, 8, 16`` (rounded down at the poolings).
     """
 
     clip_prefixes = (('', 'visual.'),)

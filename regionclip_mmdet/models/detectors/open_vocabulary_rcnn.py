@@ -91,8 +91,9 @@ class OpenVocabularyRCNN(WeightGuard, TwoStageDetector):
         if not isinstance(vocabulary, TextEmbeddings):
             if self.text_encoder is None:
                 raise RuntimeError(
-                    'set_vocabulary got names, but this model has no text encoder. Give TextEmbeddings, '
-                    "or add text_encoder=dict(type='CLIPTextEncoder', ...) to the model config."
+                    'set_vocabulary got names, but this model has no text encoder. Give '
+                    "TextEmbeddings, or add text_encoder=dict(type='CLIPTextEncoder', ...) to the "
+                    'model config.'
                 )
             self.ensure_weights('text_encoder')
             vocabulary = self.text_encoder.encode_names(list(vocabulary), templates)

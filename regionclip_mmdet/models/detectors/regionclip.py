@@ -27,6 +27,8 @@ PARTS = (
     'localizer',
 )
 FROZEN_PARTS = ('teacher', 'text_encoder', 'localizer')
+# A detector may be pretrained further; its heads are not used.
+DETECTION_KEYS = ('roi_head.bbox_head.', 'roi_head.mask_head.')
 
 
 class FrozenRegionTeacher(BaseModule):
@@ -66,11 +68,13 @@ class RegionCLIP(WeightGuard, BaseDetector):
     Args:
         backbone: The student's ``CLIPResNet``.
         roi_head: Config of a ``RegionTextRoIHead``.
-        teacher: ``backbone`` and ``region_encoder`` of the teacher; None without region-text losses.
+        teacher: The teacher's ``backbone`` and ``region_encoder``; None without region-text losses.
         text_encoder: Config of a ``CLIPTextEncoder``; None without the image-text loss.
         localizer: Config of an ``RPNLocalizer``, if samples carry no proposals.
         num_regions: At most so many proposals per image are learned from, drawn uniformly.
         save_frozen: Whether checkpoints hold teacher, text encoder and localizer too.
+        may_be_missing: Parts a checkpoint need not hold; see ``WeightGuard``.
+        may_be_unexpected: Key prefixes of a checkpoint to be ignored.
         data_preprocessor: ``DetDataPreprocessor`` with CLIP's mean and std, RGB.
         init_cfg: As in mmengine.
     """
@@ -84,6 +88,8 @@ class RegionCLIP(WeightGuard, BaseDetector):
         localizer: dict | None = None,
         num_regions: int = 100,
         save_frozen: bool = False,
+        may_be_missing: Sequence[str] = (),
+        may_be_unexpected: Sequence[str] = DETECTION_KEYS,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -99,9 +105,7 @@ class RegionCLIP(WeightGuard, BaseDetector):
         if self.roi_head.loss_image_text is not None and self.text_encoder is None:
             raise ValueError('loss_image_text needs a text_encoder; give text_encoder=dict(...).')
         self.set_parts(
-            PARTS,
-            may_be_unexpected=('roi_head.bbox_head.', 'roi_head.mask_head.'),
-            unsaved=() if save_frozen else FROZEN_PARTS,
+            PARTS, may_be_missing, may_be_unexpected, unsaved=() if save_frozen else FROZEN_PARTS
         )
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:

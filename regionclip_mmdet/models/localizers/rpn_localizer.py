@@ -32,8 +32,8 @@ class RPNLocalizer(BaseModule):
         backbone: Config of an mmdet backbone.
         rpn_head: Config of an mmdet ``RPNHead``.
         neck: Config of an mmdet neck, for FPN.
-        test_cfg: ``nms_pre`` (per level), ``nms``, ``max_per_img``, ``min_bbox_size`` (boxes must be
-            strictly larger), as in mmdet's RPN; numbers below 1 set no limit.
+        test_cfg: ``nms_pre`` (per level), ``nms``, ``max_per_img``, ``min_bbox_size`` (boxes must
+            be strictly larger), as in mmdet's RPN; numbers below 1 set no limit.
         mean: Its own means, in its own channel order, 0..255.
         std: Its own standard deviations.
         bgr: Whether it expects BGR.

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from mmcv.ops import batched_nms
 from mmengine.structures import InstanceData
 from torch import Tensor
@@ -18,8 +17,8 @@ FUSIONS = ('none', 'logit', 'sigmoid')
 def fuse_objectness(probs: Tensor, objectness: Tensor | None, mode: str) -> Tensor:
     """Combine class probabilities with the localizer's objectness.
 
-    ``'logit'`` is the official ``sqrt(p * s)`` with the *raw* objectness logit ``s``: scores may exceed
-    1, and regions with a negative logit become NaN and are discarded. ``'sigmoid'`` uses
+    ``'logit'`` is the official ``sqrt(p * s)`` with the *raw* objectness logit ``s``: scores may
+    exceed 1, and regions with a negative logit become NaN and are discarded. ``'sigmoid'`` uses
     ``sqrt(p * sigmoid(s))``; ``'none'`` returns the probabilities.
 
     Args:
@@ -37,7 +36,8 @@ def fuse_objectness(probs: Tensor, objectness: Tensor | None, mode: str) -> Tens
     if objectness is None:
         raise ValueError(
             f'test_cfg.rcnn.objectness={mode!r} needs proposals with objectness_logits; these have '
-            "none. Use proposals of an RPNLocalizer, or objectness='none' (e.g. ground-truth boxes)."
+            "none. Use proposals of an RPNLocalizer, or objectness='none' (e.g. ground-truth "
+            'boxes).'
         )
     weight = objectness.float() if mode == 'logit' else objectness.float().sigmoid()
     return (probs * weight[:, None]).sqrt()
@@ -50,12 +50,12 @@ def select_detections(boxes: Tensor, scores: Tensor, cfg: Mapping) -> InstanceDa
         boxes: ``(N, 4)``, one box per region for all classes.
         scores: ``(N, K)`` without background. Regions with a non-finite box or score are dropped.
         cfg: ``score_thr`` (scores must be larger), ``max_per_img``, and ``nms``: mmcv's
-            ``dict(type='nms', iou_threshold=...)``, or ``dict(type='global_soft_nms', ...)`` with the
-            arguments of ``soft_nms``.
+            ``dict(type='nms', iou_threshold=...)``, or ``dict(type='global_soft_nms', ...)`` with
+            the arguments of ``soft_nms``.
 
     Returns:
-        By falling score: ``bboxes (M, 4)``, ``scores (M,)``, ``labels (M,)`` and ``region_inds (M,)``,
-        the row of each detection in ``boxes``.
+        By falling score: ``bboxes (M, 4)``, ``scores (M,)``, ``labels (M,)`` and
+        ``region_inds (M,)``, the row of each detection in ``boxes``.
     """
     finite = boxes.isfinite().all(1) & scores.isfinite().all(1)
     region, label = ((scores > cfg['score_thr']) & finite[:, None]).nonzero(as_tuple=True)

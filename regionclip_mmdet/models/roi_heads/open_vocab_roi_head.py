@@ -77,7 +77,7 @@ class OpenVocabRoIHead(StandardRoIHead):
         Args:
             x: ``(C4 map,)``.
             batch_img_metas: Metas of the ``B`` images.
-            rpn_results_list: Proposals per image: ``bboxes`` and, for fusion, ``objectness_logits``.
+            rpn_results_list: Per image ``bboxes`` and, for fusion, ``objectness_logits``.
             rcnn_test_cfg: See the class.
             rescale: Whether boxes are wanted in the original image's pixels.
         """

@@ -42,8 +42,8 @@ class RegionTextHead(BaseModule):
 
     Args:
         concept_pool: The student's concepts: ``TextEmbeddings`` or a file of them.
-        teacher_concept_pool: The teacher's embeddings of the same concepts in the same order; needed
-            when the teacher's embedding space differs. By default the student's pool.
+        teacher_concept_pool: The teacher's embeddings of the same concepts in the same order;
+            needed when the teacher's embedding space differs. By default the student's pool.
         concept_threshold: A region is kept if its largest probability is larger.
         teacher_temperature: Divides the teacher's cosines.
         loss_contrast: Config of the contrastive loss, None to leave it out.
@@ -63,7 +63,7 @@ class RegionTextHead(BaseModule):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         pool = _as_embeddings(concept_pool)
-        teacher_pool = pool if teacher_concept_pool is None else _as_embeddings(teacher_concept_pool)
+        teacher_pool = _as_embeddings(teacher_concept_pool or pool)
         teacher_pool.check_names(pool.names, "the student's concept pool")
         self.concept_names = pool.names
         # inputs, not results of training: they stay out of checkpoints

@@ -18,8 +18,8 @@ GLOBAL_BOXES = ('image', 'padded')
 class RegionTextRoIHead(BaseModule):
     """The student's side of RegionCLIP pretraining.
 
-    Has the detector's layout (``roi_head.region_encoder``), so its checkpoints load into a detector.
-    A whole image is a region, too: one more box per image goes through the same encoder.
+    Has the detector's layout (``roi_head.region_encoder``), so its checkpoints load into a
+    detector. A whole image is a region, too: one more box per image goes through the same encoder.
 
     Args:
         region_encoder: Config of a ``RegionEncoder``.

@@ -117,7 +117,8 @@ class TextEmbeddingBBoxHead(BBoxHead):
             x: Region embeddings ``(R, D)``, not normalised.
 
         Returns:
-            Logits ``(R, K + 1)``, background last, float32; deltas ``(R, 4)``, None without regressor.
+            Logits ``(R, K + 1)``, background last; deltas ``(R, 4)``, None without regressor.
+            Both float32.
         """
         return self.active_classifier(x), self.fc_reg(x).float() if self.with_reg else None
 
@@ -160,11 +161,10 @@ class TextEmbeddingBBoxHead(BBoxHead):
         rcnn_test_cfg: ConfigDict | None = None,
         objectness: Tensor | None = None,
     ) -> InstanceData:
-        """Detections of one image: ``bboxes (M, 4)``, ``scores (M,)``, ``labels (M,)``, ``region_inds``."""
+        """Detections of one image, as ``select_detections`` returns them."""
         height, width = img_meta['img_shape'][:2]
-        probs = fuse_objectness(
-            F.softmax(cls_score.float(), dim=-1), objectness, rcnn_test_cfg.get('objectness', 'none')
-        )[:, :-1]
+        probs = F.softmax(cls_score.float(), dim=-1)
+        probs = fuse_objectness(probs, objectness, rcnn_test_cfg.get('objectness', 'none'))[:, :-1]
         boxes = roi[:, 1:].float()
         if bbox_pred is not None:
             boxes = self.bbox_coder.decode(boxes, bbox_pred.float())

@@ -16,15 +16,16 @@ from .report import LoadReport
 class WeightGuard(nn.Module):
     """Mixin for detectors that accounts for the origin of every part's weights.
 
-    A *part* is a sub-module named by its path, e.g. ``'localizer'``. Its ``weights_source`` says where
-    its weights come from and is set by this project's initialisers, by a checkpoint, or by
-    training. The guard acts in three places, all reached by mmengine's and mmdet's stock entry points:
+    A *part* is a sub-module named by its path, e.g. ``'localizer'``. Its ``weights_source`` says
+    where its weights come from and is set by this project's initialisers, by a checkpoint, or by
+    training. The guard acts in three places, all reached by the stock entry points of mmengine and
+    mmdet:
 
     * loading a state dict (``Runner``, ``init_detector``): every key is accounted for by part, the
       report is logged, and a surprise raises before anything is changed;
     * ``ensure_weights()``, called by ``loss`` and ``predict``: a part that has no source yet but an
-      ``init_cfg`` is initialised (``Runner.test`` and ``init_detector`` never call ``init_weights``);
-      a part that stays random is refused, unless all of it is being trained;
+      ``init_cfg`` is initialised (``Runner.test`` and ``init_detector`` never do that); a part that
+      stays random is refused, unless all of it is being trained;
     * saving: ``unsaved_parts`` are left out of state dicts.
 
     Call ``set_parts`` at the end of the constructor.
@@ -66,7 +67,7 @@ class WeightGuard(nn.Module):
 
     def weight_sources(self) -> dict[str, str | None]:
         """Where the weights of each part come from; None for random ones."""
-        return {part: getattr(_find(self, part), 'weights_source', None) for part in self._parts}
+        return {part: _source(_find(self, part)) for part in self._parts}
 
     def ensure_weights(self, part: str | None = None, learning: bool = False) -> None:
         """Fill the parts that name a source, refuse those that stay random.
@@ -74,8 +75,8 @@ class WeightGuard(nn.Module):
         Args:
             part: Only this part, for what needs no other; by default all.
             learning: Whether the caller trains the model, which makes random weights legitimate
-                where all of a part learns. Being in training mode does not say that: it is the mode a
-                model is built in.
+                where all of a part learns. Being in training mode does not say that: it is the
+                mode a model is built in.
 
         Raises:
             RuntimeError: A part has random weights and is not being trained.
@@ -84,10 +85,10 @@ class WeightGuard(nn.Module):
             return
         for name in self._parts if part is None else (part,):
             module = _find(self, name)
-            if getattr(module, 'weights_source', None) is None and getattr(module, 'init_cfg', None):
+            if _source(module) is None and getattr(module, 'init_cfg', None):
                 # not init_weights(), which would also log a line for every single tensor
                 initialize(module, module.init_cfg)
-            if getattr(module, 'weights_source', None) is None:
+            if _source(module) is None:
                 self._settle_random_part(name, module, learning)
         if part is None:
             self._weights_ensured.add(learning)
@@ -147,7 +148,7 @@ class WeightGuard(nn.Module):
         problems = []
         for part, keys in report.missing.items():
             module = _find(self, part) if part else None
-            known = getattr(module, 'weights_source', None) or getattr(module, 'init_cfg', None)
+            known = _source(module) or getattr(module, 'init_cfg', None)
             fillable = part in self._may_be_missing or (part in self._parts and known)
             if not (fillable and not report.matched.get(part)):
                 problems.append(f"'{part or 'model'}': {len(keys)} missing, e.g. {keys[0]}")
@@ -160,8 +161,8 @@ class WeightGuard(nn.Module):
             raise RuntimeError(
                 f'The checkpoint does not fit {type(self).__name__}:\n  '
                 + '\n  '.join(problems)
-                + f'\n{report}\nNothing was loaded. If a part is meant to be absent or unused, list '
-                'it in may_be_missing or may_be_unexpected of the model config.'
+                + f'\n{report}\nNothing was loaded. If a part is meant to be absent or unused, '
+                'list it in may_be_missing or may_be_unexpected of the model config.'
             )
 
 
@@ -171,6 +172,10 @@ def _find(model: nn.Module, path: str) -> nn.Module | None:
         if model is None:
             return None
     return model
+
+
+def _source(module: nn.Module | None) -> str | None:
+    return getattr(module, 'weights_source', None)
 
 
 def _state(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

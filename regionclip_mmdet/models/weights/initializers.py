@@ -23,10 +23,11 @@ class RandomWeights:
 
 @WEIGHT_INITIALIZERS.register_module()
 class LocalizerPretrained:
-    """Fill an ``RPNLocalizer`` from an mmdet checkpoint with ``backbone``, ``neck`` and ``rpn_head``.
+    """Fill an ``RPNLocalizer`` with ``backbone``, ``neck`` and ``rpn_head`` of an mmdet checkpoint.
 
     Checkpoints of mmdet's ``RPN`` (which calls its head ``bbox_head``), ``FasterRCNN`` and
-    ``MaskRCNN`` have these keys; RoI heads are ignored. A detector's checkpoint with ``localizer.*`` keys serves too.
+    ``MaskRCNN`` have these keys; RoI heads are ignored. A detector's checkpoint with
+    ``localizer.*`` keys serves too.
 
     Args:
         checkpoint: File or URL, as mmengine's loader takes them.
@@ -50,10 +51,10 @@ class LocalizerPretrained:
             type(module).__name__, own, state, ('backbone', 'neck', 'rpn_head')
         )
         if report.missing or report.mismatched:
-            wrong = [k for keys in (*report.missing.values(), *report.mismatched.values()) for k in keys]
+            wrong = sum([*report.missing.values(), *report.mismatched.values()], [])
             raise RuntimeError(
-                f'{self.checkpoint} does not fill the localizer: {len(wrong)} tensors missing or of '
-                f'another shape, e.g. {", ".join(wrong[:3])}.\n{report}'
+                f'{self.checkpoint} does not fill the localizer: {len(wrong)} tensors missing or '
+                f'of another shape, e.g. {", ".join(wrong[:3])}.\n{report}'
             )
         module.load_state_dict({k: state[k] for k in own}, strict=False)
         # mmengine initialises a module's children after the module itself: without this mark,
@@ -66,7 +67,7 @@ class LocalizerPretrained:
 
 
 def _rpn_head_keys(state: dict) -> dict:
-    """mmdet's ``RPN`` is a single-stage detector and calls its head ``bbox_head``."""
+    """Names as in two-stage detectors; mmdet's ``RPN``, a single-stage one, has ``bbox_head``."""
     if any(key.startswith('rpn_head.') for key in state):
         return state
     old = 'bbox_head.rpn_'
