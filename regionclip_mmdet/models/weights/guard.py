@@ -12,6 +12,20 @@ from torch import Tensor, nn
 
 from .report import LoadReport
 
+NAME_THEM = (
+    ", or name its weights in the config: init_cfg=dict(type='{}', checkpoint=...). If random "
+    "weights are what you want, init_cfg=dict(type='RandomWeights') says so."
+)
+CLIP_HINT = NAME_THEM.format('CLIPPretrained')
+# What helps besides a checkpoint, by the last name of a part; for all others it is CLIP_HINT.
+HINTS = {
+    'backbone': f"{CLIP_HINT} mmdet's init_detector deletes the backbone's init_cfg, unless it is "
+    'given cfg_options={}.',
+    'localizer': NAME_THEM.format('LocalizerPretrained'),
+    'fc_reg': ', or train it. Zero-shot detection does without: with_reg=False of the box head.',
+    'mask_head': ', or train it.',
+}
+
 
 class WeightGuard(nn.Module):
     """Mixin for detectors that accounts for the origin of every part's weights.
@@ -106,11 +120,7 @@ class WeightGuard(nn.Module):
         frozen = ', some of them frozen, so that training could not mend them' if learning else ''
         raise RuntimeError(
             f"'{part}' of {type(self).__name__} holds random weights{frozen}. Load a checkpoint "
-            f"that contains '{part}.*', or name its weights in the config, e.g. "
-            "init_cfg=dict(type='CLIPPretrained', checkpoint=...) for CLIP parts, "
-            "init_cfg=dict(type='LocalizerPretrained', checkpoint=...) for a localizer, or "
-            "init_cfg=dict(type='RandomWeights') if random weights are what you want. A box "
-            'regressor (fc_reg) must be trained first; with_reg=False of the box head does without.'
+            f"that contains '{part}.*'{HINTS.get(part.rpartition('.')[2], CLIP_HINT)}"
         )
 
     def _load_from_state_dict(

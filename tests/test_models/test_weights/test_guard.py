@@ -359,6 +359,16 @@ class TestFillingLate:
         assert model.weight_sources()['localizer'] == str(clip.parent / 'localizer.pth')
         assert torch.equal(model.backbone.conv1.weight, trained.backbone.conv1.weight)
 
+    def test_init_detector_without_a_checkpoint(self, config: dict, clip: Path) -> None:
+        """It deletes the backbone's init_cfg, unless it is given some options."""
+        settings = dict(palette='random', device='cpu')
+        model = init_detector(Config(dict(model=config)), cfg_options={}, **settings)
+        predict(model, None)
+        self.assert_filled(model, clip)
+        model = init_detector(Config(dict(model=config)), **settings)
+        with pytest.raises(RuntimeError, match="'backbone' .* random weights.*cfg_options={}"):
+            predict(model, None)
+
     def test_init_detector_without_the_localizer(self, tmp_path: Path) -> None:
         torch.save(dict(state_dict=detector().state_dict()), tmp_path / 'c.pth')
         config = Config(dict(model=unguarded(dict(localizer=bare_localizer()))))
