@@ -39,8 +39,10 @@ CLIP_FILE = 'clip.pth'
 LOCALIZER_FILE = 'localizer.pth'
 REGIONCLIP_FILE = 'regionclip.pth'
 WORLD_KINDS = dict(
-    object_centric_train=dict(kind='object_centric', split='train'),
-    object_centric_val=dict(kind='object_centric', split='val', object_counts=(1,)),
+    object_centric_train=dict(kind='object_centric', split='train', object_size=(44, 92)),
+    object_centric_val=dict(
+        kind='object_centric', split='val', object_size=(44, 92), object_counts=(1,)
+    ),
     scenes_train=dict(kind='scenes', split='train'),
     scenes_val=dict(kind='scenes', split='val'),
 )
