@@ -11,7 +11,10 @@ model = dict(
     type='RegionCLIP',
     data_preprocessor={{_base_.clip_preprocessor}},
     backbone={{_base_.backbone}},
-    teacher=dict(backbone={{_base_.backbone}}, region_encoder={{_base_.region_encoder}}),
+    # 320 pixels: near the size at which CLIP names this world's objects best
+    teacher=dict(
+        backbone={{_base_.backbone}}, region_encoder={{_base_.region_encoder}}, scale=5 / 3
+    ),
     text_encoder={{_base_.text_encoder}},
     localizer={{_base_.localizer}},
     num_regions=8,
@@ -28,7 +31,12 @@ model = dict(
             ),
             loss_distill=dict(type='RegionDistillationLoss', temperature={{_base_.temperature}}),
         ),
-        loss_image_text=dict(type='ImageTextContrastiveLoss', temperature={{_base_.temperature}}),
+        # Captions of scenes name several objects, so a whole scene is a poor likeness of each.
+        loss_image_text=dict(
+            type='ImageTextContrastiveLoss',
+            temperature={{_base_.temperature}},
+            loss_weight=0.2,
+        ),
     ),
 )
 
@@ -67,7 +75,7 @@ max_iters = 400
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=100000)
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=3e-4, betas=(0.9, 0.98), weight_decay=0.01),
+    optimizer=dict(type='AdamW', lr=6e-4, betas=(0.9, 0.98), weight_decay=0.01),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
     clip_grad=dict(max_norm=5.0),
 )

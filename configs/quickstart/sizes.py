@@ -13,12 +13,13 @@ demo = dict(
     bootstrap=200,
     real_size=dict(short_edge=800, long_edge=1333, num_proposals=1000),
 )
+# The demo's schedule with three seeds and more held-out scenes.
 full = dict(
     seeds=[0, 1, 2],
     images=dict(
-        object_centric_train=16000, object_centric_val=640, scenes_train=8000, scenes_val=800
+        object_centric_train=8000, object_centric_val=640, scenes_train=3000, scenes_val=800
     ),
-    iterations=dict(clip=2000, localizer=800, pretrain=1000, transfer=600),
+    iterations=dict(),
     bootstrap=400,
     real_size=dict(short_edge=800, long_edge=1333, num_proposals=1000),
 )

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
@@ -37,10 +38,16 @@ class FrozenRegionTeacher(BaseModule):
     Args:
         backbone: Config of a ``CLIPResNet``.
         region_encoder: Config of a ``RegionEncoder``.
+        scale: The teacher sees the batch enlarged by this factor. CLIP names objects best at the
+            size it knows them from; where a scene's objects are smaller, a larger view makes a
+            better teacher, and the student learns to do with its own. 1 in the paper.
     """
 
-    def __init__(self, backbone: dict, region_encoder: dict) -> None:
+    def __init__(self, backbone: dict, region_encoder: dict, scale: float = 1.0) -> None:
         super().__init__()
+        if scale <= 0:
+            raise ValueError(f"The teacher's scale must be positive, not {scale}.")
+        self.scale = scale
         self.backbone = MODELS.build(backbone)
         self.region_encoder = MODELS.build(region_encoder)
         self.requires_grad_(False)
@@ -54,6 +61,11 @@ class FrozenRegionTeacher(BaseModule):
     @torch.no_grad()
     def forward(self, batch_inputs: Tensor, rois: Tensor) -> Tensor:
         """Embeddings ``(R, D)`` of RoIs ``(R, 5)`` in a batch ``(B, 3, H, W)``."""
+        if self.scale != 1:
+            size = [round(side * self.scale) for side in batch_inputs.shape[-2:]]
+            ratios = [new / old for new, old in zip(size, batch_inputs.shape[-2:], strict=True)]
+            batch_inputs = F.interpolate(batch_inputs, size, mode='bilinear', align_corners=False)
+            rois = rois * rois.new_tensor([1, ratios[1], ratios[0], ratios[1], ratios[0]])
         return self.region_encoder(self.backbone(batch_inputs), rois)
 
 
