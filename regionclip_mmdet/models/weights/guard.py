@@ -76,7 +76,6 @@ class WeightGuard(nn.Module):
                     f"'{part}' of {type(self).__name__} is trained, but checkpoints would not hold "
                     'it. Freeze it, or have it saved.'
                 )
-        self._weights_ensured: set[bool] = set()
         self._register_state_dict_hook(_drop_unsaved)
 
     def weight_sources(self) -> dict[str, str | None]:
@@ -95,8 +94,6 @@ class WeightGuard(nn.Module):
         Raises:
             RuntimeError: A part has random weights and is not being trained.
         """
-        if learning in self._weights_ensured:
-            return
         for name in self._parts if part is None else (part,):
             module = _find(self, name)
             if _source(module) is None and getattr(module, 'init_cfg', None):
@@ -104,8 +101,6 @@ class WeightGuard(nn.Module):
                 initialize(module, module.init_cfg)
             if _source(module) is None:
                 self._settle_random_part(name, module, learning)
-        if part is None:
-            self._weights_ensured.add(learning)
 
     def _settle_random_part(self, part: str, module: nn.Module, learning: bool) -> None:
         params = list(module.parameters())
@@ -132,7 +127,6 @@ class WeightGuard(nn.Module):
         for part in self._parts:
             if report.is_complete(part):
                 _find(self, part).weights_source = 'checkpoint'
-        self._weights_ensured.clear()
         # a part that gets its weights elsewhere is not missing: neither is a strict load to fail,
         # nor mmengine to warn of hundreds of keys
         for part in self._parts:

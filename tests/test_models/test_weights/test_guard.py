@@ -225,9 +225,10 @@ class TestRandomWeights:
 
     def test_predicting_in_training_mode_is_refused_too(self) -> None:
         """A model is built in training mode; that alone does not mean it is being trained."""
-        model = detector().train()
+        config = unguarded({})
+        config.backbone.frozen_stages = -1
         with pytest.raises(RuntimeError, match='holds random weights'):
-            predict(model)
+            predict(detector(config).train())
 
     def test_setting_a_vocabulary_does_not_whitewash_the_rest(self) -> None:
         model = detector(text_encoder=tiny_models.text_encoder()).train()
