@@ -2,7 +2,7 @@
 """From captions to an open-vocabulary detector in a world of coloured shapes, on a CPU.
 
     python tools/quickstart.py            about 25 minutes on 2 cores
-    python tools/quickstart.py --full     larger, three seeds: a few hours
+    python tools/quickstart.py --full     three seeds: an hour or more
     python tools/quickstart.py --smoke    a minute or two, to see that everything runs
 
 Stages: world, clip, localizer, pretrain, zero_shot, transfer, report, real_size. Finished ones are

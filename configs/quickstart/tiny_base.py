@@ -14,8 +14,8 @@ clip_preprocessor = dict(
     type='DetDataPreprocessor', mean=clip_mean, std=clip_std, bgr_to_rgb=True, pad_size_divisor=1
 )
 
-# What detectors see of a scene. Its objects, 24 to 66 pixels here, are smaller than those CLIP knows
-# (44 to 92 pixels): the gap between object-centric web images and a detector's scenes.
+# What detectors see of a scene. Its objects, 24 to 66 pixels here, are smaller than those CLIP
+# knows (44 to 92 pixels): the gap between object-centric web images and a detector's scenes.
 scene_scale = (192, 192)
 num_proposals = 12
 

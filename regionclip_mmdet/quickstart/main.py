@@ -34,7 +34,11 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=DESCRIPTION)
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
-        '--full', dest='edition', action='store_const', const='full', help='three seeds, more held-out scenes'
+        '--full',
+        dest='edition',
+        action='store_const',
+        const='full',
+        help='three seeds, more held-out scenes',
     )
     size.add_argument(
         '--smoke', dest='edition', action='store_const', const='smoke',

@@ -27,7 +27,7 @@ from .runs import read_curves
 from .statistics import box_iou_xywh
 
 NOVEL_MARK = '◆ '
-MIN_SCORE = 0.3
+MIN_SCORE = 0.5
 SCALE = 4.0
 # Runs with curves: title, folder below the seed's folder, logged scalar to its shown name.
 CURVES = (

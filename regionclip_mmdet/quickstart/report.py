@@ -226,7 +226,7 @@ def _pictures_section(document: Document, folder: Path, out: Path) -> None:
             ),
             "Zero-shot with the localizer's boxes. The first scenes with a novel object (◆), not "
             'chosen otherwise. Green: named right. Red: named wrong. Grey: on no object. The best '
-            'name per place, with score 0.3 or more.',
+            'name per place, with score 0.5 or more.',
         )
         document.picture(
             detections_picture(

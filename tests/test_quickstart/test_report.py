@@ -109,7 +109,7 @@ def test_best_per_place_keeps_the_best_of_overlapping() -> None:
     found = [
         dict(bbox=[0, 0, 10, 10], score=0.5, category_id=1),
         dict(bbox=[1, 0, 10, 10], score=0.9, category_id=2),
-        dict(bbox=[30, 0, 10, 10], score=0.4, category_id=3),
+        dict(bbox=[30, 0, 10, 10], score=0.6, category_id=3),
         dict(bbox=[60, 0, 10, 10], score=0.1, category_id=4),
     ]
     assert [d['category_id'] for d in best_per_place(found)] == [2, 3]
