@@ -80,10 +80,10 @@ def _introduction(document: Document, edition: str) -> None:
     document.paragraph(
         'A small CLIP learned from captions of images that mostly show one large object. Here it '
         'is asked to name the small objects of crowded scenes, region by region. RegionCLIP '
-        '(Zhong et al., CVPR 2022) lets that same CLIP label regions of captioned scenes and '
-        'learns from its labels; no box with a name is used. Then both are fine-tuned as detectors '
-        'on the boxes of 48 **base** names and tested on 64, of which 16 are **novel**: they '
-        'occurred in captions, never with a box.'
+        '(Zhong et al., CVPR 2022) lets that same CLIP, shown the scenes enlarged, label regions of '
+        'captioned scenes and learns from its labels; no box with a name is used. Then both are '
+        'fine-tuned as detectors on the boxes of 48 **base** names and tested on 64, of which 16 are '
+        '**novel**: they occurred in captions, never with a box.'
     )
 
 
