@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 import tiny_models
 import torch
+import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi
 from torch import Tensor
@@ -150,6 +151,21 @@ class TestFrozen:
         pool = tiny_models.vocabulary(dim=48)
         model = pretrainer(teacher=parts, region_text_head=dict(teacher_concept_pool=pool))
         assert all(value.isfinite() for value in loss(model).values())
+
+
+def test_the_teacher_may_see_an_enlarged_batch() -> None:
+    """Boxes follow the image, each axis by its own rounded ratio."""
+    plain = pretrainer().teacher
+    config = dict(backbone=tiny_models.backbone(), region_encoder=tiny_models.encoder())
+    model = pretrainer(teacher=dict(config, scale=1.5)).teacher
+    batch = tiny_models.images((63, 80))
+    rois = torch.tensor([[0.0, 4, 6, 40, 36]])
+    large = F.interpolate(batch, (94, 120), mode='bilinear', align_corners=False)
+    scaled = torch.tensor([[0.0, 4 * 1.5, 6 * 94 / 63, 40 * 1.5, 36 * 94 / 63]])
+    torch.testing.assert_close(model(batch, rois), plain(large, scaled))
+    assert torch.cosine_similarity(model(batch, rois), plain(batch, rois)) < 0.999
+    with pytest.raises(ValueError, match='scale must be positive, not 0'):
+        MODELS.build(tiny_models.regionclip_config(teacher=dict(config, scale=0)))
 
 
 def test_predicted_pseudo_labels() -> None:
