@@ -13,6 +13,7 @@ from mmdet.registry import MODELS
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from ..losses.cosine import cosine_logits
 from .text_embeddings import TextEmbeddings, decode_names, encode_names, names_difference
 
 
@@ -104,12 +105,8 @@ class TextEmbeddingClassifier(nn.Module):
                 "(vocabulary='names.pth'), call set_vocabulary(TextEmbeddings), or load a "
                 'checkpoint that holds one'
             )
-        # A cosine divided by 0.01 leaves no room for half precision.
-        with torch.autocast(device_type=x.device.type, enabled=False):
-            names = F.normalize(self.embeddings.float(), dim=-1, eps=1e-12)
-            regions = F.normalize(x.float(), dim=-1, eps=1e-12)
-            logits = regions @ names.t() / self.temperature
-            return F.pad(logits, (0, 1)) if self.background == 'zero' else logits
+        logits = cosine_logits(x, self.embeddings, self.temperature)
+        return F.pad(logits, (0, 1)) if self.background == 'zero' else logits
 
     def extra_repr(self) -> str:
         """What ``print(module)`` shows."""
