@@ -38,7 +38,7 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
         dest='edition',
         action='store_const',
         const='full',
-        help='three seeds, more held-out scenes',
+        help='the same with three seeds',
     )
     size.add_argument(
         '--smoke', dest='edition', action='store_const', const='smoke',

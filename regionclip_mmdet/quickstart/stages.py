@@ -212,6 +212,7 @@ def zero_shot(job: Job) -> dict[str, Any]:
             cfg.test_evaluator.outfile_prefix = str(job.folder / f'{name}_{boxes}')
             label = f'{name}, {"annotated" if boxes == "gt" else "localizer"} boxes'
             test(cfg, job.folder / f'{name}_{boxes}', 0, label, weights_of(job, name))
+    teacher_file = test_teacher_view(job)
     scores = detection_scores(job)
     gt = {name: job.folder / f'{name}_gt.bbox.json' for name in INITIALISATIONS}
     rpn = {name: job.folder / f'{name}_rpn.bbox.json' for name in INITIALISATIONS}
@@ -219,7 +220,28 @@ def zero_shot(job: Job) -> dict[str, Any]:
         gt_accuracy=compare({n: scores.region_accuracy(f) for n, f in gt.items()}),
         gt_ap50=compare({n: scores.ap50(f) for n, f in gt.items()}),
         rpn_ap50=compare({n: scores.ap50(f) for n, f in rpn.items()}),
+        teacher_accuracy={
+            split: [estimate.value, estimate.error]
+            for split, values in scores.region_accuracy(teacher_file).items()
+            for estimate in (to_estimate(values),)
+        },
     )
+
+
+def test_teacher_view(job: Job) -> Path:
+    """Name the annotated boxes with CLIP as the teacher sees them: in enlarged scenes.
+
+    Returns:
+        The detections, one per box and name.
+    """
+    scale = stage_config(job, 'pretrain').model.teacher.scale
+    cfg = stage_config(job, 'zero_shot_gt')
+    for transform in cfg.test_dataloader.dataset.pipeline:
+        if transform.type == 'Resize':
+            transform.scale = tuple(round(side * scale) for side in transform.scale)
+    cfg.test_evaluator.outfile_prefix = str(job.folder / 'teacher_gt')
+    test(cfg, job.folder / 'teacher_gt', 0, "clip at the teacher's scale, annotated boxes")
+    return job.folder / 'teacher_gt.bbox.json'
 
 
 def transfer(job: Job) -> dict[str, Any]:
