@@ -39,9 +39,7 @@ LOCALIZER = dict(
         anchor_generator=dict(
             type='AnchorGenerator', scales=[2, 4], ratios=[0.5, 1.0], strides=[8]
         ),
-        bbox_coder=dict(
-            type='DeltaXYWHBBoxCoder', target_means=(0.0,) * 4, target_stds=(0.5,) * 4
-        ),
+        bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_means=(0.0,) * 4, target_stds=(0.5,) * 4),
         loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True),
     ),
     test_cfg=dict(nms_pre=60, max_per_img=10, nms=dict(type='nms', iou_threshold=0.7)),

@@ -63,9 +63,7 @@ model = dict(
             type='TextEmbeddingBBoxHead',
             embed_dim=1024,
             temperature=0.01,
-            loss_cls=dict(
-                type='FocalScaledCrossEntropyLoss', gamma=0.5, background_weight=0.2
-            ),
+            loss_cls=dict(type='FocalScaledCrossEntropyLoss', gamma=0.5, background_weight=0.2),
             loss_bbox=dict(type='L1Loss', loss_weight=1.0),
         ),
     ),

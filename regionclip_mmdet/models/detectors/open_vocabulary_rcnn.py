@@ -122,6 +122,4 @@ class OpenVocabularyRCNN(WeightGuard, TwoStageDetector):
     def _forward(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> tuple:
         """Raw logits and box deltas of all proposals, without post-processing."""
         proposals = get_proposals(self.localizer, batch_inputs, batch_data_samples)
-        return self.roi_head.forward(
-            self.extract_feat(batch_inputs), proposals, batch_data_samples
-        )
+        return self.roi_head.forward(self.extract_feat(batch_inputs), proposals, batch_data_samples)

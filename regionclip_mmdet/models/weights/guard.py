@@ -196,9 +196,7 @@ def _state(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
                 yield (f'{prefix}.{name}' if prefix else name), tensor
 
 
-def _drop_unsaved(
-    model: WeightGuard, state_dict: dict, prefix: str, local_metadata: dict
-) -> None:
+def _drop_unsaved(model: WeightGuard, state_dict: dict, prefix: str, local_metadata: dict) -> None:
     for part in model.unsaved_parts:
         for key in [k for k in state_dict if k.startswith(f'{prefix}{part}.')]:
             del state_dict[key]

@@ -29,9 +29,7 @@ def make_runner(
         bbox_head=bbox_head, data_preprocessor=tiny_runner.PREPROCESSOR
     )
     hooks = [dict(type='VocabularyCheckHook')]
-    return tiny_runner.make_runner(
-        MODELS.build(config), folder, train, test, custom_hooks=hooks
-    )
+    return tiny_runner.make_runner(MODELS.build(config), folder, train, test, custom_hooks=hooks)
 
 
 def test_agreement_passes_through_all_loops(tmp_path: Path) -> None:
@@ -43,7 +41,7 @@ def test_agreement_passes_through_all_loops(tmp_path: Path) -> None:
 
 def test_a_swapped_order_is_refused(tmp_path: Path) -> None:
     message = (
-        r"text embeddings \(3 names\) and the {} dataset \(3 names\) differ at position 1: "
+        r'text embeddings \(3 names\) and the {} dataset \(3 names\) differ at position 1: '
         "'dog' in the text embeddings, 'red ball' in the {} dataset; .* the same in another order"
     )
     runner = make_runner(tmp_path, train=SWAPPED, test=SWAPPED)

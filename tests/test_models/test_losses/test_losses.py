@@ -24,7 +24,6 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-
 def plain_cosine(x: Tensor, y: Tensor) -> Tensor:
     """cos(x_i, y_j), entry by entry, differentiable in both."""
     return torch.stack([torch.stack([(a @ b) / (a @ a * (b @ b)).sqrt() for b in y]) for a in x])

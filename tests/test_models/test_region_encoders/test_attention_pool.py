@@ -20,9 +20,7 @@ def pair(dtype: torch.dtype) -> tuple[Reference, AttentionPool2d]:
     return reference, pool
 
 
-@pytest.mark.parametrize(
-    ('dtype', 'tolerance'), [(torch.float64, 1e-10), (torch.float32, 1e-5)]
-)
+@pytest.mark.parametrize(('dtype', 'tolerance'), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 def test_equals_open_clip(dtype: torch.dtype, tolerance: float) -> None:
     reference, pool = pair(dtype)
     x = torch.randn(5, 64, 3, 3, dtype=dtype, requires_grad=True)

@@ -19,9 +19,7 @@ SIZES = ((64, 80), (64, 80))
 
 def head(**settings: object) -> OpenVocabRoIHead:
     config = tiny_models.detector_config(**settings)
-    roi_head = dict(
-        config.roi_head, train_cfg=config.train_cfg.rcnn, test_cfg=config.test_cfg.rcnn
-    )
+    roi_head = dict(config.roi_head, train_cfg=config.train_cfg.rcnn, test_cfg=config.test_cfg.rcnn)
     return tiny_models.fill(MODELS.build(ConfigDict(roi_head)))
 
 

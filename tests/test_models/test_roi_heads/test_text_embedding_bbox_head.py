@@ -18,9 +18,7 @@ RCNN = dict(score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=
 
 
 def head(**settings: object) -> TextEmbeddingBBoxHead:
-    config = dict(
-        type='TextEmbeddingBBoxHead', embed_dim=32, vocabulary=tiny_models.vocabulary()
-    )
+    config = dict(type='TextEmbeddingBBoxHead', embed_dim=32, vocabulary=tiny_models.vocabulary())
     return MODELS.build({**config, **settings})
 
 

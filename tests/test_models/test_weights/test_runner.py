@@ -31,9 +31,7 @@ def pretraining(clip: Path, rpn: Path, folder: Path, **settings: object) -> Runn
         text_encoder=tiny_models.text_encoder(clip),
         data_preprocessor=tiny_runner.PREPROCESSOR,
     )
-    return tiny_runner.make_runner(
-        MODELS.build(config), folder, with_proposals=False, **settings
-    )
+    return tiny_runner.make_runner(MODELS.build(config), folder, with_proposals=False, **settings)
 
 
 def detection(clip: Path, rpn: Path, folder: Path, with_reg: bool = True, **kw: object) -> Runner:
