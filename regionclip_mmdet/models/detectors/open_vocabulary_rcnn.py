@@ -72,6 +72,8 @@ class OpenVocabularyRCNN(WeightGuard, TwoStageDetector):
         )
         self.localizer = MODELS.build(localizer) if localizer else None
         self.text_encoder = MODELS.build(text_encoder) if text_encoder else None
+        if self.localizer is not None:
+            self.localizer.check_inputs(self.data_preprocessor)
         self.set_parts(PARTS, may_be_missing, may_be_unexpected, unsaved=('text_encoder',))
 
     def set_vocabulary(
@@ -98,6 +100,8 @@ class OpenVocabularyRCNN(WeightGuard, TwoStageDetector):
             self.ensure_weights('text_encoder')
             vocabulary = self.text_encoder.encode_names(list(vocabulary), templates)
         self.roi_head.bbox_head.set_vocabulary(vocabulary)
+        if hasattr(self, 'dataset_meta'):  # where mmdet's visualisers look names up
+            self.dataset_meta = dict(classes=vocabulary.names, palette='random')
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> dict:
         """Losses of a batch of annotated images; inputs ``(B, 3, H, W)``."""

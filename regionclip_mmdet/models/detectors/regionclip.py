@@ -116,9 +116,17 @@ class RegionCLIP(WeightGuard, BaseDetector):
             raise ValueError('A region_text_head needs a teacher; give teacher=dict(...).')
         if self.roi_head.loss_image_text is not None and self.text_encoder is None:
             raise ValueError('loss_image_text needs a text_encoder; give text_encoder=dict(...).')
+        if self.localizer is not None:
+            self.localizer.check_inputs(self.data_preprocessor)
+        self._check_teacher_pool()
         self.set_parts(
             PARTS, may_be_missing, may_be_unexpected, unsaved=() if save_frozen else FROZEN_PARTS
         )
+
+    def _check_teacher_pool(self) -> None:
+        head = self.roi_head.region_text_head
+        if head is not None:
+            head.check_width(head.teacher_concepts, self.teacher.region_encoder, 'teacher')
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """The student's ``(C4 map,)`` of ``(B, 3, H, W)``."""

@@ -12,7 +12,7 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.config import ConfigDict
 from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
 CLIP_STD = (68.5005327, 66.6321579, 70.32316305)
@@ -85,6 +85,25 @@ class RPNLocalizer(BaseModule):
     def train(self, mode: bool = True) -> RPNLocalizer:
         """Stay in eval mode whatever is asked: the localizer is frozen."""
         return super().train(False)
+
+    def check_inputs(self, data_preprocessor: nn.Module) -> None:
+        """Refuse a model whose images are normalised otherwise than this localizer undoes it.
+
+        Args:
+            data_preprocessor: The model's; one without ``mean`` and ``std`` is not checked.
+
+        Raises:
+            ValueError: Its mean or std is not ``input_mean`` or ``input_std``.
+        """
+        for name in ('mean', 'std'):
+            theirs = getattr(data_preprocessor, name, None)
+            ours = getattr(self, f'input_{name}')
+            if theirs is not None and not torch.allclose(theirs.cpu().flatten(), ours.flatten()):
+                raise ValueError(
+                    f'The localizer undoes a normalisation with {name} {ours.flatten().tolist()}, '
+                    f'but data_preprocessor.{name} is {theirs.flatten().tolist()}. Give the '
+                    f'localizer input_{name}=data_preprocessor.{name} (RGB, 0..255).'
+                )
 
     # no_grad, not inference_mode: tensors of the latter cannot be saved for RoIAlign's backward
     @torch.no_grad()

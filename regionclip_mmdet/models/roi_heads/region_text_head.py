@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..losses import cosine_logits
 from ..text import TextEmbeddings
@@ -73,6 +73,25 @@ class RegionTextHead(BaseModule):
         self.teacher_temperature = teacher_temperature
         self.loss_contrast = MODELS.build(loss_contrast) if loss_contrast else None
         self.loss_distill = MODELS.build(loss_distill) if loss_distill else None
+
+    @staticmethod
+    def check_width(concepts: Tensor, encoder: nn.Module, whose: str) -> None:
+        """Refuse concepts of another embedding space's size.
+
+        Args:
+            concepts: A concept pool ``(K, D)``.
+            encoder: The region encoder that is compared with it.
+            whose: For the message.
+
+        Raises:
+            ValueError: ``D`` is not the encoder's ``embed_dim``.
+        """
+        if concepts.shape[1] != encoder.embed_dim:
+            raise ValueError(
+                f'The {whose} makes embeddings of width {encoder.embed_dim}, but its concept pool '
+                f'has width {concepts.shape[1]}: embed the concepts with the text encoder of the '
+                'same CLIP model (concept_pool, teacher_concept_pool).'
+            )
 
     @torch.no_grad()
     def pseudo_label(self, teacher_embeddings: Tensor) -> PseudoLabels:

@@ -47,6 +47,9 @@ class RegionTextRoIHead(BaseModule):
         self.region_text_head = MODELS.build(region_text_head) if region_text_head else None
         self.loss_image_text = MODELS.build(loss_image_text) if loss_image_text else None
         self.global_box = global_box
+        if self.region_text_head is not None:
+            head = self.region_text_head
+            head.check_width(head.concepts, self.region_encoder, 'student')
 
     def global_rois(self, img_metas: Sequence[dict], padded_shape: Sequence[int]) -> Tensor:
         """One box per image, ``(B, 5)``.
