@@ -33,7 +33,7 @@ table { border-collapse: collapse; margin: 14px 0; font-variant-numeric: tabular
 th, td { padding: 7px 16px 7px 0; text-align: right; border-bottom: 1px solid var(--line);
          white-space: nowrap; }
 th { font-weight: 600; font-size: 14px; color: var(--soft); vertical-align: bottom; }
-th.text, td.text { text-align: left; }
+th.text, td.text { text-align: left; white-space: normal; }
 figure { margin: 18px 0; }
 img { max-width: 100%; height: auto; display: block; }
 figcaption { color: var(--soft); font-size: 14px; margin-top: 8px; max-width: 92ch; }

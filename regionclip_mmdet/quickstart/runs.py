@@ -74,8 +74,8 @@ def build_runner(cfg: Config, work_dir: Path, seed: int, label: str) -> Runner:
     """A standard Runner that reports to the quickstart's console."""
     cfg.work_dir = str(work_dir)
     cfg.randomness = dict(seed=seed)
-    # Runners of one process share their log buffers by this name.
-    cfg.experiment_name = f'{work_dir.name}_{time.time_ns()}'
+    # Runners of one process share their log buffers, and visualizers their files, by name.
+    cfg.experiment_name = cfg.visualizer.name = f'{work_dir.name}_{time.time_ns()}'
     hooks = list(cfg.get('custom_hooks') or [])
     cfg.custom_hooks = [*hooks, dict(type='mmengine.ConsoleProgressHook', label=label)]
     runner = Runner.from_cfg(cfg)

@@ -1,11 +1,19 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Lengths and folders of quickstart runs."""
 
+from pathlib import Path
+
 import pytest
 from mmengine.config import Config
 
 from regionclip_mmdet import config_path
-from regionclip_mmdet.quickstart.runs import load_config, read_curves, relocated, set_iterations
+from regionclip_mmdet.quickstart.runs import (
+    build_runner,
+    load_config,
+    read_curves,
+    relocated,
+    set_iterations,
+)
 
 
 def _config() -> Config:
@@ -71,3 +79,12 @@ def test_read_curves(tmp_path) -> None:
         'Loss': ([10, 20], [2.0, 1.0])
     }
     assert read_curves(tmp_path / 'nowhere', dict(loss='Loss')) == {}
+
+
+def test_runs_of_one_process_keep_their_logs_apart(tmp_path: Path) -> None:
+    for step, name in enumerate(('first', 'second'), 1):
+        cfg = load_config(config_path('quickstart/clip.py'))
+        runner = build_runner(cfg, tmp_path / name, 0, name)
+        runner.visualizer.add_scalars(dict(loss=0.5 * step), step=step)
+    assert read_curves(tmp_path / 'first', dict(loss='Loss')) == {'Loss': ([1], [0.5])}
+    assert read_curves(tmp_path / 'second', dict(loss='Loss')) == {'Loss': ([2], [1.0])}
