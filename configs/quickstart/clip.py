@@ -1,8 +1,7 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """A tiny CLIP from captions only, on object-centric images: about 6 minutes on 2 cores.
 
-Stage 2 of tools/quickstart.py. Alone, once the shapes world is made:
-    python tools/train.py configs/quickstart/clip.py
+Stage 2 of tools/quickstart.py; docs/quickstart.md says how to run a config alone.
 """
 
 _base_ = ['./tiny_base.py', '../_base_/datasets/shapes_image_text.py']
