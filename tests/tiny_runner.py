@@ -13,7 +13,11 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
-PREPROCESSOR = dict(type='mmdet.DetDataPreprocessor', mean=[127.0] * 3, std=[64.0] * 3)
+from regionclip_mmdet.models.localizers import CLIP_MEAN, CLIP_STD
+
+PREPROCESSOR = dict(
+    type='mmdet.DetDataPreprocessor', mean=list(CLIP_MEAN), std=list(CLIP_STD), bgr_to_rgb=True
+)
 SIZE = (64, 64)
 BOXES = torch.tensor([[4.0, 4.0, 40.0, 36.0], [10.0, 20.0, 60.0, 60.0]])
 

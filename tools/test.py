@@ -22,7 +22,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from regionclip_mmdet.compat import prepare_cpu_launch
+from regionclip_mmdet.compat import end_distributed_run, prepare_cpu_launch
 
 
 def parse_args() -> argparse.Namespace:
@@ -96,6 +96,7 @@ def main() -> None:
     if args.out is not None:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
     runner.test()
+    end_distributed_run()
 
 
 if __name__ == '__main__':

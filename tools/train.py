@@ -20,7 +20,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from regionclip_mmdet.compat import prepare_cpu_launch
+from regionclip_mmdet.compat import end_distributed_run, prepare_cpu_launch
 
 
 def parse_args() -> argparse.Namespace:
@@ -116,6 +116,7 @@ def main() -> None:
     prepare_cpu_launch(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.train()
+    end_distributed_run()
 
 
 if __name__ == '__main__':

@@ -7,7 +7,7 @@ must be able to speak before anything it checks is imported.
 
 from .checkpoints import allow_mmengine_checkpoints
 from .dependencies import DEPENDENCIES, Dependency, check_dependencies
-from .distributed import prepare_cpu_launch
+from .distributed import end_distributed_run, prepare_cpu_launch
 from .installed_packages import provide_package_lookup
 from .lvis import provide_numpy_float
 from .operators import install_operator_fallback, uses_operator_fallback
@@ -17,6 +17,7 @@ __all__ = [
     'Dependency',
     'allow_mmengine_checkpoints',
     'check_dependencies',
+    'end_distributed_run',
     'install_operator_fallback',
     'install_shims',
     'prepare_cpu_launch',

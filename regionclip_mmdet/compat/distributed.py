@@ -40,3 +40,16 @@ def prepare_cpu_launch(cfg: Config) -> None:
             broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
+
+
+def end_distributed_run() -> None:
+    """Leave the process group in good order; does nothing without one.
+
+    A gloo process that exits with its group still open now and then aborts ("terminate called
+    without an active exception"), which makes the launcher report a finished run as failed.
+    """
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
