@@ -170,9 +170,10 @@ def _teacher_note(document: Document, workspace: Workspace, prefixes: Sequence[s
     if found:
         means = {split: np.mean([table[split][0] for table in found]) for split in SPLITS}
         document.paragraph(
-            'For comparison: the teacher, that is CLIP shown the scenes enlarged, names '
-            + ', '.join(f'{means[split]:.1f} % of the {split}' for split in SPLITS)
-            + ' annotated boxes right. CLIP and RegionCLIP in the table see the scenes at one size.'
+            'For comparison: the teacher, that is CLIP shown the scenes enlarged, names this share '
+            'of annotated boxes right: '
+            + ', '.join(f'{split} {means[split]:.1f} %' for split in SPLITS)
+            + '. CLIP and RegionCLIP in the table see the scenes at one size.'
         )
 
 
