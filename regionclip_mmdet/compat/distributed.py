@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,13 +46,21 @@ def prepare_cpu_launch(cfg: Config) -> None:
 
 
 def end_distributed_run() -> None:
-    """Leave the process group in good order; does nothing without one.
+    """End a script that ran distributed; returns only without a process group or with CUDA.
 
-    A gloo process that exits with its group still open now and then aborts ("terminate called
-    without an active exception"), which makes the launcher report a finished run as failed.
+    A gloo process that shuts its interpreter down now and then aborts, even with its group
+    destroyed ("terminate called without an active exception"), and the launcher then reports a
+    finished run as failed. So such a process ends here, without that shutdown.
     """
     from torch import distributed
 
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.barrier()
-        distributed.destroy_process_group()
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    uses_gloo = distributed.get_backend() == 'gloo'
+    distributed.barrier()
+    distributed.destroy_process_group()
+    if uses_gloo:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
