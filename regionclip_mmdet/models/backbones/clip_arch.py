@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from open_clip.modified_resnet import Bottleneck
 from torch import nn
+
+from .folding import FoldedBottleneck as Bottleneck
 
 HEAD_WIDTH = 64
 

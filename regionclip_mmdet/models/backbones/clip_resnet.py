@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from open_clip.utils import freeze_batch_norm_2d
 from torch import Tensor, nn
 
 from .clip_arch import resolve_arch
+from .folding import conv_norm
 
 NUM_STAGES = 3
 
@@ -29,6 +31,7 @@ class CLIPResNet(BaseModule):
             ``width``, ``layers``, ``embed_dim``, ``image_size``.
         frozen_stages: Stages without gradients: -1 none, 0 the stem, k the stem and stages 1 to k.
         out_indices: Stages whose maps are put out, 0 for layer1 to 2 for layer3.
+        channels_last: Compute in that memory format, which convolutions are fastest in.
         init_cfg: E.g. ``dict(type='CLIPPretrained', checkpoint='RN50/openai')``.
 
     Shapes:
@@ -43,6 +46,7 @@ class CLIPResNet(BaseModule):
         arch: str | Mapping,
         frozen_stages: int = 1,
         out_indices: Sequence[int] = (2,),
+        channels_last: bool = True,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -53,6 +57,7 @@ class CLIPResNet(BaseModule):
         self.arch = resolve_arch(arch)
         self.frozen_stages = frozen_stages
         self.out_indices = tuple(out_indices)
+        self.channels_last = channels_last
         self._build_stem()
         for stage in range(1, NUM_STAGES + 1):
             self.add_module(f'layer{stage}', self.arch.build_stage(stage))
@@ -84,8 +89,10 @@ class CLIPResNet(BaseModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Feature maps of a batch; see the class for shapes."""
+        if self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
         for conv, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
-            x = torch.relu(norm(conv(x)))
+            x = F.relu_(conv_norm(x, conv, norm))
         x = self.avgpool(x)
         outs = []
         for i in range(max(self.out_indices) + 1):

@@ -30,6 +30,7 @@ class RegionEncoder(BaseModule):
         arch: As in ``CLIPResNet``; fixes the RoIAlign size (14 for RN50, 18 for RN50x4).
         roi_sampling_ratio: RoIAlign samples per bin and axis; 0 takes ``ceil(bin size)``.
         chunk_size: Encode at most so many regions at a time; bounds memory, same result.
+        channels_last: Compute in that memory format, which convolutions are fastest in.
         init_cfg: E.g. ``dict(type='CLIPPretrained', checkpoint='RN50/openai')``.
     """
 
@@ -40,6 +41,7 @@ class RegionEncoder(BaseModule):
         arch: str | Mapping,
         roi_sampling_ratio: int = 0,
         chunk_size: int | None = None,
+        channels_last: bool = True,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -47,6 +49,7 @@ class RegionEncoder(BaseModule):
             raise ValueError(f'chunk_size must be positive or None, not {chunk_size}.')
         self.arch = resolve_arch(arch)
         self.chunk_size = chunk_size
+        self.channels_last = channels_last
         self.roi_align = RoIAlign(
             self.arch.roi_size,
             spatial_scale=1 / C4_STRIDE,
@@ -87,4 +90,6 @@ class RegionEncoder(BaseModule):
         # mmdet's SingleRoIExtractor casts boxes to the map's type: in bfloat16 a coordinate near
         # 1000 would be rounded to 4 pixels. Boxes stay float32 here.
         regions = self.roi_align(c4.float(), rois.float()).to(c4.dtype)
+        if self.channels_last:
+            regions = regions.contiguous(memory_format=torch.channels_last)
         return self.layer4(regions)

@@ -1,0 +1,52 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Convolutions that carry their frozen batch norm in their own weights."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from open_clip.modified_resnet import Bottleneck
+from torch import Tensor, nn
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+
+def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
+    """``norm(conv(x))`` in one pass over the map where the norm is frozen.
+
+    A frozen norm is a scale and a shift per channel, so it commutes with the convolution:
+    ``norm(w * x) = (scale * w) * x + shift``. The weights are folded anew at every call, which
+    costs next to nothing beside the convolution, needs no cache that could go stale, and keeps
+    state dict and gradients those of the unfolded layers. In mixed precision the folding is done
+    in float32, and maps keep the reduced type, which a float32 norm would raise.
+
+    Args:
+        x: ``(B, C, H, W)``.
+        conv: Convolution without bias.
+        norm: Its norm; one that is not frozen is called as it is.
+
+    Returns:
+        ``(B, C', H', W')``, free to be changed in place.
+    """
+    if not isinstance(norm, FrozenBatchNorm2d):
+        return norm(conv(x))
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    shift = norm.bias - norm.running_mean * scale
+    weight = conv.weight * scale.view(-1, 1, 1, 1)
+    return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+class FoldedBottleneck(Bottleneck):
+    """open_clip's bottleneck, computed with ``conv_norm``: same parameters, same function.
+
+    Shapes:
+        ``(B, C, H, W)`` to ``(B, C', H / stride, W / stride)``, rounded down.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        out = F.relu_(conv_norm(x, self.conv1, self.bn1))
+        out = F.relu_(conv_norm(out, self.conv2, self.bn2))
+        out = conv_norm(self.avgpool(out), self.conv3, self.bn3)
+        if self.downsample is not None:
+            pool, conv, norm = self.downsample
+            x = conv_norm(pool(x), conv, norm)
+        return F.relu_(out.add_(x))
