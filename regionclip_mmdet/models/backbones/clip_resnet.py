@@ -87,16 +87,50 @@ class CLIPResNet(BaseModule):
         """Channels of the maps put out."""
         return tuple(self.arch.stage_channels(i + 1) for i in self.out_indices)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Feature maps of a batch; see the class for shapes."""
+    def forward(self, x: Tensor, first_step: int = 0) -> tuple[Tensor, ...]:
+        """Feature maps of a batch; see the class for shapes.
+
+        Args:
+            x: A batch, or the output of ``run_steps(batch, 0, first_step)``.
+            first_step: 0 for a batch; how many steps have been run on ``x`` already.
+
+        Raises:
+            ValueError: A map that is to be put out lies before ``first_step``.
+        """
+        if first_step > min(self.out_indices) + 1:
+            raise ValueError(f'out_indices {self.out_indices} lie before step {first_step}.')
+        outs = []
+        for i in range(max(self.out_indices) + 1):
+            x = self.run_steps(x, first_step, i + 2)
+            first_step = max(first_step, i + 2)
+            if i in self.out_indices:
+                outs.append(x)
+        return tuple(outs)
+
+    def run_steps(self, x: Tensor, first: int, end: int) -> Tensor:
+        """Run steps ``first`` to ``end - 1``; step 0 is the stem, step k is layer k.
+
+        Args:
+            x: What step ``first`` takes: the batch ``(B, 3, H, W)`` or the step before's output.
+            first: First step to run.
+            end: Step to stop before.
+
+        Returns:
+            The output of step ``end - 1``; ``x`` if there is nothing to run.
+        """
+        for step in range(first, end):
+            x = self._stem(x) if step == 0 else getattr(self, f'layer{step}')(x)
+        return x
+
+    def step_modules(self, step: int) -> list[nn.Module]:
+        """Modules with the weights of a step, see ``run_steps``."""
+        if step == 0:
+            return [self.conv1, self.bn1, self.conv2, self.bn2, self.conv3, self.bn3]
+        return [getattr(self, f'layer{step}')]
+
+    def _stem(self, x: Tensor) -> Tensor:
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         for conv, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
             x = F.relu_(conv_norm(x, conv, norm))
-        x = self.avgpool(x)
-        outs = []
-        for i in range(max(self.out_indices) + 1):
-            x = getattr(self, f'layer{i + 1}')(x)
-            if i in self.out_indices:
-                outs.append(x)
-        return tuple(outs)
+        return self.avgpool(x)

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..localizers import get_proposals
 from ..weights import WeightGuard
 from .image_text_clip import caption_of
+from .shared_steps import SharedFrozenSteps
 
 PARTS = (
     'backbone',
@@ -59,14 +60,20 @@ class FrozenRegionTeacher(BaseModule):
 
     # no_grad, not inference_mode: the losses save these tensors for their backward
     @torch.no_grad()
-    def forward(self, batch_inputs: Tensor, rois: Tensor) -> Tensor:
-        """Embeddings ``(R, D)`` of RoIs ``(R, 5)`` in a batch ``(B, 3, H, W)``."""
+    def forward(self, batch_inputs: Tensor, rois: Tensor, first_step: int = 0) -> Tensor:
+        """Embeddings ``(R, D)`` of RoIs ``(R, 5)`` in a batch ``(B, 3, H, W)``.
+
+        Args:
+            batch_inputs: The batch, or the output of the backbone's first steps.
+            rois: Boxes in the batch's pixels.
+            first_step: Steps of the backbone already run; see ``CLIPResNet.run_steps``.
+        """
         if self.scale != 1:
             size = [round(side * self.scale) for side in batch_inputs.shape[-2:]]
             ratios = [new / old for new, old in zip(size, batch_inputs.shape[-2:], strict=True)]
             batch_inputs = F.interpolate(batch_inputs, size, mode='bilinear', align_corners=False)
             rois = rois * rois.new_tensor([1, ratios[1], ratios[0], ratios[1], ratios[0]])
-        return self.region_encoder(self.backbone(batch_inputs), rois)
+        return self.region_encoder(self.backbone(batch_inputs, first_step), rois)
 
 
 @MODELS.register_module()
@@ -119,6 +126,7 @@ class RegionCLIP(WeightGuard, BaseDetector):
         if self.localizer is not None:
             self.localizer.check_inputs(self.data_preprocessor)
         self._check_teacher_pool()
+        self._shared_steps = SharedFrozenSteps()
         self.set_parts(
             PARTS, may_be_missing, may_be_unexpected, unsaved=() if save_frozen else FROZEN_PARTS
         )
@@ -147,13 +155,18 @@ class RegionCLIP(WeightGuard, BaseDetector):
         self.ensure_weights(learning=self.training)
         teacher_embeddings = text_embeddings = None
         rois = batch_inputs.new_zeros(0, 5)
+        maps, steps = batch_inputs, 0
         if self.teacher is not None:
             rois = self.sample_regions(batch_inputs, batch_data_samples)
-            teacher_embeddings = self.teacher(batch_inputs, rois)
+            if self.teacher.scale == 1:
+                steps = self._shared_steps.count(self.backbone, self.teacher.backbone)
+            with torch.no_grad():
+                maps = self.backbone.run_steps(batch_inputs, 0, steps)
+            teacher_embeddings = self.teacher(maps, rois, steps)
         if self.text_encoder is not None:
             text_embeddings = self.text_encoder([caption_of(s) for s in batch_data_samples])
         return self.roi_head.loss(
-            self.extract_feat(batch_inputs),
+            self.backbone(maps, steps),
             rois,
             teacher_embeddings,
             text_embeddings,

@@ -11,7 +11,9 @@ from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi
 from torch import Tensor
 
+from regionclip_mmdet.models.backbones import CLIPResNet
 from regionclip_mmdet.models.detectors import RegionCLIP
+from regionclip_mmdet.models.detectors.shared_steps import SharedFrozenSteps
 
 SIZES = ((64, 80), (80, 64))
 CAPTIONS = ('a cat on a mat', 'two red balls')
@@ -58,6 +60,36 @@ class TestLoss:
         for key, value in expected.items():
             torch.testing.assert_close(losses[key], value, rtol=1e-4, atol=1e-4)
         assert losses['loss_image_text'] > 0.1 and losses['loss_region_distill'] > 0.1
+
+    def test_frozen_steps_that_are_equal_run_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch, 'randperm', lambda n, **kw: torch.arange(n))
+        model = pretrainer()
+        model.teacher.backbone.load_state_dict(model.backbone.state_dict())
+        stems = []
+        stem = CLIPResNet._stem
+        monkeypatch.setattr(
+            CLIPResNet, '_stem', lambda self, x: stems.append(self) or stem(self, x)
+        )
+        shared = loss(model)
+        assert len(stems) == 1
+        sum(v for k, v in shared.items() if 'loss' in k).backward()
+        gradient = model.backbone.layer2[0].conv1.weight.grad
+        assert gradient.abs().sum() > 0 and model.backbone.conv1.weight.grad is None
+
+        model.zero_grad()
+        monkeypatch.setattr(SharedFrozenSteps, 'count', lambda self, *backbones: 0)
+        apart = loss(model)
+        assert len(stems) == 3
+        sum(v for k, v in apart.items() if 'loss' in k).backward()
+        for key, value in apart.items():
+            assert torch.equal(shared[key], value), key
+        assert torch.equal(gradient, model.backbone.layer2[0].conv1.weight.grad)
+
+    def test_a_teacher_of_another_scale_shares_nothing(self) -> None:
+        model = pretrainer()
+        model.teacher.backbone.load_state_dict(model.backbone.state_dict())
+        model.teacher.scale = 1.5
+        assert all(value.isfinite() for value in loss(model).values())
 
     def test_with_the_localizers_regions(self) -> None:
         model = pretrainer(num_regions=3)
