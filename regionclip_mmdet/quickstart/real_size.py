@@ -8,8 +8,6 @@ No claim about content: it proves that the real path runs (checkpoint file, ``in
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from mmengine.config import Config
 from PIL import Image
 from torch import nn
 
+from ..benchmark import part_times
 from .console import captured
 from .drawing import NEUTRAL_COLOUR, draw_boxes
 from .runs import LOG_FILE
@@ -52,7 +51,6 @@ def real_size(job: Job) -> dict[str, Any]:
         job.progress('generating weights')
         checkpoint = write_generated_weights(cfg, job.folder)
         model = init_detector(cfg, str(checkpoint), device='cpu', palette='random')
-        model.to(memory_format=torch.channels_last)
         job.progress('detecting (first of two passes, to warm up)')
         inference_detector(model, str(photo))
         with part_times(model, TIMED_PARTS) as seconds:
@@ -100,35 +98,6 @@ def write_generated_weights(cfg: Config, folder: Path) -> Path:
     meta = dict(dataset_meta=dict(classes=tuple(cfg.names)))
     torch.save(dict(meta=meta, state_dict=model.state_dict()), path)
     return path
-
-
-@contextmanager
-def part_times(model: nn.Module, parts: Mapping[str, str]) -> Iterator[dict[str, float]]:
-    """Seconds spent in the forward passes of some modules.
-
-    Args:
-        model: The model.
-        parts: Name to the path of a sub-module.
-    """
-    seconds = dict.fromkeys(parts, 0.0)
-    started: dict[str, float] = {}
-    handles = []
-    for name, path in parts.items():
-
-        def before(module: nn.Module, args: tuple, name: str = name) -> None:
-            started[name] = time.perf_counter()
-
-        def after(module: nn.Module, args: tuple, output: object, name: str = name) -> None:
-            seconds[name] += time.perf_counter() - started[name]
-
-        module = model.get_submodule(path)
-        handles.append(module.register_forward_pre_hook(before))
-        handles.append(module.register_forward_hook(after))
-    try:
-        yield seconds
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def draw_detections(photo: Path, detections: Any, names: list[str], path: Path) -> None:

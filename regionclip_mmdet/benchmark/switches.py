@@ -1,0 +1,93 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""The speed-ups, each of which can be taken away to see what it brings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from unittest import mock
+
+from open_clip.modified_resnet import AttentionPool2d as CLIPAttentionPool2d
+from torch import Tensor, nn
+
+from ..models.backbones import clip_resnet, folding
+from ..models.detectors.shared_steps import SharedFrozenSteps
+from ..models.region_encoders import AttentionPool2d
+
+Off = Callable[[nn.Module], AbstractContextManager]
+
+
+def _full_attention_pool(model: nn.Module) -> AbstractContextManager:
+    """Queries, keys, values and outputs of all tokens, as CLIP's own code computes them."""
+    stack = ExitStack()
+    for module in model.modules():
+        if isinstance(module, AttentionPool2d):
+            forward = partial(CLIPAttentionPool2d.forward, module)
+            stack.enter_context(mock.patch.object(module, 'forward', forward))
+    return stack
+
+
+def _separate_norms(model: nn.Module) -> AbstractContextManager:
+    """Frozen norms as layers of their own."""
+
+    def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
+        return norm(conv(x))
+
+    stack = ExitStack()
+    for user in (folding, clip_resnet):
+        stack.enter_context(mock.patch.object(user, 'conv_norm', conv_norm))
+    return stack
+
+
+def _channels_first(model: nn.Module) -> AbstractContextManager:
+    """Torch's default memory format."""
+    stack = ExitStack()
+    for module in model.modules():
+        if hasattr(module, 'channels_last'):
+            stack.enter_context(mock.patch.object(module, 'channels_last', False))
+    return stack
+
+
+def _no_sharing(model: nn.Module) -> AbstractContextManager:
+    """Student and teacher each run their own frozen steps."""
+    return mock.patch.object(SharedFrozenSteps, 'count', lambda self, *backbones: 0)
+
+
+def _all_regions(model: nn.Module) -> AbstractContextManager:
+    """Every proposal is encoded, whatever its objectness."""
+    return mock.patch.dict(model.roi_head.test_cfg, early_exit=False)
+
+
+# Name -> what it is, the workloads it matters to, how to do without.
+SWITCHES: dict[str, tuple[str, tuple[str, ...], Off]] = {
+    'pool': (
+        'attention pool for its single query',
+        ('inference', 'pretraining'),
+        _full_attention_pool,
+    ),
+    'fold': ('frozen norms in the convolutions', ('inference', 'pretraining'), _separate_norms),
+    'channels_last': ('memory format', ('inference', 'pretraining'), _channels_first),
+    'shared': ('frozen steps of student and teacher once', ('pretraining',), _no_sharing),
+    'early_exit': ('regions that cannot be detected left out', ('inference',), _all_regions),
+}
+
+
+def ladder(workload: str) -> list[tuple[str, ...]]:
+    """What is switched on, rung by rung: nothing, then one more switch at a time."""
+    names = [name for name, (_, workloads, _) in SWITCHES.items() if workload in workloads]
+    return [tuple(names[:count]) for count in range(len(names) + 1)]
+
+
+@contextmanager
+def switched_off(model: nn.Module, names: Sequence[str]) -> Iterator[None]:
+    """Run a model without some of its speed-ups.
+
+    Args:
+        model: The model.
+        names: Keys of ``SWITCHES``.
+    """
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(SWITCHES[name][2](model))
+        yield

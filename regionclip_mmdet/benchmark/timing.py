@@ -1,0 +1,60 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Seconds and bytes."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+MIB = 2**20
+
+
+def now(device: torch.device | str = 'cpu') -> float:
+    """Seconds of a steady clock, after the device has finished what was asked of it."""
+    if torch.device(device).type == 'cuda':
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def peak_memory_mib(device: torch.device | str = 'cpu') -> float:
+    """Largest memory use so far in MiB: tensors on a GPU, else resident memory of the process."""
+    if torch.device(device).type == 'cuda':
+        return torch.cuda.max_memory_allocated(device) / MIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+@contextmanager
+def part_times(
+    model: nn.Module, parts: Mapping[str, str], device: torch.device | str = 'cpu'
+) -> Iterator[dict[str, float]]:
+    """Seconds spent in the forward passes of some modules.
+
+    Args:
+        model: The model.
+        parts: Name to the path of a sub-module; parts must not contain each other.
+        device: Where the model runs; a GPU is waited for at every border of a part.
+    """
+    seconds = dict.fromkeys(parts, 0.0)
+    started: dict[str, float] = {}
+    handles = []
+    for name, path in parts.items():
+
+        def before(module: nn.Module, args: tuple, name: str = name) -> None:
+            started[name] = now(device)
+
+        def after(module: nn.Module, args: tuple, output: object, name: str = name) -> None:
+            seconds[name] += now(device) - started[name]
+
+        module = model.get_submodule(path)
+        handles.append(module.register_forward_pre_hook(before))
+        handles.append(module.register_forward_hook(after))
+    try:
+        yield seconds
+    finally:
+        for handle in handles:
+            handle.remove()
