@@ -10,6 +10,7 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -54,22 +55,8 @@ class Settings:
     dtype: str = 'float32'
 
 
-class _Prescribed(nn.Module):
-    """Runs a localizer and hands on other boxes: those of random weights say nothing."""
-
-    def __init__(self, localizer: nn.Module | None, proposals: list[InstanceData]) -> None:
-        super().__init__()
-        self.localizer = localizer
-        self.proposals = proposals
-
-    def forward(self, batch_inputs: Tensor, img_metas: Sequence[dict]) -> list[InstanceData]:
-        if self.localizer is not None:
-            self.localizer(batch_inputs, img_metas)
-        return [proposals.clone() for proposals in self.proposals]
-
-
 class InferenceWorkload:
-    """``OpenVocabularyRCNN.predict`` on one batch, with hard NMS and a top 100.
+    """``OpenVocabularyRCNN.predict`` on one batch, zero-shot, with hard NMS and a top 100.
 
     Args:
         settings: Sizes.
@@ -88,7 +75,7 @@ class InferenceWorkload:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         cfg = _model_config(settings)
-        cfg.roi_head.bbox_head.vocabulary = _embeddings(settings)
+        cfg.roi_head.bbox_head.update(vocabulary=_embeddings(settings), with_reg=False)
         cfg.test_cfg.rcnn = ConfigDict(
             score_thr=0.001,
             nms=dict(type='nms', iou_threshold=0.5),
@@ -98,8 +85,7 @@ class InferenceWorkload:
         )
         self.model = _build(cfg, settings).eval()
         self.inputs, self.samples = _batch(settings)
-        proposals = [_proposals(settings, seed=i) for i in range(settings.batch_size)]
-        self.model.localizer = _Prescribed(self.model.localizer, proposals).to(settings.device)
+        _prescribe_proposals(self.model, self.samples, settings)
 
     @torch.no_grad()
     def step(self) -> dict[str, Tensor]:
@@ -156,8 +142,7 @@ class PretrainingWorkload:
         # as at the start of training: both sides are CLIP
         self.model.teacher.backbone.load_state_dict(self.model.backbone.state_dict())
         self.inputs, self.samples = _batch(settings)
-        proposals = [_proposals(settings, seed=i) for i in range(settings.batch_size)]
-        self.model.localizer = _Prescribed(self.model.localizer, proposals).to(settings.device)
+        _prescribe_proposals(self.model, self.samples, settings)
         learned = [p for p in self.model.parameters() if p.requires_grad]
         # learning rate 0: every step computes the same, and the update costs what it costs
         self.optimiser = torch.optim.SGD(learned, lr=0.0, momentum=0.9, weight_decay=1e-4)
@@ -197,7 +182,8 @@ def _model_config(settings: Settings) -> ConfigDict:
 
 def _build(cfg: ConfigDict, settings: Settings) -> nn.Module:
     torch.manual_seed(0)
-    model = MODELS.build(cfg)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(cfg)
     model.init_weights()
     return model.to(settings.device)
 
@@ -220,6 +206,20 @@ def _batch(settings: Settings) -> tuple[Tensor, list[DetDataSample]]:
     )
     samples = [DetDataSample(metainfo=metainfo) for _ in range(settings.batch_size)]
     return inputs.to(settings.device), samples
+
+
+def _prescribe_proposals(
+    model: nn.Module, samples: Sequence[DetDataSample], settings: Settings
+) -> None:
+    """Generated boxes instead of the localizer's: those of random weights say nothing."""
+    proposals = [_proposals(settings, seed=i) for i in range(settings.batch_size)]
+    if model.localizer is not None:
+        model.localizer.register_forward_hook(
+            lambda module, args, output: [given.clone() for given in proposals]
+        )
+        return
+    for sample, given in zip(samples, proposals, strict=True):
+        sample.proposals = given
 
 
 def _proposals(settings: Settings, seed: int) -> InstanceData:
