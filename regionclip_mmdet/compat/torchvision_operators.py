@@ -5,6 +5,8 @@ Signatures and in-place conventions are those of mmcv 2.1's extension module.
 Symbols: ``N`` boxes, ``R`` RoIs, ``C`` channels; boxes are ``(x1, y1, x2, y2)``.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import torch
 import torchvision
@@ -55,17 +57,29 @@ def roi_align_forward(
     """
     _require_average_pooling(pool_mode)
     dtype = _compute_dtype(input)
-    output.copy_(
-        torch.ops.torchvision.roi_align(
-            input.to(dtype),
-            rois.to(dtype),
+    input, rois = input.to(dtype).contiguous(), rois.to(dtype)
+
+    # autograd is told of by the caller, and does not know that other threads are not to record
+    @torch.no_grad()
+    def align(part: slice) -> None:
+        output[part] = torch.ops.torchvision.roi_align(
+            input,
+            rois[part],
             spatial_scale,
             aligned_height,
             aligned_width,
             sampling_ratio if sampling_ratio > 0 else -1,
             aligned,
         )
-    )
+
+    threads = 1 if input.is_cuda else min(torch.get_num_threads(), len(rois))
+    if threads < 2:
+        align(slice(None))
+        return
+    # torchvision's operator uses one CPU core
+    borders = torch.linspace(0, len(rois), threads + 1).round().int().tolist()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(align, map(slice, borders[:-1], borders[1:])))
 
 
 def roi_align_backward(

@@ -100,6 +100,25 @@ def test_roi_align_gradient_equals_finite_differences() -> None:
     )
 
 
+@pytest.mark.parametrize('count', [0, 1, 2, 7])
+def test_roi_align_on_several_threads_changes_nothing(count: int) -> None:
+    feats = torch.randn(2, 3, 8, 9, generator=torch.Generator().manual_seed(0))
+    feats.requires_grad_()
+    boxes, _ = random_boxes(count, seed=1, size=60.0)
+    rois = torch.cat([torch.arange(count).remainder(2).float()[:, None], boxes], 1)
+    threads, results = torch.get_num_threads(), []
+    try:
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            out = roi_align(feats, rois, (4, 4), 0.125, 0, 'avg', True)
+            (gradient,) = torch.autograd.grad(out.square().sum(), feats)
+            results.append((out, gradient))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(results[0][0], results[1][0])
+    torch.testing.assert_close(results[0][1], results[1][1])
+
+
 @needs_fallback
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_roi_align_in_half_precision_computes_in_float32(dtype: torch.dtype) -> None:
