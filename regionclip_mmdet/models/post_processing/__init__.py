@@ -1,7 +1,15 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """From scores to detections."""
 
-from .detections import fuse_objectness, select_detections
+from .detections import class_wise_nms, fuse_objectness, objectness_weight, select_detections
+from .early_exit import detect_until_final
 from .soft_nms import soft_nms
 
-__all__ = ['fuse_objectness', 'select_detections', 'soft_nms']
+__all__ = [
+    'class_wise_nms',
+    'detect_until_final',
+    'fuse_objectness',
+    'objectness_weight',
+    'select_detections',
+    'soft_nms',
+]

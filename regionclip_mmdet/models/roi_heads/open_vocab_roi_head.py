@@ -12,6 +12,10 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ..post_processing import detect_until_final, objectness_weight
+
+FIRST_CHUNK = 128
+
 
 @MODELS.register_module()
 class OpenVocabRoIHead(StandardRoIHead):
@@ -25,7 +29,9 @@ class OpenVocabRoIHead(StandardRoIHead):
         bbox_head: Config of a ``TextEmbeddingBBoxHead``.
         train_cfg: ``assigner`` and ``sampler``, as in mmdet.
         test_cfg: ``score_thr``, ``nms``, ``max_per_img``, ``objectness`` (``'none'``, ``'logit'``,
-            ``'sigmoid'``; see ``fuse_objectness``).
+            ``'sigmoid'``; see ``fuse_objectness``), and ``early_exit``: with objectness, regions
+            that cannot become detections are not encoded (``detect_until_final``; True, a number
+            of regions to begin with, or False).
         init_cfg: As in mmengine.
     """
 
@@ -81,6 +87,13 @@ class OpenVocabRoIHead(StandardRoIHead):
             rcnn_test_cfg: See the class.
             rescale: Whether boxes are wanted in the original image's pixels.
         """
+        if self._first_chunk(rcnn_test_cfg):
+            return [
+                self._predict_until_final(x, i, meta, proposals, rcnn_test_cfg, rescale)
+                for i, (meta, proposals) in enumerate(
+                    zip(batch_img_metas, rpn_results_list, strict=True)
+                )
+            ]
         rois = bbox2roi([proposals.bboxes for proposals in rpn_results_list])
         results = self._bbox_forward(x, rois)
         sizes = [len(proposals) for proposals in rpn_results_list]
@@ -94,3 +107,47 @@ class OpenVocabRoIHead(StandardRoIHead):
             rescale=rescale,
             objectness=[proposals.get('objectness_logits') for proposals in rpn_results_list],
         )
+
+    @staticmethod
+    def _first_chunk(rcnn_test_cfg: ConfigDict) -> int:
+        """Regions to encode before the first look at what is left; 0: encode all at once."""
+        early_exit = rcnn_test_cfg.get('early_exit', True)
+        # without objectness a score is bounded by 1 alone
+        if not early_exit or rcnn_test_cfg.get('objectness', 'none') == 'none':
+            return 0
+        return FIRST_CHUNK if early_exit is True else int(early_exit)
+
+    def _predict_until_final(
+        self,
+        x: Sequence[Tensor],
+        index: int,
+        img_meta: dict,
+        proposals: InstanceData,
+        rcnn_test_cfg: ConfigDict,
+        rescale: bool,
+    ) -> InstanceData:
+        """Detections of one image, encoding only regions that can matter; the same detections."""
+        feats = [maps[index : index + 1] for maps in x]
+        logits = proposals.get('objectness_logits')
+        weight = objectness_weight(logits, rcnn_test_cfg.objectness)
+
+        def score_regions(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            rois = bbox2roi([proposals.bboxes[rows]])
+            found = self._bbox_forward(feats, rois)
+            return self.bbox_head.score_regions(
+                rois,
+                found['cls_score'],
+                found['bbox_pred'],
+                img_meta,
+                rcnn_test_cfg,
+                logits[rows],
+            )
+
+        results, (_, _, probs) = detect_until_final(
+            score_regions,
+            weight,
+            max(img_meta['img_shape'][:2]),
+            rcnn_test_cfg,
+            self._first_chunk(rcnn_test_cfg),
+        )
+        return self.bbox_head.finish_detections(results, probs, img_meta, rcnn_test_cfg, rescale)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmdet.registry import MODELS
@@ -18,6 +19,7 @@ from ..post_processing import fuse_objectness, select_detections
 from ..text import TextEmbeddingClassifier, TextEmbeddings
 
 FOCAL_SCALED = dict(type='FocalScaledCrossEntropyLoss', gamma=0.5, background_weight=0.2)
+REPORTED_SCORES = ('fused', 'class')
 L1 = dict(type='L1Loss', loss_weight=1.0)
 BOX_CODER = dict(
     type='DeltaXYWHBBoxCoder',
@@ -139,7 +141,10 @@ class TextEmbeddingBBoxHead(BBoxHead):
             cls_scores: Per image logits ``(N, K + 1)``.
             bbox_preds: Per image deltas ``(N, 4)`` or None.
             batch_img_metas: With ``img_shape`` and, to rescale, ``scale_factor``.
-            rcnn_test_cfg: ``score_thr``, ``nms``, ``max_per_img``, ``objectness``.
+            rcnn_test_cfg: ``score_thr``, ``nms``, ``max_per_img``, ``objectness``; and
+                ``report_scores``: ``'fused'``, or ``'class'`` for class probabilities in place of
+                the scores that detections were selected and ordered by (the official ``VIS``; of
+                no effect with soft-NMS).
             rescale: Whether boxes are wanted in the original image's pixels.
             objectness: Per image objectness logits ``(N,)`` where the test config fuses them.
         """
@@ -162,16 +167,76 @@ class TextEmbeddingBBoxHead(BBoxHead):
         objectness: Tensor | None = None,
     ) -> InstanceData:
         """Detections of one image, as ``select_detections`` returns them."""
+        boxes, scores, probs = self.score_regions(
+            roi, cls_score, bbox_pred, img_meta, rcnn_test_cfg, objectness
+        )
+        results = select_detections(boxes, scores, rcnn_test_cfg)
+        return self.finish_detections(results, probs, img_meta, rcnn_test_cfg, rescale)
+
+    def score_regions(
+        self,
+        roi: Tensor,
+        cls_score: Tensor,
+        bbox_pred: Tensor | None,
+        img_meta: dict,
+        rcnn_test_cfg: ConfigDict,
+        objectness: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes and scores of one image's regions, before anything is selected.
+
+        Args:
+            roi: ``(N, 5)``.
+            cls_score: Logits ``(N, K + 1)``.
+            bbox_pred: Deltas ``(N, 4)`` or None.
+            img_meta: With ``img_shape``.
+            rcnn_test_cfg: With ``objectness``.
+            objectness: Objectness logits ``(N,)`` where they are fused.
+
+        Returns:
+            Boxes ``(N, 4)`` clipped to the image, NaN where they were not finite; scores
+            ``(N, K)``; class probabilities ``(N, K)`` before fusion. All float32.
+        """
         height, width = img_meta['img_shape'][:2]
         probs = F.softmax(cls_score.float(), dim=-1)
-        probs = fuse_objectness(probs, objectness, rcnn_test_cfg.get('objectness', 'none'))[:, :-1]
+        scores = fuse_objectness(probs, objectness, rcnn_test_cfg.get('objectness', 'none'))
         boxes = roi[:, 1:].float()
         if bbox_pred is not None:
             boxes = self.bbox_coder.decode(boxes, bbox_pred.float())
+        # clipping would make an infinite coordinate a valid one
+        boxes = boxes.where(boxes.isfinite(), torch.nan)
         limit = boxes.new_tensor([width, height, width, height])
-        boxes = boxes.minimum(limit).clamp_min(0)
-        results = select_detections(boxes, probs, rcnn_test_cfg)
+        return boxes.minimum(limit).clamp_min(0), scores[:, :-1], probs[:, :-1]
+
+    @staticmethod
+    def finish_detections(
+        results: InstanceData,
+        probs: Tensor,
+        img_meta: dict,
+        rcnn_test_cfg: ConfigDict,
+        rescale: bool,
+    ) -> InstanceData:
+        """Scores to be reported, boxes in the wanted frame, empty ones dropped.
+
+        Args:
+            results: Of ``select_detections``.
+            probs: Class probabilities ``(N, K)`` before fusion.
+            img_meta: With ``scale_factor`` and ``ori_shape``, to rescale.
+            rcnn_test_cfg: With ``report_scores``.
+            rescale: Whether boxes are wanted in the original image's pixels.
+
+        Raises:
+            ValueError: Unknown ``report_scores``.
+        """
+        reported = rcnn_test_cfg.get('report_scores', 'fused')
+        if reported not in REPORTED_SCORES:
+            raise ValueError(f'report_scores must be one of {REPORTED_SCORES}, not {reported!r}.')
+        if reported == 'class' and rcnn_test_cfg['nms']['type'] != 'global_soft_nms':
+            results.scores = probs[results.region_inds, results.labels]
         if rescale and len(results):
             results.bboxes = scale_boxes(results.bboxes, [1 / s for s in img_meta['scale_factor']])
+            if 'ori_shape' in img_meta:
+                height, width = img_meta['ori_shape'][:2]
+                limit = results.bboxes.new_tensor([width, height, width, height])
+                results.bboxes = results.bboxes.minimum(limit)
         # a box regressed out of the image is clipped to nothing: no detection
         return results[(results.bboxes[:, 2:] > results.bboxes[:, :2]).all(1)]
