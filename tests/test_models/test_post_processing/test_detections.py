@@ -5,9 +5,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor
 
-from regionclip_mmdet.models.post_processing import fuse_objectness, select_detections
+from regionclip_mmdet.models.post_processing import (
+    detections,
+    fuse_objectness,
+    select_detections,
+)
 
 
 class TestFuseObjectness:
@@ -127,3 +132,35 @@ def test_nothing_passes(kind: str, regions: int) -> None:
     assert len(found) == 0 and found.bboxes.shape == (0, 4)
     assert found.labels.dtype == found.region_inds.dtype == torch.int64
     assert cfg['nms']['type'] == kind  # the config is not changed
+
+
+def random_candidates(count: int, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(count, 2, generator=generator) * 1200
+    sides = 4 + torch.rand(count, 2, generator=generator) * 40
+    boxes = torch.cat([corners, corners + sides], 1)
+    labels = torch.randint(classes, (count,), generator=generator)
+    return boxes, torch.rand(count, generator=generator), labels
+
+
+@pytest.mark.parametrize('many', [0, 10**9])
+def test_class_wise_nms_equals_torchvisions_nms_per_class(
+    many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detections, 'MANY_CANDIDATES', many)
+    boxes, scores, labels = random_candidates(4000, 3)
+    labels = labels * 600  # high labels, where float32 offsets round to an eighth of a pixel
+    keep = detections.class_wise_nms(boxes, scores, labels, 0.5)
+    expected = []
+    for label in (0, 600, 1200):
+        rows = (labels == label).nonzero()[:, 0]
+        expected.append(rows[torchvision.ops.nms(boxes[rows], scores[rows], 0.5)])
+    expected = torch.cat(expected)
+    expected = expected[scores[expected].argsort(descending=True, stable=True)]
+    assert 1000 < len(expected) < 3990
+    assert torch.equal(keep, expected)
+
+
+def test_class_wise_nms_of_nothing() -> None:
+    empty = torch.zeros(0)
+    assert len(detections.class_wise_nms(torch.zeros(0, 4), empty, empty.long(), 0.5)) == 0

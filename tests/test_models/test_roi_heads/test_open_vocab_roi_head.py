@@ -105,3 +105,90 @@ def test_an_image_without_proposals() -> None:
 def test_raw_outputs() -> None:
     cls_score, bbox_pred = head().forward(c4_map(), proposals(), tiny_models.samples(*SIZES))
     assert cls_score.shape == (5, 4) and bbox_pred.shape == (5, 4)
+
+
+def many_proposals(count: int) -> list[InstanceData]:
+    """Boxes all over both images; every third objectness logit is negative."""
+    generator = torch.Generator().manual_seed(1)
+    found = []
+    for _ in SIZES:
+        corners = torch.rand(count, 2, generator=generator) * torch.tensor([60.0, 44.0])
+        boxes = torch.cat([corners, corners + 20], 1)
+        logits = torch.rand(count, generator=generator) * 6 - 2
+        found.append(InstanceData(bboxes=boxes, objectness_logits=logits))
+    return found
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('objectness', ['logit', 'sigmoid'])
+@pytest.mark.parametrize('nms', [dict(type='nms', iou_threshold=0.5), dict(type='global_soft_nms')])
+def test_early_exit_changes_no_detection(objectness: str, nms: dict) -> None:
+    results, counts = [], []
+    for early_exit in (False, 4):
+        rcnn = dict(objectness=objectness, early_exit=early_exit, max_per_img=3, nms=nms)
+        model = head(rcnn=rcnn).eval()
+        counted: list[int] = []
+        model.region_encoder.roi_align.register_forward_hook(
+            lambda module, args, output, counted=counted: counted.append(len(args[1]))
+        )
+        samples = tiny_models.samples(*SIZES, scale=0.5)
+        results.append(model.predict(c4_map(), many_proposals(30), samples, rescale=True))
+        counts.append(sum(counted))
+    assert counts[0] == 60
+    assert counts[1] < (45 if objectness == 'logit' else 61)
+    for full, exited in zip(*results, strict=True):
+        assert len(full) == 3
+        assert torch.equal(full.region_inds, exited.region_inds)
+        assert torch.equal(full.labels, exited.labels)
+        torch.testing.assert_close(full.scores, exited.scores, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(full.bboxes, exited.bboxes, rtol=1e-5, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('early_exit', [False, 2])
+def test_scores_before_fusion_can_be_reported(early_exit: bool | int) -> None:
+    reported = {}
+    for which in ('fused', 'class'):
+        rcnn = dict(objectness='logit', report_scores=which, early_exit=early_exit)
+        model = head(rcnn=rcnn).eval()
+        reported[which] = model.predict(c4_map(), many_proposals(9), tiny_models.samples(*SIZES))
+    for i, given in enumerate(many_proposals(9)):
+        fused, by_class = reported['fused'][i], reported['class'][i]
+        assert torch.equal(fused.region_inds, by_class.region_inds) and len(fused) > 3
+        logits = given.objectness_logits[fused.region_inds]
+        torch.testing.assert_close(fused.scores, (by_class.scores * logits).sqrt())
+    with pytest.raises(ValueError, match="report_scores must be one of .*'clas'"):
+        head(rcnn=dict(report_scores='clas')).eval().predict(
+            c4_map(), many_proposals(9), tiny_models.samples(*SIZES)
+        )
+
+
+@torch.no_grad()
+def test_mixed_precision_keeps_boxes_and_scores_in_float32() -> None:
+    model = head(rcnn=dict(objectness='sigmoid')).eval()
+    exact = model.predict(c4_map(), proposals(), tiny_models.samples(*SIZES))
+    with torch.autocast('cpu', torch.bfloat16):
+        reduced = model.predict(c4_map(), proposals(), tiny_models.samples(*SIZES))
+    for a, b in zip(exact, reduced, strict=True):
+        assert b.bboxes.dtype == b.scores.dtype == torch.float32
+        assert len(b) > 0
+        assert abs(float(a.scores[0]) - float(b.scores[0])) < 0.1
+
+
+@torch.no_grad()
+def test_boxes_that_are_not_finite_are_dropped_and_not_clipped() -> None:
+    found = proposals()
+    found[0].bboxes[1, 2] = float('inf')
+    found[1].bboxes[0, 0] = float('nan')
+    model = head(bbox_head=dict(with_reg=False)).eval()
+    rois = bbox2roi([p.bboxes for p in found])
+    logits = torch.zeros(5, 4)
+    results = model.bbox_head.predict_by_feat(
+        rois.split([2, 3]),
+        logits.split([2, 3]),
+        [None, None],
+        [sample.metainfo for sample in tiny_models.samples(*SIZES)],
+        rcnn_test_cfg=model.test_cfg,
+    )
+    assert set(results[0].region_inds.tolist()) == {0}
+    assert set(results[1].region_inds.tolist()) == {1, 2}
