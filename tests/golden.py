@@ -12,7 +12,17 @@ from golden_weights import fill_tensors
 from torch import Tensor, nn
 
 from regionclip_mmdet.checkpoints.official import convert_official_recognizer, official_key
+from regionclip_mmdet.checkpoints.official_localizer import (
+    convert_official_localizer,
+    official_localizer_keys,
+    rename_official_localizer_key,
+)
 
+LOCALIZERS = {
+    'c4': {},
+    'fpn': dict(num_fpn_levels=4),
+    'fpn_lsj': dict(num_fpn_levels=4, fpn_norm=True),
+}
 FOLDER = Path(__file__).parent / 'data' / 'golden'
 CLIP_MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
 CLIP_STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
@@ -23,11 +33,12 @@ class GoldenCase:
 
     Args:
         name: File name without ``.npz``.
+        with_meta: Whether the file has notes; a file of shared inputs has none.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, with_meta: bool = True) -> None:
         self.arrays = np.load(FOLDER / f'{name}.npz')
-        self.meta = json.loads(str(self.arrays['meta']))
+        self.meta = json.loads(str(self.arrays['meta'])) if with_meta else {}
 
     def __getitem__(self, name: str) -> Tensor:
         return torch.from_numpy(self.arrays[name])
@@ -52,13 +63,38 @@ class GoldenCase:
         shapes = {
             official_key(prefix + key): tuple(value.shape)
             for key, value in model.state_dict().items()
-            if 'classifier.' not in key
+            if 'classifier.' not in key and not key.startswith('localizer.')
         }
         state = convert_official_recognizer(fill_tensors(shapes, self.meta['weights_seed']))
         state = {key[len(prefix) :]: value for key, value in state.items()}
         result = model.load_state_dict(state, strict=False)
-        left = [k for k in result.missing_keys if 'classifier.' not in k]
+        elsewhere = ('classifier.', 'localizer.')
+        left = [k for k in result.missing_keys if not any(part in k for part in elsewhere)]
         assert not left and not result.unexpected_keys, (left, result.unexpected_keys)
+
+    def load_localizer(self, localizer: nn.Module, kind: str) -> None:
+        """Fill an ``RPNLocalizer`` with the case's weights.
+
+        Args:
+            localizer: Ours.
+            kind: Key of ``LOCALIZERS``.
+        """
+        names = {
+            rename_official_localizer_key(key).removeprefix('localizer.'): key
+            for key in official_localizer_keys(**LOCALIZERS[kind])
+        }
+        own = {k: v for k, v in localizer.state_dict().items() if 'num_batches' not in k}
+        assert own.keys() == names.keys()
+        official = fill_tensors(
+            {names[key]: tuple(value.shape) for key, value in own.items()},
+            self.meta['weights_seed'],
+        )
+        for override in self.meta.get('weight_overrides', ()):
+            official[override['key']] += override['add']
+        state = convert_official_localizer(official)
+        localizer.load_state_dict(
+            {k.removeprefix('localizer.'): v for k, v in state.items()}, False
+        )
 
 
 def max_abs(a: Tensor, b: Tensor) -> float:

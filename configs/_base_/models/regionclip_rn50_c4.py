@@ -5,6 +5,8 @@ Expects data as mmdet loads it (BGR); the preprocessor turns it to RGB. Vocabula
 weights come from, are for inheriting configs to say.
 """
 
+_base_ = '../localizers/rpn_r50_c4.py'
+
 default_scope = 'mmdet'
 custom_imports = dict(imports=['regionclip_mmdet'], allow_failed_imports=False)
 
@@ -18,44 +20,7 @@ model = dict(
         pad_size_divisor=1,
     ),
     backbone=dict(type='CLIPResNet', arch='RN50', frozen_stages=1),
-    localizer=dict(
-        type='RPNLocalizer',
-        backbone=dict(
-            type='ResNet',
-            depth=50,
-            num_stages=3,
-            strides=(1, 2, 2),
-            dilations=(1, 1, 1),
-            out_indices=(2,),
-            norm_cfg=dict(type='BN', requires_grad=False),
-            norm_eval=True,
-            style='caffe',
-        ),
-        rpn_head=dict(
-            type='RPNHead',
-            in_channels=1024,
-            feat_channels=1024,
-            anchor_generator=dict(
-                type='AnchorGenerator',
-                scales=[2, 4, 8, 16, 32],
-                ratios=[0.5, 1.0, 2.0],
-                strides=[16],
-                # sizes outer, ratios inner: the official order of the anchor channels
-                scale_major=False,
-            ),
-            bbox_coder=dict(
-                type='DeltaXYWHBBoxCoder',
-                target_means=(0.0, 0.0, 0.0, 0.0),
-                target_stds=(1.0, 1.0, 1.0, 1.0),
-            ),
-        ),
-        test_cfg=dict(
-            nms_pre=6000,
-            nms=dict(type='nms', iou_threshold=0.7),
-            max_per_img=1000,
-            min_bbox_size=0,
-        ),
-    ),
+    localizer={{_base_.localizer}},
     roi_head=dict(
         type='OpenVocabRoIHead',
         region_encoder=dict(type='RegionEncoder', arch='RN50', chunk_size=256),
