@@ -6,17 +6,12 @@ Run as a script, this file is one of the processes.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import torch.distributed as dist
+from gloo_ranks import main, run_ranks
 from torch import Tensor, nn
 
-ROOT = Path(__file__).resolve().parents[3]
 SIZES = (3, 1)  # pairs of each rank
 
 
@@ -31,12 +26,14 @@ def inputs() -> tuple[Tensor, Tensor]:
     return tuple(torch.randn(rows, n, dtype=torch.float64, generator=generator) for n in (5, 6))
 
 
-def step(images: Tensor, texts: Tensor, train_text: bool) -> tuple[Tensor, nn.ModuleDict]:
+def step(
+    images: Tensor, texts: Tensor, train_text: bool, **settings: str
+) -> tuple[Tensor, nn.ModuleDict]:
     from regionclip_mmdet.models.losses import ImageTextContrastiveLoss
 
     model = towers()
     model['text'].requires_grad_(train_text)
-    loss = ImageTextContrastiveLoss(0.1)(model['image'](images), model['text'](texts))
+    loss = ImageTextContrastiveLoss(0.1, **settings)(model['image'](images), model['text'](texts))
     loss.backward()
     return loss.detach(), model
 
@@ -45,11 +42,8 @@ def gradients(model: nn.Module) -> list[Tensor]:
     return [p.grad for p in model.parameters() if p.grad is not None]
 
 
-def run_rank(rank: int, folder: Path) -> None:
+def work(rank: int) -> dict:
     """Both steps on this rank's pairs; gradients averaged as data parallelism does."""
-    dist.init_process_group(
-        'gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=len(SIZES)
-    )
     rows = torch.arange(sum(SIZES)).split(SIZES)[rank]
     images, texts = inputs()
     results = {}
@@ -59,31 +53,14 @@ def run_rank(rank: int, folder: Path) -> None:
             dist.all_reduce(gradient)
             gradient /= len(SIZES)
         results[str(train_text)] = [loss, *gradients(model)]
-    torch.save(results, folder / f'rank{rank}.pth')
-    dist.destroy_process_group()
+    trimmed, model = step(images[rows], texts[rows], True, uneven='trim')
+    results['trimmed'] = [trimmed, *gradients(model)]
+    return results
 
 
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    folder = tmp_path_factory.mktemp('ranks')
-    environment = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(folder)],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(len(SIZES))
-    ]
-    try:
-        for process in processes:
-            _, errors = process.communicate(timeout=300)
-            assert process.returncode == 0, errors
-    finally:
-        for process in processes:
-            process.kill()
-    return [torch.load(folder / f'rank{rank}.pth') for rank in range(len(SIZES))]
+    return run_ranks(__file__, len(SIZES), tmp_path_factory.mktemp('ranks'))
 
 
 @pytest.mark.parametrize('train_text', [True, False])
@@ -105,5 +82,18 @@ def test_without_gathering_pairs_of_other_ranks_are_no_negatives() -> None:
     assert abs(alone - together) > 0.01
 
 
+def test_trimming_takes_as_many_pairs_of_each_rank_as_the_smallest_has(ranks: list[dict]) -> None:
+    images, texts = inputs()
+    loss, model = step(images[[0, 3]], texts[[0, 3]], True)
+    expected = [loss, *gradients(model)]
+    for actual in zip(*(found['trimmed'] for found in ranks)):
+        wanted = expected.pop(0)
+        # a rank's own gradients are of its own pair, summed over the ranks' equal losses
+        together = actual[0] if wanted.ndim == 0 else sum(actual) / len(SIZES)
+        torch.testing.assert_close(together, wanted, rtol=1e-10, atol=1e-12)
+    with pytest.raises(ValueError, match="uneven must be one of .*'cut'"):
+        step(images, texts, True, uneven='cut')
+
+
 if __name__ == '__main__':
-    run_rank(int(sys.argv[1]), Path(sys.argv[2]))
+    main(work)
