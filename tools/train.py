@@ -104,7 +104,8 @@ def use_mixed_precision(cfg: Config) -> None:
 
     if get_device() == 'cpu':
         raise SystemExit('--amp needs an accelerator, and none is available: leave it out.')
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    per_tensor = cfg.optim_wrapper.type.startswith('PerTensorClip')
+    cfg.optim_wrapper.type = ('PerTensorClip' if per_tensor else '') + 'AmpOptimWrapper'
     cfg.optim_wrapper.loss_scale = 'dynamic'
 
 

@@ -2,5 +2,6 @@
 """Training-time helpers."""
 
 from .hooks import VocabularyCheckHook
+from .optimizers import PerTensorClipAmpOptimWrapper, PerTensorClipOptimWrapper
 
-__all__ = ['VocabularyCheckHook']
+__all__ = ['PerTensorClipAmpOptimWrapper', 'PerTensorClipOptimWrapper', 'VocabularyCheckHook']
