@@ -11,6 +11,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from open_clip.utils import freeze_batch_norm_2d
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .clip_arch import resolve_arch
 from .folding import conv_norm
@@ -32,6 +33,8 @@ class CLIPResNet(BaseModule):
         frozen_stages: Stages without gradients: -1 none, 0 the stem, k the stem and stages 1 to k.
         out_indices: Stages whose maps are put out, 0 for layer1 to 2 for layer3.
         channels_last: Compute in that memory format, which convolutions are fastest in.
+        with_cp: Keep no activations inside the bottlenecks of trained stages; compute them again
+            in the backward pass (less memory, about a third more time). Same gradients.
         init_cfg: E.g. ``dict(type='CLIPPretrained', checkpoint='RN50/openai')``.
 
     Shapes:
@@ -47,6 +50,7 @@ class CLIPResNet(BaseModule):
         frozen_stages: int = 1,
         out_indices: Sequence[int] = (2,),
         channels_last: bool = True,
+        with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -58,6 +62,7 @@ class CLIPResNet(BaseModule):
         self.frozen_stages = frozen_stages
         self.out_indices = tuple(out_indices)
         self.channels_last = channels_last
+        self.with_cp = with_cp
         self._build_stem()
         for stage in range(1, NUM_STAGES + 1):
             self.add_module(f'layer{stage}', self.arch.build_stage(stage))
@@ -119,7 +124,7 @@ class CLIPResNet(BaseModule):
             The output of step ``end - 1``; ``x`` if there is nothing to run.
         """
         for step in range(first, end):
-            x = self._stem(x) if step == 0 else getattr(self, f'layer{step}')(x)
+            x = self._stem(x) if step == 0 else self._stage(x, step)
         return x
 
     def step_modules(self, step: int) -> list[nn.Module]:
@@ -127,6 +132,14 @@ class CLIPResNet(BaseModule):
         if step == 0:
             return [self.conv1, self.bn1, self.conv2, self.bn2, self.conv3, self.bn3]
         return [getattr(self, f'layer{step}')]
+
+    def _stage(self, x: Tensor, step: int) -> Tensor:
+        stage = getattr(self, f'layer{step}')
+        if not (self.with_cp and torch.is_grad_enabled() and step > self.frozen_stages):
+            return stage(x)
+        for block in stage:
+            x = checkpoint(block, x, use_reentrant=False)
+        return x
 
     def _stem(self, x: Tensor) -> Tensor:
         if self.channels_last:

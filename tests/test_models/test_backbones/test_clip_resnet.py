@@ -151,3 +151,24 @@ def test_built_from_a_config_with_clips_weights(tmp_path: object) -> None:
 def test_errors_say_what_is_wrong(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CLIPResNet(**settings)
+
+
+@pytest.mark.parametrize('frozen_stages', [-1, 1])
+def test_checkpointing_changes_no_gradient(frozen_stages: int) -> None:
+    results = []
+    for with_cp in (False, True):
+        model = filled(frozen_stages=frozen_stages, with_cp=with_cp).train()
+        x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        blocks: list[nn.Module] = []
+        for block in model.layer3:
+            # before: recomputation stops as soon as the last saved tensor is there
+            block.register_forward_pre_hook(lambda module, args, seen=blocks: seen.append(module))
+        model(x)[0].square().sum().backward()
+        assert len(blocks) == (2 if with_cp else 1) * len(model.layer3)
+        results.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+    plain, checkpointed = results
+    assert plain.keys() == checkpointed.keys() and plain
+    for name, gradient in plain.items():
+        torch.testing.assert_close(checkpointed[name], gradient, msg=name)
+    with torch.no_grad():
+        assert torch.equal(filled(with_cp=True)(x)[0], filled()(x)[0])

@@ -117,3 +117,19 @@ def test_frozen_norms_and_sampling_ratio() -> None:
 def test_refuses_a_bad_chunk_size() -> None:
     with pytest.raises(ValueError, match='chunk_size must be positive or None, not 0'):
         RegionEncoder(ARCH, chunk_size=0)
+
+
+def test_checkpointing_changes_no_gradient() -> None:
+    results = []
+    for with_cp in (False, True):
+        encoder, feats = filled(with_cp=with_cp, chunk_size=2), c4_map()
+        out = encoder((feats,), ROIS)
+        out.square().sum().backward()
+        gradients = {n: p.grad for n, p in encoder.named_parameters() if p.grad is not None}
+        results.append((out, feats.grad, gradients))
+    (out, grad, grads), (other_out, other_grad, other_grads) = results
+    torch.testing.assert_close(other_out, out)
+    torch.testing.assert_close(other_grad, grad)
+    assert grads.keys() == other_grads.keys() and grads
+    for name, gradient in grads.items():
+        torch.testing.assert_close(other_grads[name], gradient, msg=name)
