@@ -110,17 +110,22 @@ def vocabulary(names: Sequence[str] = NAMES, seed: int = 0, dim: int = 32) -> Te
 
 
 def detector_config(weights: Path | str | None = None, **settings: object) -> ConfigDict:
-    """Config of an ``OpenVocabularyRCNN``; ``bbox_head`` and ``rcnn`` update those parts."""
+    """Config of an ``OpenVocabularyRCNN``; ``bbox_head`` and ``rcnn`` update those parts.
+
+    With ``with_mask=True`` it has a mask head, for maps of 2 x 2.
+    """
+    mask_head = dict(type='RegionMaskHead', in_channels=512, conv_out_channels=8)
     bbox_head = dict(type='TextEmbeddingBBoxHead', embed_dim=32, vocabulary=vocabulary())
     bbox_head.update(settings.pop('bbox_head', {}))
     rcnn = dict(score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=20)
     rcnn.update(settings.pop('rcnn', {}))
+    roi_head = dict(type='OpenVocabRoIHead', region_encoder=encoder(weights), bbox_head=bbox_head)
+    if settings.pop('with_mask', False):
+        roi_head.update(mask_head=mask_head)
     config = dict(
         type='OpenVocabularyRCNN',
         backbone=backbone(weights),
-        roi_head=dict(
-            type='OpenVocabRoIHead', region_encoder=encoder(weights), bbox_head=bbox_head
-        ),
+        roi_head=roi_head,
         train_cfg=TRAIN_CFG,
         test_cfg=dict(rcnn=rcnn),
     )

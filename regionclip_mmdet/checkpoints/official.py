@@ -16,11 +16,13 @@ RECOGNIZER = (
     ('teacher_backbone.', 'teacher.backbone.'),
     ('lang_encoder.', 'text_encoder.model.'),
     ('roi_heads.box_predictor.bbox_pred.', 'roi_head.bbox_head.fc_reg.'),
+    ('roi_heads.mask_head.deconv.', 'roi_head.mask_head.upsample.'),
+    ('roi_heads.mask_head.predictor.', 'roi_head.mask_head.conv_logits.'),
 )
 
 
 def rename_official_key(key: str) -> str:
-    """Our name of a tensor of the official recogniser, teacher, text encoder or box head."""
+    """Our name of a tensor of the official recogniser, teacher, text encoder or heads."""
     for official, ours in RECOGNIZER:
         if key.startswith(official):
             return ours + key[len(official) :]

@@ -30,6 +30,8 @@ from regionclip_mmdet.checkpoints.official import (
         ('teacher_backbone.attnpool.q_proj.bias', 'teacher.region_encoder.attnpool.q_proj.bias'),
         ('lang_encoder.text_projection', 'text_encoder.model.text_projection'),
         ('roi_heads.box_predictor.bbox_pred.bias', 'roi_head.bbox_head.fc_reg.bias'),
+        ('roi_heads.mask_head.deconv.weight', 'roi_head.mask_head.upsample.weight'),
+        ('roi_heads.mask_head.predictor.bias', 'roi_head.mask_head.conv_logits.bias'),
     ],
 )
 def test_names_both_ways(official: str, ours: str) -> None:
@@ -57,9 +59,12 @@ def test_every_tensor_of_the_models_has_its_place() -> None:
     )
 
 
-def test_a_finetuned_file_fits_the_detector() -> None:
-    model = MODELS.build(tiny_models.detector_config())
+@pytest.mark.parametrize('with_mask', [False, True])
+def test_a_finetuned_file_fits_the_detector(with_mask: bool) -> None:
+    model = MODELS.build(tiny_models.detector_config(with_mask=with_mask))
     official = {official_key(k): v for k, v in model.state_dict().items() if 'classifier' not in k}
     assert 'roi_heads.box_predictor.bbox_pred.weight' in official
+    assert ('roi_heads.mask_head.deconv.weight' in official) == with_mask
     model.load_state_dict(convert_official_recognizer(official))
+    assert ('roi_head.mask_head' in model.weight_sources()) == with_mask
     assert set(model.weight_sources().values()) == {'checkpoint'}

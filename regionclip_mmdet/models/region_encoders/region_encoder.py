@@ -89,6 +89,30 @@ class RegionEncoder(BaseModule):
         chunks = [self.attnpool(self.region_maps(feats, part)) for part in rois.split(step)]
         return torch.cat(chunks) if len(chunks) > 1 else chunks[0]
 
+    def split(self, regions: Tensor) -> tuple[Tensor, ...]:
+        """Chunks of at most ``chunk_size`` rows; one, empty, of no rows."""
+        return regions.split(self.chunk_size or max(len(regions), 1))
+
+    def embed_and_keep_maps(
+        self, feats: Sequence[Tensor], rois: Tensor, keep: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Embed regions and keep some of their maps, in one pass.
+
+        Args:
+            feats: ``(C4 map,)`` of shape ``(B, C, H/16, W/16)``.
+            rois: ``(R, 5)``, as in ``forward``.
+            keep: ``(R,)`` bool, the regions whose maps are wanted, too.
+
+        Returns:
+            Region embeddings ``(R, D)`` and layer4 maps ``(keep.sum(), C, pooled, pooled)``.
+        """
+        embeddings, maps = [], []
+        for part, kept in zip(self.split(rois), self.split(keep), strict=True):
+            part_maps = self.region_maps(feats, part)
+            embeddings.append(self.attnpool(part_maps))
+            maps.append(part_maps[kept])
+        return torch.cat(embeddings), torch.cat(maps)
+
     def region_maps(self, feats: Sequence[Tensor], rois: Tensor) -> Tensor:
         """layer4 maps ``(R, C, pooled, pooled)`` of regions, before the attention pool."""
         if self.with_cp and torch.is_grad_enabled():

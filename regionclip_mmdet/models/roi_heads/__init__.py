@@ -2,6 +2,7 @@
 """RoI heads of detection and pretraining."""
 
 from .open_vocab_roi_head import OpenVocabRoIHead
+from .region_mask_head import RegionMaskHead
 from .region_text_head import PseudoLabels, RegionTextHead
 from .region_text_roi_head import RegionTextRoIHead
 from .text_embedding_bbox_head import TextEmbeddingBBoxHead
@@ -9,6 +10,7 @@ from .text_embedding_bbox_head import TextEmbeddingBBoxHead
 __all__ = [
     'OpenVocabRoIHead',
     'PseudoLabels',
+    'RegionMaskHead',
     'RegionTextHead',
     'RegionTextRoIHead',
     'TextEmbeddingBBoxHead',

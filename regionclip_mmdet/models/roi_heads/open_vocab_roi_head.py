@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.models.task_modules import SamplingResult
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi
 from mmengine.config import ConfigDict
@@ -22,16 +24,19 @@ class OpenVocabRoIHead(StandardRoIHead):
     """mmdet's ``StandardRoIHead`` with a region encoder in place of extractor and shared head.
 
     Assigning, sampling, targets and losses are mmdet's; only how a region becomes an embedding and
-    how objectness enters the scores is ours.
+    how objectness enters the scores is ours. A mask head, if there is one, reads the layer4 maps:
+    in training those of the sampled foreground, shared with the box branch; in testing those of
+    the final boxes, pooled anew.
 
     Args:
         region_encoder: Config of a ``RegionEncoder``.
         bbox_head: Config of a ``TextEmbeddingBBoxHead``.
+        mask_head: Config of a ``RegionMaskHead``, if masks are wanted.
         train_cfg: ``assigner`` and ``sampler``, as in mmdet.
         test_cfg: ``score_thr``, ``nms``, ``max_per_img``, ``objectness`` (``'none'``, ``'logit'``,
             ``'sigmoid'``; see ``fuse_objectness``), and ``early_exit``: with objectness, regions
             that cannot become detections are not encoded (``detect_until_final``; True, a number
-            of regions to begin with, or False).
+            of regions to begin with, or False). For masks, ``mask_thr_binary`` (0.5).
         init_cfg: As in mmengine.
     """
 
@@ -39,6 +44,7 @@ class OpenVocabRoIHead(StandardRoIHead):
         self,
         region_encoder: dict,
         bbox_head: dict,
+        mask_head: dict | None = None,
         train_cfg: ConfigDict | None = None,
         test_cfg: ConfigDict | None = None,
         init_cfg: dict | None = None,
@@ -46,6 +52,7 @@ class OpenVocabRoIHead(StandardRoIHead):
         super().__init__(
             bbox_roi_extractor=region_encoder,
             bbox_head=bbox_head,
+            mask_head=mask_head,
             train_cfg=train_cfg,
             test_cfg=test_cfg,
             init_cfg=init_cfg,
@@ -55,6 +62,23 @@ class OpenVocabRoIHead(StandardRoIHead):
         """Build the region encoder and the box head."""
         self.region_encoder = MODELS.build(bbox_roi_extractor)
         self.bbox_head = MODELS.build(bbox_head)
+
+    def init_mask_head(self, mask_roi_extractor: None, mask_head: dict) -> None:
+        """Build the mask head on the region encoder's maps.
+
+        Raises:
+            ValueError: The head does not fit the maps.
+        """
+        self.mask_head = MODELS.build(mask_head)
+        self.share_roi_extractor = True
+        channels = self.region_encoder.arch.stage_channels(4)
+        if self.mask_head.in_channels != channels:
+            raise ValueError(
+                f'mask_head.in_channels is {self.mask_head.in_channels}, but layer4 of this region '
+                f'encoder puts out {channels} channels.'
+            )
+        if self.test_cfg is not None:
+            self.test_cfg = ConfigDict({'mask_thr_binary': 0.5, **self.test_cfg})
 
     def _bbox_forward(self, x: Sequence[Tensor], rois: Tensor) -> dict[str, Tensor | None]:
         """Embed and score regions.
@@ -69,6 +93,56 @@ class OpenVocabRoIHead(StandardRoIHead):
         embeddings = self.region_encoder(x, rois)
         cls_score, bbox_pred = self.bbox_head(embeddings)
         return dict(cls_score=cls_score, bbox_pred=bbox_pred, bbox_feats=embeddings)
+
+    def bbox_loss(self, x: Sequence[Tensor], sampling_results: Sequence[SamplingResult]) -> dict:
+        """Losses of the box head; one pass serves the mask head, too.
+
+        Args:
+            x: ``(C4 map,)``.
+            sampling_results: Per image the sampled regions, foreground first.
+
+        Returns:
+            ``loss_bbox``, a dict of losses, and ``bbox_feats``: with a mask head the layer4 maps
+            ``(F, C, h, w)`` of the foreground, else the embeddings ``(R, D)``.
+        """
+        if not self.with_mask:
+            return super().bbox_loss(x, sampling_results)
+        rois = bbox2roi([sampled.priors for sampled in sampling_results])
+        foreground = torch.cat(
+            [torch.arange(len(s.priors)) < len(s.pos_priors) for s in sampling_results]
+        )
+        embeddings, maps = self.region_encoder.embed_and_keep_maps(
+            x, rois, foreground.to(rois.device)
+        )
+        cls_score, bbox_pred = self.bbox_head(embeddings)
+        results = self.bbox_head.loss_and_target(
+            cls_score, bbox_pred, rois, sampling_results, self.train_cfg
+        )
+        return dict(loss_bbox=results['loss_bbox'], bbox_feats=maps)
+
+    def _mask_forward(
+        self,
+        x: Sequence[Tensor],
+        rois: Tensor | None = None,
+        pos_inds: Tensor | None = None,
+        bbox_feats: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Mask logits of regions.
+
+        Args:
+            x: ``(C4 map,)``.
+            rois: ``(R, 5)`` to be pooled, or None if there are maps.
+            pos_inds: Not used: ``bbox_loss`` kept the maps of the foreground only.
+            bbox_feats: layer4 maps ``(R, C, h, w)``.
+
+        Returns:
+            ``mask_preds (R, 1, 2h, 2w)``.
+        """
+        if rois is None:
+            return dict(mask_preds=self.mask_head(bbox_feats))
+        encoder = self.region_encoder
+        logits = [self.mask_head(encoder.region_maps(x, part)) for part in encoder.split(rois)]
+        return dict(mask_preds=torch.cat(logits))
 
     def predict_bbox(
         self,

@@ -1,0 +1,25 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""RegionCLIP's detector with masks: CLIP RN50, C4, in the LVIS settings of the paper.
+
+Expects polygons: dict(type='LoadAnnotations', with_bbox=True, with_mask=True, poly2mask=False).
+"""
+
+_base_ = './regionclip_rn50_c4.py'
+
+model = dict(
+    roi_head=dict(
+        bbox_head=dict(
+            # plain cross-entropy, background weighs 0.8, divided by the sum of the weights
+            loss_cls=dict(
+                type='FocalScaledCrossEntropyLoss',
+                gamma=0.0,
+                background_weight=0.8,
+                normalizer='weights',
+            ),
+        ),
+        mask_head=dict(type='RegionMaskHead', in_channels=2048, conv_out_channels=256),
+    ),
+    test_cfg=dict(
+        rcnn=dict(score_thr=0.02, max_per_img=300, objectness='logit', mask_thr_binary=0.5)
+    ),
+)
