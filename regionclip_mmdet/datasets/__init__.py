@@ -5,13 +5,15 @@ from .image_text import ImageTextDataset
 from .proposal_recall import ProposalRecallMetric
 from .shapes_dataset import ShapesWorldDataset
 from .shapes_world import ShapesWorldSpec, make_shapes_world
-from .transforms import PickCaption, ProposalsFromGT
+from .transforms import GridProposals, PickCaption, ProposalsFromGT, RandomProposals
 
 __all__ = [
+    'GridProposals',
     'ImageTextDataset',
     'PickCaption',
     'ProposalRecallMetric',
     'ProposalsFromGT',
+    'RandomProposals',
     'ShapesWorldDataset',
     'ShapesWorldSpec',
     'make_shapes_world',

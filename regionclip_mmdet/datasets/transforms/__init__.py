@@ -1,7 +1,8 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Transforms that mmdet does not have."""
 
+from .made_proposals import GridProposals, RandomProposals
 from .pick_caption import PickCaption
 from .proposals import ProposalsFromGT
 
-__all__ = ['PickCaption', 'ProposalsFromGT']
+__all__ = ['GridProposals', 'PickCaption', 'ProposalsFromGT', 'RandomProposals']
