@@ -21,6 +21,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from regionclip_mmdet.compat import end_distributed_run, prepare_cpu_launch
+from regionclip_mmdet.engine.hooks import newest_whole_checkpoint
 
 
 def parse_args() -> argparse.Namespace:
@@ -95,6 +96,10 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+        if args.resume == 'auto':
+            # mmengine trusts a pointer to the last checkpoint, which may be damaged
+            newest = newest_whole_checkpoint(cfg.work_dir)
+            cfg.load_from = None if newest is None else str(newest)
     return cfg
 
 

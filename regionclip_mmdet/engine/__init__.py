@@ -1,7 +1,12 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Training-time helpers."""
 
-from .hooks import VocabularyCheckHook
+from .hooks import AtomicCheckpointHook, VocabularyCheckHook
 from .optimizers import PerTensorClipAmpOptimWrapper, PerTensorClipOptimWrapper
 
-__all__ = ['PerTensorClipAmpOptimWrapper', 'PerTensorClipOptimWrapper', 'VocabularyCheckHook']
+__all__ = [
+    'AtomicCheckpointHook',
+    'PerTensorClipAmpOptimWrapper',
+    'PerTensorClipOptimWrapper',
+    'VocabularyCheckHook',
+]

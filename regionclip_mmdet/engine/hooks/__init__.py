@@ -1,6 +1,12 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Hooks."""
 
+from .atomic_checkpoint import AtomicCheckpointHook, AtomicLocalBackend, newest_whole_checkpoint
 from .vocabulary_check import VocabularyCheckHook
 
-__all__ = ['VocabularyCheckHook']
+__all__ = [
+    'AtomicCheckpointHook',
+    'AtomicLocalBackend',
+    'VocabularyCheckHook',
+    'newest_whole_checkpoint',
+]
