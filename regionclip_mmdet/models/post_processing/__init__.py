@@ -2,12 +2,13 @@
 """From scores to detections."""
 
 from .detections import class_wise_nms, fuse_objectness, objectness_weight, select_detections
-from .early_exit import detect_until_final
+from .early_exit import detect_until_final, first_chunk
 from .soft_nms import soft_nms
 
 __all__ = [
     'class_wise_nms',
     'detect_until_final',
+    'first_chunk',
     'fuse_objectness',
     'objectness_weight',
     'select_detections',

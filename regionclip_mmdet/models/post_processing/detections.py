@@ -14,8 +14,10 @@ from torchvision.ops import nms as single_class_nms
 from .soft_nms import soft_nms
 
 FUSIONS = ('none', 'logit', 'sigmoid')
-# From so many candidates on, one pass per class is quicker than comparing all with all.
-MANY_CANDIDATES = 10000
+# Candidates compared at a time; all of an LVIS image would be 300 000.
+BLOCK = 4096
+# Classes are set apart by at least so many pixels.
+CLASS_STEP_LOG2 = 17
 
 
 def fuse_objectness(probs: Tensor, objectness: Tensor | None, mode: str) -> Tensor:
@@ -86,7 +88,9 @@ def select_detections(boxes: Tensor, scores: Tensor, cfg: Mapping) -> InstanceDa
             candidate_boxes, candidate_scores, label, max_num=cfg['max_per_img'], **nms
         )
     elif nms['type'] == 'nms' and set(nms) == {'type', 'iou_threshold'}:
-        keep = class_wise_nms(candidate_boxes, candidate_scores, label, nms['iou_threshold'])
+        keep = class_wise_nms(
+            candidate_boxes, candidate_scores, label, nms['iou_threshold'], cfg['max_per_img']
+        )
         kept_scores = candidate_scores[keep]
     else:
         detections, keep = batched_nms(candidate_boxes, candidate_scores, label, nms)
@@ -101,31 +105,45 @@ def select_detections(boxes: Tensor, scores: Tensor, cfg: Mapping) -> InstanceDa
     )
 
 
-def class_wise_nms(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float) -> Tensor:
+def class_wise_nms(
+    boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float, max_num: int = -1
+) -> Tensor:
     """Greedy NMS within each class: what overlaps a better box by more than a threshold goes.
 
-    Classes are kept apart by moving each aside, as everywhere, but in float64: in float32 the
-    coordinates of high labels would be rounded (to 1/8 pixel at label 1200), by an amount that
-    depends on the largest coordinate of *all* candidates. So whether a box stays depends here on
-    nothing but the better boxes of its class.
+    Whether a box is kept depends on better boxes of its class only. So candidates are taken in
+    blocks of falling score, each block together with what is kept already, until ``max_num`` are
+    kept: the first of the full result. And classes are set apart by a step that does not depend on
+    the candidates, in float64: the usual one, the largest coordinate in float32, would round the
+    coordinates of high labels (to 1/8 pixel at label 1200), by an amount that any other candidate
+    can change.
 
     Args:
         boxes: ``(N, 4)``, not negative.
-        scores: ``(N,)``.
+        scores: ``(N,)``. Equal scores go by index.
         labels: integers ``(N,)``.
         iou_threshold: Boxes go if their IoU with a kept one is larger.
+        max_num: Number of boxes wanted; below 1: all.
 
     Returns:
         Indices of the kept boxes by falling score.
     """
-    boxes, exact_scores = boxes.double(), scores.double()
-    if len(boxes) < MANY_CANDIDATES:
-        offset = labels.double() * (boxes.amax() + 1) if len(boxes) else labels.double()
-        return single_class_nms(boxes + offset[:, None], exact_scores, iou_threshold)
-    keep = []
-    for label in labels.unique():
-        rows = (labels == label).nonzero()[:, 0]
-        keep.append(rows[single_class_nms(boxes[rows], exact_scores[rows], iou_threshold)])
-    # back in the input's order first, so that equal scores go by index in both ways
-    kept = torch.cat(keep).sort().values
-    return kept[scores[kept].argsort(descending=True, stable=True)]
+    order = scores.argsort(descending=True, stable=True)
+    keep = order[:0]
+    if len(order) == 0:
+        return keep
+    boxes, scores = boxes.double(), scores.double()
+    # a power of two, the same for all boxes within 2^17 pixels
+    step = (boxes.amax() + 1).log2().ceil().clamp_min(CLASS_STEP_LOG2).exp2()
+    boxes = boxes + labels.double()[:, None] * step
+    if max_num < 1 and len(order) > BLOCK:  # all against all would take far too long
+        kept = torch.zeros_like(order, dtype=torch.bool)
+        for label in labels.unique():
+            rows = (labels == label).nonzero()[:, 0]
+            kept[rows[single_class_nms(boxes[rows], scores[rows], iou_threshold)]] = True
+        return order[kept[order]]
+    for block in order.split(BLOCK):
+        rows = torch.cat([keep, block])
+        keep = rows[single_class_nms(boxes[rows], scores[rows], iou_threshold)]
+        if 0 < max_num <= len(keep):
+            return keep[:max_num]
+    return keep

@@ -14,9 +14,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..post_processing import detect_until_final, objectness_weight
-
-FIRST_CHUNK = 128
+from ..post_processing import detect_until_final, first_chunk, objectness_weight
 
 
 @MODELS.register_module()
@@ -161,7 +159,7 @@ class OpenVocabRoIHead(StandardRoIHead):
             rcnn_test_cfg: See the class.
             rescale: Whether boxes are wanted in the original image's pixels.
         """
-        if self._first_chunk(rcnn_test_cfg):
+        if first_chunk(rcnn_test_cfg):
             return [
                 self._predict_until_final(x, i, meta, proposals, rcnn_test_cfg, rescale)
                 for i, (meta, proposals) in enumerate(
@@ -181,15 +179,6 @@ class OpenVocabRoIHead(StandardRoIHead):
             rescale=rescale,
             objectness=[proposals.get('objectness_logits') for proposals in rpn_results_list],
         )
-
-    @staticmethod
-    def _first_chunk(rcnn_test_cfg: ConfigDict) -> int:
-        """Regions to encode before the first look at what is left; 0: encode all at once."""
-        early_exit = rcnn_test_cfg.get('early_exit', True)
-        # without objectness a score is bounded by 1 alone
-        if not early_exit or rcnn_test_cfg.get('objectness', 'none') == 'none':
-            return 0
-        return FIRST_CHUNK if early_exit is True else int(early_exit)
 
     def _predict_until_final(
         self,
@@ -222,6 +211,6 @@ class OpenVocabRoIHead(StandardRoIHead):
             weight,
             max(img_meta['img_shape'][:2]),
             rcnn_test_cfg,
-            self._first_chunk(rcnn_test_cfg),
+            first_chunk(rcnn_test_cfg),
         )
         return self.bbox_head.finish_detections(results, probs, img_meta, rcnn_test_cfg, rescale)

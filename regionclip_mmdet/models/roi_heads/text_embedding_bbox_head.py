@@ -230,7 +230,7 @@ class TextEmbeddingBBoxHead(BBoxHead):
         reported = rcnn_test_cfg.get('report_scores', 'fused')
         if reported not in REPORTED_SCORES:
             raise ValueError(f'report_scores must be one of {REPORTED_SCORES}, not {reported!r}.')
-        if reported == 'class' and rcnn_test_cfg['nms']['type'] != 'global_soft_nms':
+        if reported == 'class' and rcnn_test_cfg['nms']['type'] == 'nms':
             results.scores = probs[results.region_inds, results.labels]
         if rescale and len(results):
             results.bboxes = scale_boxes(results.bboxes, [1 / s for s in img_meta['scale_factor']])

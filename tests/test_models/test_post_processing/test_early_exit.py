@@ -12,6 +12,7 @@ from torch import Tensor
 
 from regionclip_mmdet.models.post_processing import (
     detect_until_final,
+    first_chunk,
     fuse_objectness,
     select_detections,
 )
@@ -165,3 +166,78 @@ def test_further_outputs_are_handed_on_by_region() -> None:
     unscored = torch.ones(60, dtype=torch.bool)
     unscored[scene.scored] = False
     assert outputs[2][unscored].isnan().all() and unscored.any()
+
+
+@pytest.mark.parametrize('score_thr', [-1.0, 0.0, 0.5])
+def test_regions_that_cannot_pass_the_threshold_are_never_scored(score_thr: float) -> None:
+    scene = Scene(2)
+    scene.objectness[:3] = torch.tensor([0.0, float('inf'), float('nan')])
+    cfg = dict(score_thr=score_thr, nms=HARD, max_per_img=1000)
+    assert_identical(*both_ways(scene, 'logit', cfg, 100))
+    possible = (scene.objectness.sqrt() > score_thr) & scene.objectness.isfinite()
+    assert set(scene.scored) == set(possible.nonzero()[:, 0].tolist())
+    assert (0 in scene.scored) == (score_thr < 0)
+
+
+def test_equal_objectness_and_few_levels_of_scores() -> None:
+    """Many ties, among bounds, among scores and between both."""
+    for seed in range(30):
+        scene = Scene(seed)
+        scene.probs = (scene.probs * 4).round() / 4
+        scene.objectness = (scene.objectness * 2).round() / 2
+        for max_per_img in (1, 4, 12):
+            for nms in ('hard', 'gaussian exact'):
+                cfg = dict(score_thr=0.0, nms=NMS[nms], max_per_img=max_per_img)
+                assert_identical(*both_ways(scene, 'logit', cfg, 3))
+
+
+def test_later_chunks_are_no_longer_than_the_scores_suggest() -> None:
+    scene = Scene(0, classes=1)
+    scene.probs = torch.tensor([0.5, 0.5]).repeat(60, 1)
+    scene.objectness = torch.linspace(6, 0.1, 60)  # falls by 0.1 from one to the next
+    scene.boxes = torch.arange(60)[:, None] * 20.0 + torch.tensor([0.0, 0, 10, 10])
+    cfg = dict(score_thr=0.0, nms=HARD, max_per_img=16)
+    assert_identical(*both_ways(scene, 'logit', cfg, 16))
+    # p * w of the 16th is 2.25, so regions down to w = 2.25 count: 38; 16 + min(22, 32) are scored
+    assert len(scene.scored) == 38
+
+
+class TestFirstChunk:
+    CFG = dict(objectness='logit', nms=HARD)
+
+    def test_on_by_default(self) -> None:
+        assert first_chunk(self.CFG) == first_chunk(dict(self.CFG, early_exit=True)) == 128
+        assert first_chunk(dict(self.CFG, nms=NMS['linear'], early_exit=40)) == 40
+        assert first_chunk(dict(self.CFG, early_exit=1)) == 1
+
+    def test_off(self) -> None:
+        assert first_chunk(dict(self.CFG, early_exit=False)) == 0
+        assert first_chunk(dict(self.CFG, objectness='none', early_exit=40)) == 0
+        assert first_chunk(dict(nms=HARD)) == 0
+
+    @pytest.mark.parametrize(
+        'nms',
+        [
+            dict(HARD, class_agnostic=True),
+            dict(HARD, split_thr=20),
+            dict(type='soft_nms', iou_threshold=0.3),
+        ],
+    )
+    def test_skipped_where_boxes_depend_on_all_candidates(self, nms: dict) -> None:
+        assert first_chunk(dict(self.CFG, nms=nms, early_exit=40)) == 0
+
+    @pytest.mark.parametrize('early_exit', ['on', -3, 0.5, None])
+    def test_wrong_setting(self, early_exit: object) -> None:
+        with pytest.raises(ValueError, match='early_exit must be True, False or a number'):
+            first_chunk(dict(self.CFG, early_exit=early_exit))
+
+
+def test_class_agnostic_nms_of_mmcv_does_depend_on_the_number_of_candidates() -> None:
+    """Why it is skipped: from ``split_thr`` candidates on it is no longer class-agnostic."""
+    scene = Scene(0, regions=4, classes=2)
+    scene.boxes = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 9], [20, 0, 29, 9], [40, 0, 49, 9]])
+    scene.probs = torch.tensor([[0.9, 0, 0.1], [0, 0.8, 0.2], [0.7, 0, 0.3], [0.6, 0, 0.4]])
+    scene.objectness = torch.tensor([4.0, 4.0, 2.0, 1.0])
+    nms = dict(HARD, class_agnostic=True, split_thr=4)
+    expected, actual = both_ways(scene, 'logit', dict(score_thr=0.0, nms=nms, max_per_img=2), 3)
+    assert expected.region_inds.tolist() == [0, 1] and actual.region_inds.tolist() == [0, 2]
