@@ -2,15 +2,26 @@
 """Datasets: image-text pairs, the shapes world, and their transforms; proposal recall."""
 
 from .image_text import ImageTextDataset
+from .proposal_file import ProposalFile
 from .proposal_recall import ProposalRecallMetric
 from .shapes_dataset import ShapesWorldDataset
 from .shapes_world import ShapesWorldSpec, make_shapes_world
-from .transforms import GridProposals, PickCaption, ProposalsFromGT, RandomProposals
+from .transforms import (
+    GridProposals,
+    LoadRegionProposals,
+    PackRegionInputs,
+    PickCaption,
+    ProposalsFromGT,
+    RandomProposals,
+)
 
 __all__ = [
     'GridProposals',
     'ImageTextDataset',
+    'LoadRegionProposals',
+    'PackRegionInputs',
     'PickCaption',
+    'ProposalFile',
     'ProposalRecallMetric',
     'ProposalsFromGT',
     'RandomProposals',

@@ -12,9 +12,11 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import exists, get_local_path, join_path
 from mmengine.logging import print_log
 
+from .proposal_file import ProposalFile
+
 
 @DATASETS.register_module()
-class ImageTextDataset(BaseDataset):
+class ImageTextDataset(ProposalFile, BaseDataset):
     """Image-text pairs; every item carries all captions of one image.
 
     Two file formats, told apart by the suffix:
@@ -24,16 +26,19 @@ class ImageTextDataset(BaseDataset):
     * ``.jsonl``: one object a line, ``{"image": path, "caption": str}`` or ``{"image": path,
       "captions": [str, ...]}``; ``id``, ``height`` and ``width`` are optional.
 
-    Items: ``img_path``, ``img_id``, ``captions`` (list of str), and ``height``, ``width`` where the
-    file has them. A caption that is no string is an error that names its place. Empty captions,
-    and images left without any, are skipped and counted in ``num_skipped_captions`` and
-    ``num_skipped_images`` (a warning says how many).
+    Items: ``img_path``, ``img_id``, ``captions`` (list of str), ``height``, ``width`` where the
+    file has them, and ``proposals`` (see ``ProposalFile``) with a ``proposal_file``. A caption
+    that is no string is an error that names its place. Empty captions, and images left without
+    any, are skipped and counted in ``num_skipped_captions`` and ``num_skipped_images`` (a warning
+    says how many).
 
     Args:
         ann_file: Annotation file, relative to ``data_root``.
         data_prefix: ``img_path`` is the image folder, relative to ``data_root``.
         skip_empty: False makes an empty caption, or an image without captions, an error.
-        backend_args: mmengine file backend of the annotation file.
+        proposal_file: Precomputed proposals, relative to ``data_root``; to be read by
+            ``LoadRegionProposals``.
+        backend_args: mmengine file backend of the annotation and proposal files.
         **kwargs: As in mmengine's ``BaseDataset``.
     """
 
@@ -44,10 +49,12 @@ class ImageTextDataset(BaseDataset):
         ann_file: str,
         data_prefix: Mapping[str, str] | None = None,
         skip_empty: bool = True,
+        proposal_file: str | None = None,
         backend_args: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.skip_empty = skip_empty
+        self.proposal_file = proposal_file
         self.backend_args = backend_args
         self.num_skipped_captions = 0
         self.num_skipped_images = 0
@@ -80,6 +87,8 @@ class ImageTextDataset(BaseDataset):
             )
         if not data_list:
             raise ValueError(f'{self.ann_file} has no image with a caption.')
+        if self.proposal_file is not None:
+            self.attach_proposals(data_list)
         return data_list
 
     def _read_coco(self, path: str) -> Iterator[dict[str, Any] | None]:

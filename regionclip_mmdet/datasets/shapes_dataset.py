@@ -11,6 +11,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.fileio import load
 
+from .proposal_file import ProposalFile
 from .shapes_world.splits import BASE_CLASSES, CLASSES, COLOURS, NOVEL_CLASSES, SHAPES
 
 
@@ -25,7 +26,7 @@ def _palette(classes: Sequence[str]) -> list[tuple[int, int, int]]:
 
 
 @DATASETS.register_module()
-class ShapesWorldDataset(CocoDataset):
+class ShapesWorldDataset(ProposalFile, CocoDataset):
     """COCO-format boxes of a shapes world, with its base/novel split as metainfo.
 
     mmdet's ``OVCocoMetric`` reads ``classes``, ``base_classes`` and ``novel_classes`` from here.
@@ -38,7 +39,7 @@ class ShapesWorldDataset(CocoDataset):
             'base' (48; for training, with ``instances_base.json``) or 'novel' (16).
         metainfo: As in mmdet; its ``classes``, if given, win over ``class_split``.
         *args: As in mmdet's ``CocoDataset``.
-        **kwargs: As in mmdet's ``CocoDataset``.
+        **kwargs: As in mmdet's ``CocoDataset``; ``proposal_file`` is checked, see ``ProposalFile``.
     """
 
     METAINFO: ClassVar[dict] = {
