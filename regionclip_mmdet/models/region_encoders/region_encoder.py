@@ -85,8 +85,7 @@ class RegionEncoder(BaseModule):
         Returns:
             Region embeddings ``(R, D)``, not normalised.
         """
-        step = self.chunk_size or max(len(rois), 1)
-        chunks = [self.attnpool(self.region_maps(feats, part)) for part in rois.split(step)]
+        chunks = [self.attnpool(self.region_maps(feats, part)) for part in self.split(rois)]
         return torch.cat(chunks) if len(chunks) > 1 else chunks[0]
 
     def split(self, regions: Tensor) -> tuple[Tensor, ...]:

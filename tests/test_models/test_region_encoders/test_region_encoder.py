@@ -68,6 +68,23 @@ def test_chunks_change_nothing(chunk_size: int) -> None:
 
 
 @pytest.mark.parametrize('chunk_size', [None, 2])
+def test_embeddings_and_some_maps_in_one_pass(
+    chunk_size: int | None,
+) -> None:
+    encoder, feats = filled(chunk_size=chunk_size), c4_map()
+    expected = encoder((feats,), ROIS), encoder.region_maps((feats,), ROIS)
+    seen = []
+    encoder.layer4.register_forward_hook(lambda module, args, out: seen.append(len(out)))
+    keep = torch.tensor([False, True, False, False, True])
+    embeddings, maps = encoder.embed_and_keep_maps((feats,), ROIS, keep)
+    assert sum(seen) == len(ROIS)
+    torch.testing.assert_close(embeddings, expected[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(maps, expected[1][[1, 4]], rtol=1e-5, atol=1e-5)
+    embeddings, maps = encoder.embed_and_keep_maps((feats,), ROIS[:0], keep[:0])
+    assert embeddings.shape == (0, 32) and maps.shape == (0, 512, 2, 2)
+
+
+@pytest.mark.parametrize('chunk_size', [None, 2])
 def test_no_regions(chunk_size: int | None) -> None:
     encoder, feats = filled(chunk_size=chunk_size), c4_map()
     out = encoder((feats,), torch.zeros(0, 5))
