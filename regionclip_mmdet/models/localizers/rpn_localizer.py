@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from mmcv.ops import batched_nms
@@ -40,6 +41,10 @@ class RPNLocalizer(BaseModule):
         input_mean: Means of the incoming RGB batch, 0..255.
         input_std: Standard deviations of the incoming batch.
         pad_size_divisor: Pads the batch to a multiple (32 for FPN).
+        follow_autocast: Whether autocast, where the caller has switched it on, reaches the
+            convolutions. By default they run in float32, which keeps the order of proposals, the
+            cut at ``nms_pre`` and the objectness in fused scores as recorded. Selection is float32
+            either way.
         init_cfg: E.g. ``dict(type='LocalizerPretrained', checkpoint=...)``.
     """
 
@@ -55,6 +60,7 @@ class RPNLocalizer(BaseModule):
         input_mean: Sequence[float] = CLIP_MEAN,
         input_std: Sequence[float] = CLIP_STD,
         pad_size_divisor: int = 1,
+        follow_autocast: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -71,6 +77,7 @@ class RPNLocalizer(BaseModule):
         self.test_cfg = ConfigDict({**defaults, **(test_cfg or {})})
         self.bgr = bgr
         self.pad_size_divisor = pad_size_divisor
+        self.follow_autocast = follow_autocast
         for name, value in (
             ('mean', mean),
             ('std', std),
@@ -117,13 +124,18 @@ class RPNLocalizer(BaseModule):
 
         Returns:
             Per image, by falling objectness: ``bboxes (N, 4)`` in input pixels, ``scores (N,)``
-            (sigmoid) and ``objectness_logits (N,)``.
+            (sigmoid) and ``objectness_logits (N,)``, float32.
         """
         shapes = [tuple(meta['img_shape'][:2]) for meta in img_metas]
-        feats = self.backbone(self.convert_inputs(batch_inputs, shapes))
-        if self.neck is not None:
-            feats = self.neck(feats)
-        logits, deltas = self.rpn_head(feats)
+        x = self.convert_inputs(batch_inputs, shapes)
+        precision = (
+            nullcontext() if self.follow_autocast else torch.autocast(x.device.type, enabled=False)
+        )
+        with precision:
+            feats = self.backbone(x)
+            if self.neck is not None:
+                feats = self.neck(feats)
+            logits, deltas = self.rpn_head(feats)
         priors = self.rpn_head.prior_generator.grid_priors(
             [m.shape[-2:] for m in logits], dtype=torch.float32, device=batch_inputs.device
         )
