@@ -1,6 +1,9 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 VENV ?= .venv
 PYTHON ?=
+PYTHON_VERSIONS ?=
+CONSTRAINTS ?= requirements/constraints.txt
+REQUIREMENTS ?=
 PIP_OPTIONS ?=
 DEMO_ARGS ?=
 TEST_ARGS ?=
@@ -9,24 +12,28 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.regionclip_mmdet_installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint wheel clean
+.PHONY: help install demo test test-classic test-fork lint wheel clean
 
 help:
 	@echo 'make demo     install, then run the quickstart: CLIP becomes RegionCLIP on the CPU'
 	@echo 'make test     install, then run the tests'
 	@echo 'make install  create $(VENV) with tested versions (done by the others when needed)'
+	@echo 'make test-classic  the same with Python 3.10, torch 2.1 and numpy 1.26, in .venv-classic'
+	@echo 'make test-fork     the same with the OneDL fork of OpenMMLab, in .venv-fork'
 	@echo 'make lint     check the style'
 	@echo 'make wheel    build a wheel into dist/'
 	@echo 'make clean    remove build leftovers (keeps $(VENV) and work_dirs/)'
 	@echo
 	@echo 'PYTHON=...       interpreter for $(VENV), 3.10 to 3.12 (default: the first one found)'
 	@echo 'VENV=...         folder of the environment (default: .venv)'
+	@echo 'CONSTRAINTS=...  file of tested versions (default: requirements/constraints.txt)'
 	@echo 'PIP_OPTIONS=...  further options for pip install, for example another index'
 	@echo 'DEMO_ARGS=...    options of tools/quickstart.py;  TEST_ARGS=...  options of pytest'
 
 # The stamp makes this a no-op until the requirements change.
-$(STAMP): pyproject.toml requirements/constraints.txt
-	@PYTHON='$(PYTHON)' PIP_OPTIONS='$(PIP_OPTIONS)' \
+$(STAMP): pyproject.toml $(CONSTRAINTS) $(REQUIREMENTS)
+	@PYTHON='$(PYTHON)' PYTHON_VERSIONS='$(PYTHON_VERSIONS)' PIP_OPTIONS='$(PIP_OPTIONS)' \
+	    CONSTRAINTS='$(CONSTRAINTS)' REQUIREMENTS='$(REQUIREMENTS)' \
 	    bash requirements/create_environment.sh '$(VENV)'
 	@touch $@
 
@@ -37,6 +44,16 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(PY) -m pytest $(TEST_ARGS)
+
+# Other stacks have a folder of their own unless VENV is given: one environment, one stack.
+own_venv = $(if $(filter command environment,$(firstword $(origin VENV))),$(VENV),$(1))
+
+test-classic:
+	@$(MAKE) test VENV='$(call own_venv,.venv-classic)' PYTHON_VERSIONS='3.10 3.11' \
+	    CONSTRAINTS=requirements/constraints-classic.txt
+
+test-fork:
+	@$(MAKE) test VENV='$(call own_venv,.venv-fork)' REQUIREMENTS=requirements/fork.txt
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

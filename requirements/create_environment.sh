@@ -1,11 +1,20 @@
 #!/usr/bin/env bash
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 # Create or complete a virtual environment with tested versions.
-# Usage: create_environment.sh FOLDER   (environment: PYTHON, PIP_OPTIONS)
+# Usage: create_environment.sh FOLDER
+# Environment variables, all optional:
+#   PYTHON           interpreter (default: the first suitable one found)
+#   PYTHON_VERSIONS  versions to look for, best first (default: 3.11 3.12 3.10)
+#   CONSTRAINTS      file of tested versions (default: requirements/constraints.txt)
+#   REQUIREMENTS     file of requirements to install instead of the package's own
+#   PIP_OPTIONS      further options of pip install
 set -euo pipefail
 
 venv=$1
 root=$(cd "$(dirname "$0")/.." && pwd)
+versions=${PYTHON_VERSIONS:-3.11 3.12 3.10}
+constraints=${CONSTRAINTS:-$root/requirements/constraints.txt}
+requirements=${REQUIREMENTS:-}
 needed_gib=8  # 5.3 GiB of packages plus room to unpack them
 
 fail() {
@@ -13,31 +22,37 @@ fail() {
     exit 1
 }
 
-# Runs, is one of the supported versions, and can make virtual environments with pip.
+for file in "$constraints" ${requirements:+"$requirements"}; do
+    [ -f "$file" ] || fail "there is no file $file (CONSTRAINTS, REQUIREMENTS)."
+done
+
+# Runs, is one of the wanted versions, and can make virtual environments with pip.
 suitable() {
     "$1" -c 'import sys, venv, ensurepip
-sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1
+sys.exit("%d.%d" % sys.version_info[:2] not in sys.argv[1:])' $versions >/dev/null 2>&1
 }
 
 find_python() {
-    local candidate
+    local candidate version
     if [ -n "${PYTHON:-}" ]; then
-        suitable "$PYTHON" || fail "PYTHON=$PYTHON does not run, is not Python 3.10 to 3.12, or" \
+        suitable "$PYTHON" || fail "PYTHON=$PYTHON does not run, is not one of Python $versions, or" \
             "lacks the venv and ensurepip modules (Debian, Ubuntu: apt install python3-venv)."
         echo "$PYTHON"
         return
     fi
     local pyenv="${PYENV_ROOT:-$HOME/.pyenv}/versions"
-    for candidate in python3.11 python3.12 python3.10 python3 python \
-        "$pyenv"/3.11.*/bin/python "$pyenv"/3.12.*/bin/python "$pyenv"/3.10.*/bin/python; do
-        if suitable "$candidate"; then
-            echo "$candidate"
-            return
-        fi
+    for version in $versions; do
+        for candidate in "python$version" python3 python "$pyenv/$version".*/bin/python; do
+            if versions=$version suitable "$candidate"; then
+                echo "$candidate"
+                return
+            fi
+        done
     done
-    fail "no suitable Python found. Needed: Python 3.10, 3.11 or 3.12 with the venv and" \
-        "ensurepip modules (Debian, Ubuntu: apt install python3.11 python3.11-venv; or" \
-        "pyenv install 3.11). Name it with: make PYTHON=/path/to/python3.11"
+    version=${versions%% *}
+    fail "no suitable Python found. Needed: one of Python $versions with the venv and" \
+        "ensurepip modules (Debian, Ubuntu: apt install python$version python$version-venv; or" \
+        "pyenv install $version). Name it with: make PYTHON=/path/to/python$version"
 }
 
 check_disk() {
@@ -59,9 +74,16 @@ fi
     fail "$venv has no pip. Remove the folder and run this again, or: $venv/bin/python -m ensurepip"
 
 echo "Installing tested versions into $venv (a few minutes the first time)"
-# shellcheck disable=SC2086  # PIP_OPTIONS is a list of words
-"$venv/bin/python" -m pip install --disable-pip-version-check --quiet ${PIP_OPTIONS:-} \
-    -c "$root/requirements/constraints.txt" -e "$root[lite,quickstart,dev]" ||
+install() {
+    # shellcheck disable=SC2086  # PIP_OPTIONS is a list of words
+    "$venv/bin/python" -m pip install --disable-pip-version-check --quiet ${PIP_OPTIONS:-} \
+        -c "$constraints" "$@"
+}
+if [ -n "$requirements" ]; then
+    install -r "$requirements" && install --no-deps --no-build-isolation -e "$root"
+else
+    install -e "$root[lite,quickstart,dev]"
+fi ||
     fail "pip could not install the requirements; its message is above. Without a network, or" \
         "behind a mirror, say so: make PIP_OPTIONS='--index-url ...'"
 # Not "python -c" in the checkout: that would find the package by the current folder.

@@ -64,9 +64,11 @@ def _module_name(package: str) -> str:
         return package
     # Module and distribution may differ: mmsegmentation provides mmseg. Of several modules
     # the shortest name is the package itself: open_clip rather than open_clip_train.
-    modules = [
-        module
-        for module, distributions in metadata.packages_distributions().items()
-        if package in distributions
-    ]
+    try:
+        files = metadata.distribution(package).files or []
+    except metadata.PackageNotFoundError:
+        return package
+    # metadata.packages_distributions says the same, but on Python 3.10 knows only of
+    # distributions with a top_level.txt, which not every build tool writes.
+    modules = {file.parts[0] for file in files if file.name == '__init__.py'}
     return min(modules, key=lambda module: (len(module), module), default=package)
