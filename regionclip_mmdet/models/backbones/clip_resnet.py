@@ -17,6 +17,7 @@ from .clip_arch import resolve_arch
 from .folding import conv_norm
 
 NUM_STAGES = 3
+STRIDE = 16
 
 
 @MODELS.register_module()
@@ -38,7 +39,8 @@ class CLIPResNet(BaseModule):
         init_cfg: E.g. ``dict(type='CLIPPretrained', checkpoint='RN50/openai')``.
 
     Shapes:
-        Input ``(B, 3, H, W)``, RGB, normalised with CLIP's mean and std, padded with zeros.
+        Input ``(B, 3, H, W)``, RGB, normalised with CLIP's mean and std, padded with zeros;
+        sides under 16 are padded with zeros to 16.
         Output: one ``(B, C, H/s, W/s)`` per index, ``s = 4, 8, 16`` (rounded down at the poolings).
     """
 
@@ -142,6 +144,10 @@ class CLIPResNet(BaseModule):
         return x
 
     def _stem(self, x: Tensor) -> Tensor:
+        # the long edge rule can leave a thin image so few pixels that a pooling would have none
+        missing = [max(STRIDE - side, 0) for side in x.shape[-2:]]
+        if any(missing):
+            x = F.pad(x, (0, missing[1], 0, missing[0]))
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         for conv, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
