@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""mmdet's runtime, and the check that vocabulary and dataset agree."""
+"""mmdet's runtime, and checks: of the data, and that vocabulary and dataset agree."""
 
 default_scope = 'mmdet'
 custom_imports = dict(imports=['regionclip_mmdet'], allow_failed_imports=False)
@@ -12,7 +12,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
 )
-custom_hooks = [dict(type='VocabularyCheckHook')]
+custom_hooks = [dict(type='VocabularyCheckHook'), dict(type='DatasetCheckHook')]
 
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -29,6 +29,6 @@ model = dict(
         )
     ),
 )
-custom_hooks = [dict(type='VocabularyCheckHook')]
+custom_hooks = [dict(type='VocabularyCheckHook'), dict(type='DatasetCheckHook')]
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -42,7 +42,7 @@ model = dict(
 
 meta_keys = {{_base_.meta_keys}}
 train_pipeline = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='LoadImageChecked'),
     dict(type='Resize', scale={{_base_.scene_scale}}, keep_ratio=True, backend='pillow'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PickCaption'),

@@ -22,7 +22,7 @@ gt_proposals_test_pipeline = [
     dict(type='PackDetInputs', meta_keys=test_meta_keys),
 ]
 train_pipeline = [
-    load_image,
+    dict(type='LoadImageChecked'),
     load_boxes,
     resize,
     dict(type='RandomFlip', prob=0.5),

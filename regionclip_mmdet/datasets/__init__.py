@@ -1,13 +1,16 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Datasets: image-text pairs, the shapes world, and their transforms; proposal recall."""
 
+from .broken_images import BrokenImagePolicy
 from .image_text import ImageTextDataset
 from .proposal_file import ProposalFile
 from .proposal_recall import ProposalRecallMetric
 from .shapes_dataset import ShapesWorldDataset
 from .shapes_world import ShapesWorldSpec, make_shapes_world
 from .transforms import (
+    BrokenImageError,
     GridProposals,
+    LoadImageChecked,
     LoadRegionProposals,
     PackRegionInputs,
     PickCaption,
@@ -16,8 +19,11 @@ from .transforms import (
 )
 
 __all__ = [
+    'BrokenImageError',
+    'BrokenImagePolicy',
     'GridProposals',
     'ImageTextDataset',
+    'LoadImageChecked',
     'LoadRegionProposals',
     'PackRegionInputs',
     'PickCaption',

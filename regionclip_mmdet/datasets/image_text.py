@@ -12,11 +12,13 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import exists, get_local_path, join_path
 from mmengine.logging import print_log
 
+from .broken_images import BrokenImagePolicy
+from .checks import parse_json
 from .proposal_file import ProposalFile
 
 
 @DATASETS.register_module()
-class ImageTextDataset(ProposalFile, BaseDataset):
+class ImageTextDataset(BrokenImagePolicy, ProposalFile, BaseDataset):
     """Image-text pairs; every item carries all captions of one image.
 
     Two file formats, told apart by the suffix:
@@ -39,7 +41,7 @@ class ImageTextDataset(ProposalFile, BaseDataset):
         proposal_file: Precomputed proposals, relative to ``data_root``; to be read by
             ``LoadRegionProposals``.
         backend_args: mmengine file backend of the annotation and proposal files.
-        **kwargs: As in mmengine's ``BaseDataset``.
+        **kwargs: As in mmengine's ``BaseDataset``; ``skip_broken`` as in ``BrokenImagePolicy``.
     """
 
     METAINFO: ClassVar[dict] = {'dataset_type': 'image_text'}
@@ -93,20 +95,22 @@ class ImageTextDataset(ProposalFile, BaseDataset):
 
     def _read_coco(self, path: str) -> Iterator[dict[str, Any] | None]:
         """Items of a COCO-caption file."""
-        with open(path, encoding='utf-8') as file:
-            try:
-                content = json.load(file)
-            except json.JSONDecodeError as error:
-                raise ValueError(f'{self.ann_file} is no valid JSON: {error}') from None
+        content = parse_json(path, self.ann_file)
         if not isinstance(content, dict) or not {'images', 'annotations'} <= set(content):
             raise ValueError(
                 f"{self.ann_file} is no COCO-caption file: it needs the keys 'images' and "
                 "'annotations'. One JSON object a line belongs into a .jsonl file."
             )
+        for number, image in enumerate(content['images']):
+            if not isinstance(image, dict) or not {'id', 'file_name'} <= set(image):
+                raise ValueError(
+                    f"{self.ann_file}, image {number}: needs the keys 'id' and 'file_name'."
+                )
         captions: dict[Any, list[tuple[str, Any]]] = {i['id']: [] for i in content['images']}
         if len(captions) != len(content['images']):
             raise ValueError(f'{self.ann_file}: image ids are not unique.')
         for number, ann in enumerate(content['annotations']):
+            ann = ann if isinstance(ann, dict) else {}
             where = f'annotation {number} (id {ann.get("id")})'
             if ann.get('image_id') not in captions:
                 raise ValueError(
@@ -125,17 +129,17 @@ class ImageTextDataset(ProposalFile, BaseDataset):
 
     def _read_json_lines(self, path: str) -> Iterator[dict[str, Any] | None]:
         """Items of a JSON-lines file, read line by line."""
-        with open(path, encoding='utf-8') as file:
+        with open(path, 'rb') as file:  # decoded line by line, so that errors can name theirs
             for number, line in enumerate(file, start=1):
                 if not line.strip():
                     continue
                 where = f'line {number}'
                 try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
+                    row = json.loads(line.decode('utf-8-sig'))
+                except (json.JSONDecodeError, UnicodeDecodeError) as error:
                     raise ValueError(f'{self.ann_file}, {where}: no valid JSON: {error}') from None
                 image = row.get('image') if isinstance(row, dict) else None
-                if image is None:
+                if not isinstance(image, str):
                     raise ValueError(
                         f"{self.ann_file}, {where}: needs an object with the key 'image' (a path)."
                     )

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import zip_longest
 from typing import Any, ClassVar
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
-from mmengine.fileio import load
 
+from .broken_images import BrokenImagePolicy
+from .checks import check_classes, check_coco, read_json
 from .proposal_file import ProposalFile
 from .shapes_world.splits import BASE_CLASSES, CLASSES, COLOURS, NOVEL_CLASSES, SHAPES
 
@@ -26,7 +26,7 @@ def _palette(classes: Sequence[str]) -> list[tuple[int, int, int]]:
 
 
 @DATASETS.register_module()
-class ShapesWorldDataset(ProposalFile, CocoDataset):
+class ShapesWorldDataset(BrokenImagePolicy, ProposalFile, CocoDataset):
     """COCO-format boxes of a shapes world, with its base/novel split as metainfo.
 
     mmdet's ``OVCocoMetric`` reads ``classes``, ``base_classes`` and ``novel_classes`` from here.
@@ -39,7 +39,8 @@ class ShapesWorldDataset(ProposalFile, CocoDataset):
             'base' (48; for training, with ``instances_base.json``) or 'novel' (16).
         metainfo: As in mmdet; its ``classes``, if given, win over ``class_split``.
         *args: As in mmdet's ``CocoDataset``.
-        **kwargs: As in mmdet's ``CocoDataset``; ``proposal_file`` is checked, see ``ProposalFile``.
+        **kwargs: As in mmdet's ``CocoDataset``; ``proposal_file`` is checked, see ``ProposalFile``;
+            ``skip_broken`` as in ``BrokenImagePolicy``.
     """
 
     METAINFO: ClassVar[dict] = {
@@ -71,30 +72,15 @@ class ShapesWorldDataset(ProposalFile, CocoDataset):
         super().__init__(*args, metainfo={**defaults, **(metainfo or {})}, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Load the annotations, after checking that labels will mean what the metainfo says.
-
-        mmdet numbers labels by the category order of the *file* and drops classes that the file
-        lacks without a word; a different order or a missing class would shift every label.
-        """
-        in_file = [
-            category['name']
-            for category in load(self.ann_file, backend_args=self.backend_args)['categories']
-        ]
-        wanted = list(self.metainfo['classes'])
-        found = [name for name in in_file if name in set(wanted)]
-        missing = [name for name in wanted if name not in in_file]
-        if missing:
-            raise ValueError(
-                f'{self.ann_file} has no categories {missing[:5]} ({len(missing)} of '
-                f'{len(wanted)} classes missing). Use instances.json for all 64 classes, or '
-                "class_split='base' with instances_base.json."
-            )
-        if found != wanted:
-            pairs = enumerate(zip_longest(found, wanted))
-            place, theirs, ours = next((i, a, b) for i, (a, b) in pairs if a != b)
-            raise ValueError(
-                f'{self.ann_file} lists its categories in another order than the dataset: at '
-                f'place {place} it has {theirs!r} instead of {ours!r}. Give the '
-                'classes in the order of the file.'
-            )
+        """Load the annotations, after checking the file and that labels mean what they should."""
+        content = read_json(self.ann_file, self.backend_args, type(self).__name__)
+        check_coco(content, self.ann_file)
+        check_classes(
+            [category['name'] for category in content['categories']],
+            self.metainfo['classes'],
+            self.ann_file,
+            "Use instances.json for all 64 classes, or class_split='base' with "
+            'instances_base.json.',
+        )
+        self.annotations_checked = True  # for DatasetCheckHook
         return super().load_data_list()

@@ -10,7 +10,7 @@ data_root = 'data/shapes_world/'
 image_scale = (128, 128)
 
 train_pipeline = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='LoadImageChecked'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='Resize', scale=image_scale, keep_ratio=True, backend='pillow'),
     dict(type='RandomFlip', prob=0.5),

@@ -22,7 +22,7 @@ meta_keys = (
 # Images stay at their own size (96 or 128 pixels), so there is nothing to resize. Arrays are
 # BGR; the data preprocessor turns them to RGB.
 train_pipeline = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='LoadImageChecked'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PickCaption'),
     dict(type='PackDetInputs', meta_keys=meta_keys),

@@ -2,11 +2,13 @@
 """Hooks."""
 
 from .atomic_checkpoint import AtomicCheckpointHook, AtomicLocalBackend, newest_whole_checkpoint
+from .dataset_check import DatasetCheckHook
 from .vocabulary_check import VocabularyCheckHook
 
 __all__ = [
     'AtomicCheckpointHook',
     'AtomicLocalBackend',
+    'DatasetCheckHook',
     'VocabularyCheckHook',
     'newest_whole_checkpoint',
 ]

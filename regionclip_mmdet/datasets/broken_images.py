@@ -1,0 +1,85 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""What a dataset does about images that turn out to be damaged in the middle of a run."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import cv2
+from mmengine.logging import print_log
+
+MAX_LOGGED = 10
+MAX_IN_A_ROW = 100
+
+
+def is_broken_image(error: Exception) -> bool:
+    """Whether an error of a pipeline says that an image is missing or cannot be decoded.
+
+    ``BrokenImageError`` and Pillow's errors are ``OSError``; mmcv asserts, OpenCV has its own.
+    """
+    if isinstance(error, AssertionError):
+        return str(error).startswith('failed to load image')
+    return isinstance(error, (OSError, cv2.error))
+
+
+class BrokenImagePolicy:
+    """A dataset that names its broken images and, if told so, trains without them.
+
+    Mix in before mmdet's or mmengine's dataset class. By default any error of the pipeline ends
+    the run and names the image and its place in the annotation file.
+
+    Args:
+        skip_broken: In training, draw another image instead of one that is missing or damaged.
+            The first ten are logged with their names; ``num_broken`` counts them (each data
+            loader's worker its own). Does not apply with ``test_mode``: leaving images out would
+            falsify results. After 100 in a row the run ends nevertheless.
+        *args: For the dataset class.
+        **kwargs: For the dataset class.
+    """
+
+    def __init__(self, *args: Any, skip_broken: bool = False, **kwargs: Any) -> None:
+        self.skip_broken = skip_broken
+        self.num_broken = 0
+        self._in_a_row = 0
+        super().__init__(*args, **kwargs)
+
+    def prepare_data(self, idx: int) -> Any:
+        """A sample; ``None``, for which mmengine draws another one, if it is skipped."""
+        try:
+            data = super().prepare_data(idx)
+        except Exception as error:
+            return self._on_error(idx, error)
+        self._in_a_row = 0
+        return data
+
+    def _on_error(self, idx: int, error: Exception) -> None:
+        path = self.get_data_info(idx).get('img_path')
+        broken = is_broken_image(error)
+        if broken and self.skip_broken and not self.test_mode:
+            self.num_broken += 1
+            self._in_a_row += 1
+            if self._in_a_row < MAX_IN_A_ROW:
+                self._log(path, error)
+                return
+            raise OSError(
+                f'{self.ann_file}: {MAX_IN_A_ROW} images in a row are missing or damaged, the last '
+                f'one {path}. Check data_root and data_prefix.'
+            ) from error
+        if str(path) in str(error):
+            raise error
+        text = f'{type(error).__name__}: {error}'
+        raise (OSError if broken else RuntimeError)(
+            f'{self.ann_file}, item {idx}: image {path}: {text}'
+        ) from error
+
+    def _log(self, path: str, error: Exception) -> None:
+        if self.num_broken > MAX_LOGGED:
+            return
+        last = ' Further ones are counted, not logged.' if self.num_broken == MAX_LOGGED else ''
+        print_log(
+            f'{self.ann_file}: skipped broken image {self.num_broken}, {path} '
+            f'({type(error).__name__}: {error}).{last}',
+            logger='current',
+            level=logging.WARNING,
+        )

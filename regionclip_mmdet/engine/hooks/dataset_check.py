@@ -1,0 +1,150 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Look at a run's data before its first iteration, not in the middle of the night."""
+
+from __future__ import annotations
+
+import logging
+import os.path as osp
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from mmdet.datasets import CocoDataset, LVISV05Dataset
+from mmdet.evaluation import OVCocoMetric
+from mmdet.registry import HOOKS
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from ...datasets.checks import check_classes, check_coco, check_split, read_json
+
+
+@HOOKS.register_module()
+class DatasetCheckHook(Hook):
+    """Checks datasets and metrics before training, validation and testing.
+
+    Serves stock datasets, too, and looks through mmengine's and mmdet's dataset wrappers.
+
+    * COCO-format annotation files: see ``check_coco`` and ``check_classes``. The file is read once
+      more, by the main process alone (datasets that have checked their own file are left out).
+    * Images: a sample of files must exist; only local files are looked for.
+    * ``OVCocoMetric`` needs ``base_classes`` and ``novel_classes``, which it would otherwise miss
+      after the first validation. Training checks the validation's data as well.
+
+    Part of the default runtime config.
+
+    Args:
+        annotations: Whether to check annotation files.
+        num_images: How many images, evenly over each dataset, are looked for; None looks for all,
+            0 for none.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, annotations: bool = True, num_images: int | None = 100) -> None:
+        self.annotations = annotations
+        self.num_images = num_images
+        self._checked: list[Any] = []
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the training data and, if there is validation, its data and metrics."""
+        self._check_dataset(runner.train_dataloader.dataset, 'training')
+        if runner.val_loop is not None:
+            self._check_evaluation(runner.val_loop, 'validation')
+
+    def before_val(self, runner: Runner) -> None:
+        """Check the validation data and metrics."""
+        self._check_evaluation(runner.val_loop, 'validation')
+
+    def before_test(self, runner: Runner) -> None:
+        """Check the test data and metrics."""
+        self._check_evaluation(runner.test_loop, 'test')
+
+    def _check_evaluation(self, loop: Any, what: str) -> None:
+        dataset = loop.dataloader.dataset
+        if any(isinstance(metric, OVCocoMetric) for metric in loop.evaluator.metrics):
+            check_split(dataset.metainfo, f'The {what} dataset')
+        self._check_dataset(dataset, what)
+
+    def _check_dataset(self, dataset: Any, what: str) -> None:
+        for part in innermost(dataset):
+            if any(part is seen for seen in self._checked):
+                continue
+            _on_main_process(lambda part=part: self._check_one(part, what))
+            self._checked.append(part)
+
+    def _check_one(self, dataset: Any, what: str) -> None:
+        if (
+            self.annotations
+            and isinstance(dataset, CocoDataset)
+            and not getattr(dataset, 'annotations_checked', False)
+        ):
+            check_coco_dataset(dataset)
+        if self.num_images != 0:
+            self._look_for_images(dataset, what)
+
+    def _look_for_images(self, dataset: Any, what: str) -> None:
+        if not hasattr(dataset, 'get_data_info') or not len(dataset):
+            return
+        loaders = getattr(dataset.pipeline, 'transforms', ())
+        if getattr(dataset, 'backend_args', None) or any(
+            getattr(loader, 'backend_args', None) for loader in loaders
+        ):
+            return
+        number = len(dataset) if self.num_images is None else min(self.num_images, len(dataset))
+        rows = np.linspace(0, len(dataset) - 1, number).astype(int)
+        paths = [dataset.get_data_info(int(row)).get('img_path') for row in rows]
+        paths = [path for path in paths if isinstance(path, str) and '://' not in path]
+        missing = [path for path in paths if not osp.exists(path)]
+        if not missing:
+            return
+        text = (
+            f'The {what} dataset ({dataset.ann_file}): {len(missing)} of {len(paths)} images '
+            f'looked for do not exist, e.g. {missing[0]}. Check data_root and data_prefix.'
+        )
+        if getattr(dataset, 'skip_broken', False) and len(missing) < len(paths):
+            print_log(text, logger='current', level=logging.WARNING)
+            return
+        raise FileNotFoundError(text)
+
+
+def innermost(dataset: Any) -> Iterator[Any]:
+    """The datasets inside mmengine's and mmdet's wrappers."""
+    if hasattr(dataset, 'datasets'):
+        for part in dataset.datasets:
+            yield from innermost(part)
+    elif hasattr(dataset, 'dataset'):
+        yield from innermost(dataset.dataset)
+    else:
+        yield dataset
+
+
+def check_coco_dataset(dataset: CocoDataset) -> None:
+    """Check the annotation file of a COCO-format dataset and log what it holds.
+
+    Raises:
+        ValueError: See ``check_coco`` and ``check_classes``.
+    """
+    path = dataset.ann_file
+    content = read_json(path, getattr(dataset, 'backend_args', None), type(dataset).__name__)
+    report = check_coco(content, path)
+    if not isinstance(dataset, LVISV05Dataset):  # mmdet takes all of an LVIS file's categories
+        names = [category['name'] for category in content['categories']]
+        hint = "Set the dataset's metainfo=dict(classes=...) to names of the file, in its order."
+        check_classes(names, dataset.metainfo['classes'], path, hint)
+    level = logging.WARNING if report.left_out else logging.INFO
+    print_log(f'{path}: {report}', logger='current', level=level)
+
+
+def _on_main_process(check: Any) -> None:
+    """Run a check once; all processes end with the same error."""
+    found: list[Exception | None] = [None]
+    if is_main_process():
+        try:
+            check()
+        except (OSError, ValueError) as error:
+            found = [error]
+    broadcast_object_list(found)
+    if found[0] is not None:
+        raise found[0]

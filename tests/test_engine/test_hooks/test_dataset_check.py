@@ -1,0 +1,217 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Bad data ends a run before its first iteration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny_models
+import tiny_runner
+from mmdet.datasets import CocoDataset
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.dataset import ConcatDataset, RepeatDataset
+from mmengine.runner import Runner
+from PIL import Image
+
+from regionclip_mmdet.engine import DatasetCheckHook
+from regionclip_mmdet.engine.hooks.dataset_check import innermost
+
+NAMES = tiny_models.NAMES
+SPLIT = dict(base_classes=NAMES[:2], novel_classes=NAMES[2:])
+PIPELINE = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='Resize', scale=(64, 64), keep_ratio=True),
+    dict(type='ProposalsFromGT'),
+    dict(type='PackDetInputs'),
+]
+
+
+@pytest.fixture(autouse=True)
+def _default_scope() -> None:
+    from mmengine.registry import init_default_scope
+
+    init_default_scope('mmdet')
+
+
+def write(folder: Path, number: int = 3, **changes: object) -> None:
+    """Images of 64 x 64, one box in each but the last; ``changes`` apply to box 0."""
+    (folder / 'im').mkdir(parents=True, exist_ok=True)
+    content = dict(
+        images=[dict(id=i, file_name=f'{i}.png', width=64, height=64) for i in range(number)],
+        annotations=[
+            dict(id=i, image_id=i, category_id=i % 3, bbox=[4, 4, 30, 30], area=900, iscrowd=0)
+            for i in range(number - 1)
+        ],
+        categories=[dict(id=i, name=name) for i, name in enumerate(NAMES)],
+    )
+    content['annotations'][0].update(changes)
+    (folder / 'a.json').write_text(json.dumps(content))
+    for i in range(number):
+        Image.new('RGB', (64, 64), (i * 9, 90, 30)).save(folder / 'im' / f'{i}.png')
+
+
+def dataset_config(folder: Path, metainfo: dict | None = None, **settings: object) -> dict:
+    return dict(
+        type='CocoDataset',
+        ann_file='a.json',
+        data_root=str(folder),
+        data_prefix=dict(img='im'),
+        metainfo=dict(classes=NAMES, **(metainfo or {})),
+        pipeline=PIPELINE,
+        **settings,
+    )
+
+
+def make_runner(
+    folder: Path,
+    train: Path,
+    test: Path,
+    metainfo: dict | None = None,
+    hook: dict | None = None,
+    metric: str = 'CocoMetric',
+) -> Runner:
+    """Trains one iteration on all images of ``train``, evaluates on ``test``."""
+
+    def loader(path: Path, **settings: object) -> dict:
+        return dict(
+            batch_size=3,
+            dataset=dataset_config(path, metainfo, **settings),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='pseudo_collate'),
+        )
+
+    config = tiny_models.detector_config(data_preprocessor=tiny_runner.PREPROCESSOR)
+    evaluator = dict(type=metric, ann_file=str(test / 'a.json'), metric='bbox')
+    return Runner(
+        MODELS.build(config),
+        work_dir=str(folder / 'work'),
+        train_dataloader=loader(train),
+        train_cfg=dict(by_epoch=False, max_iters=1, val_interval=100),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-4)),
+        val_dataloader=loader(test, test_mode=True),
+        val_cfg=dict(),
+        val_evaluator=evaluator,
+        test_dataloader=loader(test, test_mode=True),
+        test_cfg=dict(),
+        test_evaluator=evaluator,
+        custom_hooks=[dict(type='DatasetCheckHook', **(hook or {}))],
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=1)),
+        default_scope='mmdet',
+        experiment_name=folder.name,
+    )
+
+
+def test_sound_data_trains_and_tests_images_without_boxes_too(tmp_path: Path) -> None:
+    write(tmp_path / 'a')
+    runner = make_runner(tmp_path, tmp_path / 'a', tmp_path / 'a', SPLIT, metric='OVCocoMetric')
+    runner.train()
+    assert (tmp_path / 'work' / 'iter_1.pth').exists()
+    assert {'coco/base_ap50', 'coco/novel_ap50'} <= set(runner.test())
+
+
+def test_training_stops_before_its_first_iteration(tmp_path: Path) -> None:
+    for name in ('good', 'bad'):
+        write(tmp_path / name, **(dict(bbox=[4, 4, float('nan'), 9]) if name == 'bad' else {}))
+    runner = make_runner(tmp_path, tmp_path / 'bad', tmp_path / 'good')
+    with pytest.raises(ValueError, match=r'bad/a\.json, annotation 0 .*nan'):
+        runner.train()
+    # data of the validation is looked at before training, too
+    runner = make_runner(tmp_path / 'val', tmp_path / 'good', tmp_path / 'bad')
+    with pytest.raises(ValueError, match=r'bad/a\.json, annotation 0 .*nan'):
+        runner.train()
+    assert runner.iter == 0 and not list(tmp_path.rglob('*.pth'))
+    with pytest.raises(ValueError, match=r'bad/a\.json, annotation 0'):
+        make_runner(tmp_path / 'test', tmp_path / 'good', tmp_path / 'bad').test()
+    unchecked = make_runner(
+        tmp_path / 'off', tmp_path / 'good', tmp_path / 'bad', hook=dict(annotations=False)
+    )
+    unchecked.train()
+    assert unchecked.iter == 1
+
+
+def test_a_metric_of_base_and_novel_needs_the_split(tmp_path: Path) -> None:
+    write(tmp_path / 'a')
+    runner = make_runner(tmp_path, tmp_path / 'a', tmp_path / 'a', metric='OVCocoMetric')
+    with pytest.raises(ValueError, match='The validation dataset: .* no base_classes'):
+        runner.train()
+    with pytest.raises(ValueError, match='The test dataset: .* no base_classes'):
+        runner.test()
+    half = dict(base_classes=NAMES)
+    runner = make_runner(
+        tmp_path / 'b', tmp_path / 'a', tmp_path / 'a', half, metric='OVCocoMetric'
+    )
+    with pytest.raises(ValueError, match='The validation dataset: .* no novel_classes'):
+        runner.val()
+
+
+def check(dataset: object, **settings: object) -> None:
+    DatasetCheckHook(**settings)._check_dataset(dataset, 'training')
+
+
+def build(folder: Path, **settings: object) -> CocoDataset:
+    config = dataset_config(folder, **settings)
+    config.pop('type')
+    return CocoDataset(**config)
+
+
+def test_names_that_the_file_lacks_or_orders_otherwise(tmp_path: Path) -> None:
+    write(tmp_path)
+    dataset = build(tmp_path)
+    check(dataset)
+    dataset._metainfo['classes'] = ('cat', 'cow')
+    with pytest.raises(ValueError, match=r"no categories \['cow'\].*metainfo=dict\(classes"):
+        check(dataset)
+    dataset._metainfo['classes'] = NAMES[::-1]
+    with pytest.raises(ValueError, match="at place 0 it has 'cat' instead of 'red ball'"):
+        check(dataset)
+
+
+def test_a_sample_of_images_must_exist(tmp_path: Path) -> None:
+    write(tmp_path, number=20)
+    (tmp_path / 'im' / '7.png').unlink()
+    dataset = build(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r'1 of 20 images .*im/7\.png.*data_prefix'):
+        check(dataset)
+    check(dataset, num_images=0)
+    check(dataset, num_images=2)  # the first and the last
+    with pytest.raises(FileNotFoundError, match='1 of 20'):
+        check(dataset, num_images=None)
+    dataset.skip_broken = True
+    check(dataset)
+    for path in (tmp_path / 'im').iterdir():
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match='20 of 20'):
+        check(dataset)
+
+
+def test_wrapped_datasets_are_checked(tmp_path: Path) -> None:
+    for name in ('a', 'b'):
+        write(tmp_path / name, **(dict(category_id=9) if name == 'b' else {}))
+    parts = [build(tmp_path / name) for name in ('a', 'b')]
+    joined, repeated = ConcatDataset(parts), RepeatDataset(parts[1], 2)
+    assert list(innermost(joined)) == parts and list(innermost(repeated)) == parts[1:]
+    for wrapped in (joined, repeated):
+        with pytest.raises(ValueError, match=r'b/a\.json, annotation 0 .*category_id 9'):
+            check(wrapped)
+
+
+def test_each_dataset_is_read_once(tmp_path: Path) -> None:
+    write(tmp_path)
+    dataset, hook = build(tmp_path), DatasetCheckHook()
+    hook._check_dataset(dataset, 'training')
+    (tmp_path / 'a.json').unlink()
+    hook._check_dataset(dataset, 'validation')
+    with pytest.raises(FileNotFoundError, match=r'CocoDataset: no annotation file'):
+        check(dataset)
+    dataset.annotations_checked = True
+    check(dataset)
+
+
+def test_part_of_the_default_runtime() -> None:
+    configs = Path(__file__).parents[3] / 'configs'
+    runtime = Config.fromfile(configs / '_base_' / 'default_runtime.py')
+    assert dict(type='DatasetCheckHook') in runtime.custom_hooks
