@@ -115,9 +115,10 @@ class ImageTextCLIP(BaseModel):
         images = self.encode_images(inputs)
         texts = self.encode_texts([caption_of(sample) for sample in data_samples])
         scale = self.clip.logit_scale.exp()
-        return dict(
-            loss_image_text=self.criterion(images, texts, scale), logit_scale=scale.detach()
-        )
+        # logits up to 100 have no room for half precision
+        with torch.autocast(images.device.type, enabled=False):
+            loss = self.criterion(images.float(), texts.float(), scale.float())
+        return dict(loss_image_text=loss, logit_scale=scale.detach())
 
     def predict(self, inputs: Tensor, data_samples: list[DetDataSample]) -> list[DetDataSample]:
         """Samples with ``image_embedding`` and ``text_embedding``, each ``(D,)``."""

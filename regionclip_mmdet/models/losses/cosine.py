@@ -8,6 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision to float32; float32 and float64 as they are."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def cosine_logits(x: Tensor, y: Tensor, temperature: float) -> Tensor:
     """``cos(x_i, y_j) / temperature``, in float32 from the normalisation on.
 
@@ -23,5 +28,5 @@ def cosine_logits(x: Tensor, y: Tensor, temperature: float) -> Tensor:
         Logits ``(N, M)``, float32 (float64 stays float64).
     """
     with torch.autocast(x.device.type, enabled=False):
-        x, y = (t if t.dtype == torch.float64 else t.float() for t in (x, y))
+        x, y = at_least_float32(x), at_least_float32(y)
         return F.normalize(x, dim=-1) @ F.normalize(y, dim=-1).t() / temperature

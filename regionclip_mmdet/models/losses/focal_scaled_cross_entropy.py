@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from .cosine import at_least_float32
+
 
 @MODELS.register_module()
 class FocalScaledCrossEntropyLoss(nn.Module):
@@ -60,7 +62,7 @@ class FocalScaledCrossEntropyLoss(nn.Module):
         Returns:
             A scalar, or ``(R,)`` for ``'none'``.
         """
-        logits = cls_score if cls_score.dtype == torch.float64 else cls_score.float()
+        logits = at_least_float32(cls_score)
         log_prob = F.log_softmax(logits, dim=1).gather(1, label[:, None]).squeeze(1)
         loss = -log_prob
         if self.gamma:

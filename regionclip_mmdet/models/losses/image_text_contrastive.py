@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from .cosine import cosine_logits
+from .cosine import at_least_float32, cosine_logits
 
 UNEVEN = ('all', 'trim')
 
@@ -85,6 +85,9 @@ class ImageTextContrastiveLoss(nn.Module):
         Returns:
             A scalar, the same on every rank when gathered.
         """
+        # before gathering, whose backward pass sums over the ranks
+        image_embeddings = at_least_float32(image_embeddings)
+        text_embeddings = at_least_float32(text_embeddings)
         if self.gather:
             image_embeddings = gather_with_gradient(image_embeddings, self.uneven)
             text_embeddings = gather_with_gradient(text_embeddings, self.uneven)

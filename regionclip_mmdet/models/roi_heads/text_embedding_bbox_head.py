@@ -15,6 +15,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ..losses.cosine import at_least_float32
 from ..post_processing import fuse_objectness, select_detections
 from ..text import TextEmbeddingClassifier, TextEmbeddings
 
@@ -120,9 +121,13 @@ class TextEmbeddingBBoxHead(BBoxHead):
 
         Returns:
             Logits ``(R, K + 1)``, background last; deltas ``(R, 4)``, None without regressor.
-            Both float32.
+            Both computed in float32, under autocast, too.
         """
-        return self.active_classifier(x), self.fc_reg(x).float() if self.with_reg else None
+        logits = self.active_classifier(x)
+        if not self.with_reg:
+            return logits, None
+        with torch.autocast(x.device.type, enabled=False):
+            return logits, self.fc_reg(at_least_float32(x))
 
     def predict_by_feat(
         self,

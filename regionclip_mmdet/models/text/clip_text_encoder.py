@@ -167,6 +167,8 @@ class CLIPTextEncoder(BaseModule):
     ) -> TextEmbeddings:
         """Embed names: the mean of the unnormalised embeddings of their prompts.
 
+        In float32 under autocast, too: what is made here is kept.
+
         Args:
             names: distinct names.
             templates: a named set or a list, see :func:`get_templates`.
@@ -174,6 +176,7 @@ class CLIPTextEncoder(BaseModule):
             progress: show a progress bar.
         """
         filled = get_templates(templates)
+        device = self.model.positional_embedding.device.type
         per_chunk = max(1, _PROMPTS_PER_CHUNK // len(filled))
         parts: list[Tensor] = []
         with tqdm(total=len(names) * len(filled), unit='prompt', disable=not progress) as bar:
@@ -182,7 +185,8 @@ class CLIPTextEncoder(BaseModule):
                 prompts = [prompt for name in chunk for prompt in fill_prompts(name, filled)]
                 embedded = torch.zeros(len(prompts), self.embed_dim)
                 for rows, ids in self._batches_by_length(self.tokenize(prompts), batch_size):
-                    embedded[rows] = self(ids).cpu()
+                    with torch.autocast(device, enabled=False):
+                        embedded[rows] = self(ids).cpu()
                     bar.update(len(rows))
                 parts.append(embedded.view(len(chunk), len(filled), -1).mean(dim=1))
         matrix = torch.cat(parts) if parts else torch.zeros(0, self.embed_dim)

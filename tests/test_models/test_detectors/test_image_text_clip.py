@@ -47,6 +47,20 @@ def test_loss_is_the_symmetric_cross_entropy() -> None:
     assert losses['logit_scale'].item() == pytest.approx(1 / 0.07)
 
 
+def test_logits_are_float32_under_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, seen = _model().eval(), []
+    for name in ('encode_images', 'encode_texts'):
+        encode = getattr(model, name)
+        spy = lambda x, encode=encode: seen.append(encode(x)) or seen[-1]  # noqa: E731
+        monkeypatch.setattr(model, name, spy)
+    with torch.autocast('cpu', torch.bfloat16):
+        loss = model(_images(), _samples(), mode='loss')['loss_image_text']
+    assert loss.dtype == torch.float32
+    logits = seen[0].float() @ seen[1].float().T / 0.07
+    expected = -(logits.log_softmax(0) + logits.log_softmax(1)).diagonal().mean() / 2
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
+
+
 def test_both_towers_and_the_scale_learn() -> None:
     model = _model()
     model(_images(), _samples(), mode='loss')['loss_image_text'].backward()

@@ -50,7 +50,9 @@ class TestForward:
         with torch.autocast('cpu', torch.bfloat16):
             logits, deltas = model(x)
         assert logits.dtype == deltas.dtype == torch.float32
-        torch.testing.assert_close(logits, model(x.float())[0], rtol=0, atol=1e-4)
+        expected = model(x.float())
+        torch.testing.assert_close(logits, expected[0], rtol=0, atol=1e-4)
+        torch.testing.assert_close(deltas, expected[1], rtol=1e-6, atol=1e-6)
 
     def test_without_regressor(self) -> None:
         model = head(with_reg=False)

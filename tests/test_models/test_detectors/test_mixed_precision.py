@@ -1,0 +1,205 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Training steps and detections under bfloat16 autocast, against float32.
+
+bfloat16 has 8 significant bits: one rounding is off by up to 0.2 %. The roundings of the tiny
+models' few layers add up like a random walk, so that losses differ by about 1 % and the limit is 3.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+
+import pytest
+import tiny_models
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from mmdet.structures.bbox import bbox2roi
+from mmdet.structures.mask import PolygonMasks
+from torch import Tensor, nn
+
+from regionclip_mmdet.models import losses as loss_functions
+from regionclip_mmdet.models.losses import cosine_logits, image_text_contrastive
+
+SIZES = ((64, 80), (80, 64))
+CAPTIONS = ('a cat on a mat', 'two red balls')
+BOXES = [
+    torch.tensor([[4.0, 4.0, 40.0, 36.0], [30.0, 20.0, 70.0, 60.0], [2.0, 30.0, 30.0, 62.0]]),
+    torch.tensor([[0.0, 0.0, 64.0, 80.0], [20.0, 10.0, 60.0, 50.0], [2.0, 2.0, 20.0, 30.0]]),
+]
+
+
+def bfloat16(enabled: bool = True) -> torch.autocast:
+    return torch.autocast('cpu', torch.bfloat16, enabled=enabled)
+
+
+def detector(**settings: object) -> nn.Module:
+    model = tiny_models.fill(MODELS.build(tiny_models.detector_config(**settings)), seed=1)
+    for part in (model.roi_head.bbox_head.fc_reg, getattr(model.roi_head, 'mask_head', None)):
+        if part is not None:
+            part.weights_source = 'this test'
+    return model
+
+
+def pretrainer(**settings: object) -> nn.Module:
+    """One concept per region, so that labels differ although a random network hardly tells them."""
+    config = tiny_models.regionclip_config(
+        region_text_head=dict(concept_pool=tiny_models.vocabulary('abcdef')), **settings
+    )
+    model = tiny_models.fill(MODELS.build(config), seed=1)
+    tiny_models.fill(model.teacher, seed=2)
+    regions = model.teacher(tiny_models.images(*SIZES), bbox2roi(BOXES))
+    apart = regions - regions.mean(0)
+    common = F.normalize(regions.mean(0), dim=0)
+    head = model.roi_head.region_text_head
+    head.concepts = head.teacher_concepts = apart - (apart @ common)[:, None] * common
+    return model
+
+
+def samples(proposals: list[Tensor] | None = BOXES, with_masks: bool = False) -> list:
+    found = tiny_models.samples(*SIZES, captions=CAPTIONS, proposals=proposals)
+    for sample in found if with_masks else ():
+        boxes = sample.gt_instances.bboxes.numpy()
+        polygons = [[box[[0, 1, 2, 1, 2, 3, 0, 3]]] for box in boxes]
+        sample.gt_instances.masks = PolygonMasks(polygons, *sample.img_shape)
+    return found
+
+
+def training_step(model: nn.Module, reduced: bool, **settings: object) -> tuple[dict, dict]:
+    """Losses and gradients."""
+    model = copy.deepcopy(model).train()
+    torch.manual_seed(0)
+    with bfloat16(reduced):
+        losses = model(tiny_models.images(*SIZES), samples(**settings), mode='loss')
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    return losses, {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize('with_cp', [False, True])
+@pytest.mark.parametrize('kind', ['detection', 'detection with masks', 'pretraining'])
+def test_a_training_step_is_close_to_float32(kind: str, with_cp: bool) -> None:
+    masks = kind == 'detection with masks'
+    model = pretrainer() if kind == 'pretraining' else detector(with_mask=masks)
+    expected, gradients = training_step(model, False, with_masks=masks)
+    model.backbone.with_cp = model.roi_head.region_encoder.with_cp = with_cp
+    losses, reduced = training_step(model, True, with_masks=masks)
+    names = [name for name in expected if name.startswith('loss')]
+    assert len(names) == (2 if kind == 'detection' else 3)
+    for name in names:
+        assert losses[name].dtype == torch.float32, name
+        assert expected[name] > 0.1, name
+        torch.testing.assert_close(losses[name], expected[name], rtol=0.03, atol=0, msg=name)
+        assert not torch.equal(losses[name], expected[name]), f'{name}: precision was not reduced'
+    assert reduced.keys() == gradients.keys() and len(gradients) >= 20
+    for name, gradient in gradients.items():
+        assert reduced[name].dtype == torch.float32
+        cosine = F.cosine_similarity(reduced[name].flatten(), gradient.flatten(), dim=0)
+        assert cosine > 0.99, (name, float(cosine))
+        assert 0.9 < float(reduced[name].norm() / gradient.norm()) < 1.1, name
+
+
+def test_the_localizer_may_run_in_reduced_precision() -> None:
+    model = pretrainer()
+    with bfloat16():
+        found = model.localizer(tiny_models.images(*SIZES), [s.metainfo for s in samples()])
+        losses = model.loss(tiny_models.images(*SIZES), samples(None))
+    for proposals in found:
+        assert len(proposals) > 3
+        assert all(value.dtype == torch.float32 for _, value in proposals.items())
+    assert all(value.isfinite() for value in losses.values())
+
+
+@pytest.mark.parametrize(
+    'rcnn',
+    [
+        dict(),
+        dict(nms=dict(type='global_soft_nms')),
+        dict(objectness='sigmoid', early_exit=2),
+    ],
+    ids=['hard NMS', 'soft NMS', 'objectness'],
+)
+@torch.no_grad()
+def test_detections_are_float32_and_close(rcnn: dict) -> None:
+    model = detector(with_mask=True, rcnn=rcnn).eval()
+    given = samples()
+    for sample in given:
+        sample.proposals.objectness_logits = torch.tensor([2.0, 1.0, -0.5])
+    batch, found = tiny_models.images(*SIZES), []
+    for reduced in (False, True):
+        with bfloat16(reduced):
+            results = model.predict(batch, [sample.clone() for sample in given])
+        found.append([sample.pred_instances for sample in results])
+    for exact, reduced in zip(*found, strict=True):
+        assert reduced.bboxes.dtype == reduced.scores.dtype == torch.float32
+        sure = exact[exact.scores > 0.3]
+        assert len(sure) > 0
+        for box, score, label in zip(sure.bboxes, sure.scores, sure.labels, strict=True):
+            same = reduced[reduced.labels == label]
+            i = int((same.bboxes - box).abs().sum(1).argmin())
+            torch.testing.assert_close(same.bboxes[i], box, rtol=0, atol=0.5)
+            torch.testing.assert_close(same.scores[i], score, rtol=0, atol=0.1)
+
+
+def embeddings(rows: int, seed: int = 0) -> Tensor:
+    return torch.randn(rows, 32, generator=torch.Generator().manual_seed(seed))
+
+
+CONCEPTS = embeddings(7, seed=1)
+LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
+    'distillation': lambda x: loss_functions.RegionDistillationLoss()(
+        x, CONCEPTS, cosine_logits(embeddings(5, seed=2), CONCEPTS, 0.01).softmax(1)
+    ),
+    'region contrast': lambda x: loss_functions.RegionTextContrastiveLoss()(
+        x, CONCEPTS, torch.tensor([0, 3, 3, 1, 6])
+    ),
+    'image-text': lambda x: loss_functions.ImageTextContrastiveLoss()(x, CONCEPTS[:5].bfloat16()),
+    'focal-scaled': lambda x: loss_functions.FocalScaledCrossEntropyLoss()(
+        cosine_logits(x, CONCEPTS, 0.01), torch.tensor([0, 3, 3, 1, 6])
+    ),
+}
+
+
+@pytest.mark.parametrize('name', LOSSES)
+def test_losses_of_bfloat16_features_are_computed_in_float32(name: str) -> None:
+    """The features are rounded, nothing after them: equal to float32 on the rounded features."""
+    features = embeddings(5).bfloat16().requires_grad_()
+    with bfloat16():
+        loss = LOSSES[name](features)
+    loss.backward()
+    rounded = features.detach().float().requires_grad_()
+    expected = LOSSES[name](rounded)
+    expected.backward()
+    assert loss.dtype == torch.float32 and expected > 0.1
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(features.grad, rounded.grad.bfloat16())
+
+
+def test_pairs_are_gathered_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The backward pass of the gathering sums over ranks."""
+    seen = []
+    monkeypatch.setattr(
+        image_text_contrastive, 'gather_with_gradient', lambda x, uneven: seen.append(x.dtype) or x
+    )
+    loss_functions.ImageTextContrastiveLoss()(embeddings(5).bfloat16(), CONCEPTS[:5].bfloat16())
+    assert seen == [torch.float32] * 2
+
+
+def test_distillation_stays_finite_where_probabilities_underflow() -> None:
+    """At temperature 0.01, cosines of 1 and -1 are e^200 apart: too far for a float32 softmax."""
+    concepts = F.normalize(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+    region = torch.tensor([[1.0, 0.0]])
+    teacher = torch.tensor([[0.5, 0.5]])
+    loss = loss_functions.RegionDistillationLoss()(region, concepts, teacher)
+    assert float(loss) == pytest.approx(100 - math.log(2), rel=1e-6)
+
+
+def test_vocabularies_are_embedded_in_float32() -> None:
+    encoder = tiny_models.fill(MODELS.build(tiny_models.text_encoder()), seed=3)
+    expected = encoder.encode_names(['cat', 'dog'], ['a {}'])
+    with bfloat16():
+        found = encoder.encode_names(['cat', 'dog'], ['a {}'])
+        assert not torch.equal(encoder(['a cat', 'a dog']), expected.matrix)
+    assert torch.equal(found.matrix, expected.matrix)
