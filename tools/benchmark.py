@@ -24,6 +24,7 @@ import regionclip_mmdet
 import torch
 
 from regionclip_mmdet.benchmark import SWITCHES, Result, Settings, format_report, ladder, measure
+from regionclip_mmdet.compat import warn_of_unusable_gpu
 
 DEFAULTS = dict(
     inference=Settings(),
@@ -77,6 +78,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Measure and print."""
     args = parse_args()
+    warn_of_unusable_gpu()
     given = {k: v for k, v in vars(args).items() if k in asdict(Settings()) and v is not None}
     if 'image_size' in given:
         given['image_size'] = tuple(given['image_size'])

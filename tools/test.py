@@ -22,7 +22,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from regionclip_mmdet.compat import end_distributed_run, prepare_cpu_launch
+from regionclip_mmdet.compat import end_distributed_run, prepare_cpu_launch, warn_of_unusable_gpu
 
 
 def parse_args() -> argparse.Namespace:
@@ -89,6 +89,7 @@ def load_config(args: argparse.Namespace) -> Config:
 def main() -> None:
     """Build the runner and test."""
     args = parse_args()
+    warn_of_unusable_gpu()
     setup_cache_size_limit_of_dynamo()
     cfg = load_config(args)
     prepare_cpu_launch(cfg)

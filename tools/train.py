@@ -20,7 +20,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from regionclip_mmdet.compat import end_distributed_run, prepare_cpu_launch
+from regionclip_mmdet.compat import end_distributed_run, prepare_cpu_launch, warn_of_unusable_gpu
 from regionclip_mmdet.engine.hooks import newest_whole_checkpoint
 
 
@@ -36,13 +36,16 @@ def parse_args() -> argparse.Namespace:
         'work_dirs/NAME_OF_CONFIG',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='train in mixed precision (needs an accelerator)'
+        '--amp',
+        action='store_true',
+        help='train in mixed precision, float16 unless optim_wrapper.dtype=bfloat16 is among '
+        '--cfg-options (needs an accelerator)',
     )
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help="scale the learning rate by the real batch size over the config's "
-        'auto_scale_lr.base_batch_size',
+        help='scale the learning rate by the images per update, accumulated ones included, over '
+        "the config's auto_scale_lr.base_batch_size",
     )
     parser.add_argument(
         '--resume',
@@ -93,6 +96,8 @@ def load_config(args: argparse.Namespace) -> Config:
                 'batch size its learning rate was made for is unknown.'
             )
         cfg.auto_scale_lr.enable = True
+        # mmengine counts the images of one iteration, an update sees those of several
+        cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
@@ -109,14 +114,15 @@ def use_mixed_precision(cfg: Config) -> None:
 
     if get_device() == 'cpu':
         raise SystemExit('--amp needs an accelerator, and none is available: leave it out.')
-    per_tensor = cfg.optim_wrapper.type.startswith('PerTensorClip')
+    per_tensor = cfg.optim_wrapper.get('type', '').startswith('PerTensorClip')
     cfg.optim_wrapper.type = ('PerTensorClip' if per_tensor else '') + 'AmpOptimWrapper'
-    cfg.optim_wrapper.loss_scale = 'dynamic'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def main() -> None:
     """Build the runner and train."""
     args = parse_args()
+    warn_of_unusable_gpu()
     setup_cache_size_limit_of_dynamo()
     cfg = load_config(args)
     prepare_cpu_launch(cfg)

@@ -6,6 +6,7 @@ must be able to speak before anything it checks is imported.
 """
 
 from .checkpoints import allow_mmengine_checkpoints
+from .cuda import warn_of_unusable_gpu
 from .dependencies import DEPENDENCIES, Dependency, check_dependencies
 from .distributed import end_distributed_run, prepare_cpu_launch
 from .installed_packages import provide_package_lookup
@@ -24,6 +25,7 @@ __all__ = [
     'provide_numpy_float',
     'provide_package_lookup',
     'uses_operator_fallback',
+    'warn_of_unusable_gpu',
 ]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -138,6 +139,49 @@ def test_two_processes_without_cuda(toy: Path) -> None:
     assert re.search(r'Epoch\(train\)\s+\[2\]\[2/2\]|Epoch\(val\)\s+\[2\]\[2/2\]', printed)
     assert 'count: 8' in printed
     assert 0 < slope_of(toy / 'work_dirs' / 'toy_config' / 'epoch_2.pth') < 3
+
+
+def config_of(tool_arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> Config:
+    """The config a tool makes of its arguments."""
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    tool = runpy.run_path(str(ROOT / 'tools' / tool_arguments[0]))
+    monkeypatch.setattr(sys, 'argv', tool_arguments)
+    return tool['load_config'](tool['parse_args']())
+
+
+def test_accumulated_images_count_for_the_learning_rate(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(toy))
+    arguments = ['train.py', str(toy / 'toy_config.py'), '--auto-scale-lr']
+    assert config_of(arguments, monkeypatch).auto_scale_lr.base_batch_size == 4
+    arguments += ['--cfg-options', 'optim_wrapper.accumulative_counts=2']
+    cfg = config_of(arguments, monkeypatch)
+    # two images an iteration, two iterations an update: the batch the rate was made for
+    assert cfg.train_dataloader.batch_size / cfg.auto_scale_lr.base_batch_size == 1
+
+
+@pytest.mark.parametrize(
+    ('config_type', 'expected'),
+    [
+        ("type='OptimWrapper', ", 'AmpOptimWrapper'),
+        ('', 'AmpOptimWrapper'),
+        ("type='PerTensorClipOptimWrapper', ", 'PerTensorClipAmpOptimWrapper'),
+        ("type='PerTensorClipAmpOptimWrapper', ", 'PerTensorClipAmpOptimWrapper'),
+    ],
+)
+def test_mixed_precision_keeps_the_rest_of_the_wrapper(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, config_type: str, expected: str
+) -> None:
+    import mmengine.device
+
+    monkeypatch.setattr(mmengine.device, 'get_device', lambda: 'cuda')
+    config = toy / 'amp.py'
+    config.write_text(f"optim_wrapper = dict({config_type}optimizer=dict(type='SGD', lr=0.5))\n")
+    arguments = ['train.py', str(config), '--amp', '--cfg-options', 'optim_wrapper.dtype=bfloat16']
+    wrapper = config_of(arguments, monkeypatch).optim_wrapper
+    assert wrapper.type == expected and wrapper.loss_scale == 'dynamic'
+    assert wrapper.dtype == 'bfloat16' and wrapper.optimizer.lr == 0.5
 
 
 def stopped_by(

@@ -1,0 +1,42 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""A GPU that torch cannot use is named, not silently left idle."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+
+DRIVER_VERSION_FILE = Path('/proc/driver/nvidia/version')
+
+
+def warn_of_unusable_gpu() -> None:
+    """Print one line if torch was built for CUDA and a driver is there, but CUDA is not available.
+
+    Usually the driver is older than torch's CUDA version needs. Everything then runs on the CPU,
+    many times slower. Nothing is said if GPUs are hidden on purpose (``CUDA_VISIBLE_DEVICES``
+    empty or -1), nor by any but the first of a launcher's processes.
+    """
+    import torch
+
+    hidden = os.environ.get('CUDA_VISIBLE_DEVICES') in ('', '-1')
+    if torch.version.cuda is None or hidden or os.environ.get('RANK', '0') != '0':
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # torch's own words on the same matter
+        if torch.cuda.is_available():
+            return
+    try:
+        driver = DRIVER_VERSION_FILE.read_text()
+    except OSError:
+        return
+    version = re.search(r'\s(\d+\.[\d.]+)\s', driver)
+    print(
+        f'WARNING: running on the CPU: the NVIDIA driver {version[1] if version else ""} of this '
+        f'machine does not serve torch {torch.__version__}, which was built for CUDA '
+        f'{torch.version.cuda}. Update the driver, or install torch and torchvision for a CUDA '
+        'version that nvidia-smi shows or an older one.',
+        file=sys.stderr,
+    )
