@@ -2,6 +2,7 @@
 """Training-time helpers."""
 
 from .hooks import AtomicCheckpointHook, DatasetCheckHook, VocabularyCheckHook
+from .loops import ResumableEpochTrainLoop, ResumableIterTrainLoop
 from .optimizers import PerTensorClipAmpOptimWrapper, PerTensorClipOptimWrapper
 
 __all__ = [
@@ -9,5 +10,7 @@ __all__ = [
     'DatasetCheckHook',
     'PerTensorClipAmpOptimWrapper',
     'PerTensorClipOptimWrapper',
+    'ResumableEpochTrainLoop',
+    'ResumableIterTrainLoop',
     'VocabularyCheckHook',
 ]

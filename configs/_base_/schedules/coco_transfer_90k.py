@@ -1,7 +1,7 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Official schedule of OV-COCO transfer: 90k iterations of 16 images."""
 
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=90000, val_interval=25000)
+train_cfg = dict(type='ResumableIterTrainLoop', max_iters=90000, val_interval=25000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=5000, max_keep_ckpts=3))

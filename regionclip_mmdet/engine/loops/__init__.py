@@ -1,0 +1,14 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Training loops."""
+
+from .dead_workers import DataWorkerError, explain_dead_workers
+from .resumable_data import ResumableLoader
+from .resumable_loops import ResumableEpochTrainLoop, ResumableIterTrainLoop
+
+__all__ = [
+    'DataWorkerError',
+    'ResumableEpochTrainLoop',
+    'ResumableIterTrainLoop',
+    'ResumableLoader',
+    'explain_dead_workers',
+]

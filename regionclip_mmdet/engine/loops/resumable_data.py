@@ -1,0 +1,172 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""A data loader that starts at any batch, and whose samples do not remember earlier ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from mmengine.dist import get_rank
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from ..randomness import ORDER, SAMPLE, derive_seed, seed_generators
+
+
+class SeededIndex(NamedTuple):
+    """What the sampler chose, and the seed of everything random about this sample."""
+
+    index: Any
+    seed: int
+
+
+class SeededDataset(Dataset):
+    """Loads samples by ``SeededIndex``; each draws from generators seeded for it alone."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, item: SeededIndex) -> Any:
+        seed_generators(item.seed, accelerators=False)
+        return self.dataset[item.index]
+
+
+class SeededBatches:
+    """Batches of ``SeededIndex`` from a batch sampler, from any position on.
+
+    Args:
+        batch_sampler: Yields lists of indices; whatever it wraps as ``sampler`` is told the epoch.
+        seed: Seed of the run.
+        endless: True goes on with the next epoch where the batch sampler ends.
+    """
+
+    def __init__(self, batch_sampler: Any, seed: int, endless: bool) -> None:
+        self.batch_sampler = batch_sampler
+        self.seed = seed
+        self.endless = endless
+        self.epoch = 0
+        self.skip = 0
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[list[SeededIndex]]:
+        epoch, skip, rank = self.epoch, self.skip, get_rank()
+        while True:
+            self._begin(epoch)
+            number = -1
+            for number, batch in enumerate(self.batch_sampler):  # noqa: B007
+                if skip > 0:
+                    skip -= 1
+                    continue
+                yield [
+                    SeededIndex(
+                        index, derive_seed(SAMPLE, self.seed, rank, epoch, number, position)
+                    )
+                    for position, index in enumerate(batch)
+                ]
+            if not self.endless:
+                return
+            if number < 0:
+                raise RuntimeError(
+                    'The training data loader yields no batch: its dataset is empty, or smaller '
+                    'than one batch with drop_last=True.'
+                )
+            epoch += 1
+
+    def _begin(self, epoch: int) -> None:
+        # for samplers that draw from the global generators, as torch's RandomSampler does
+        seed_generators(derive_seed(ORDER, self.seed, epoch), accelerators=False)
+        sampler = getattr(self.batch_sampler, 'sampler', None)
+        if hasattr(sampler, 'set_epoch'):
+            sampler.set_epoch(epoch)
+
+
+class ResumableLoader:
+    """Stands in for a ``DataLoader`` in a training loop; ``batches`` starts anywhere.
+
+    Everything else (``dataset``, ``batch_sampler``, ``num_workers``, ...) is the original loader's,
+    so that hooks find what they look for.
+
+    Args:
+        source: Any loader of a map-style dataset with automatic batching; never iterated itself.
+
+    Raises:
+        ValueError: Positions in this loader mean nothing.
+    """
+
+    def __init__(self, source: DataLoader) -> None:
+        what = None
+        if isinstance(source.dataset, IterableDataset):
+            what = f'{type(source.dataset).__name__} is an iterable dataset'
+        elif source.batch_sampler is None:
+            what = 'batch_size is None'
+        if what is not None:
+            raise ValueError(
+                f'train_dataloader: {what}, so there are no positions to resume at. Use '
+                "mmengine's train_cfg=dict(type='IterBasedTrainLoop') or 'EpochBasedTrainLoop', "
+                'without exact resuming.'
+            )
+        self.source = source
+        self._loader: DataLoader | None = None
+        # mmdet's hooks that switch pipelines set this to None to have the workers restarted
+        self._iterator: Iterator | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        # only asked for what is not found here; copying asks before there is a source
+        if name == 'source':
+            raise AttributeError(name)
+        return getattr(self.source, name)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __iter__(self) -> Iterator:
+        """One pass, for hooks; starts nothing before the first batch is wanted."""
+        yield from self.source
+
+    def batches(self, seed: int, epoch: int, skip: int, endless: bool) -> Iterator:
+        """Iterate from a position on; what lies before is not loaded.
+
+        Args:
+            seed: Seed of the run.
+            epoch: Which pass over the data.
+            skip: Batches of this process to leave out.
+            endless: True goes on with the next passes.
+
+        Returns:
+            Iterator over collated batches.
+        """
+        if self._loader is None or self._iterator is None:
+            self._loader = self._build(SeededBatches(self.source.batch_sampler, seed, endless))
+        stream = self._loader.batch_sampler
+        stream.seed, stream.epoch, stream.skip, stream.endless = seed, epoch, skip, endless
+        self._iterator = iter(self._loader)
+        return self._iterator
+
+    def worker_ids(self) -> set[int]:
+        """Process ids of the workers; empty without workers or before the first batch."""
+        return {worker.pid for worker in getattr(self._iterator, '_workers', ())}
+
+    def close(self) -> None:
+        """Let the workers go."""
+        self._loader = self._iterator = None
+
+    def _build(self, stream: SeededBatches) -> DataLoader:
+        source = self.source
+        options = dict(
+            num_workers=source.num_workers,
+            collate_fn=source.collate_fn,
+            pin_memory=source.pin_memory,
+            timeout=source.timeout,
+            worker_init_fn=source.worker_init_fn,
+            multiprocessing_context=source.multiprocessing_context,
+            generator=source.generator,
+            prefetch_factor=source.prefetch_factor,
+            persistent_workers=source.persistent_workers,
+        )
+        if source.pin_memory_device:
+            options.update(pin_memory_device=source.pin_memory_device)
+        return DataLoader(SeededDataset(source.dataset), batch_sampler=stream, **options)
