@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,9 +31,9 @@ class _MadeProposals(BaseTransform):
         results['proposals_scores'] = np.ones(len(boxes), dtype=np.float32)
         return results
 
+    @abstractmethod
     def boxes(self, height: int, width: int) -> np.ndarray:
-        """Boxes ``(N, 4)`` for an image of some size."""
-        raise NotImplementedError
+        """Boxes ``(N, 4)``, x1 y1 x2 y2, for an image of some size in pixels."""
 
 
 @TRANSFORMS.register_module()
