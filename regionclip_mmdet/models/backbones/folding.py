@@ -6,13 +6,14 @@ from __future__ import annotations
 import torch.nn.functional as F
 from open_clip.modified_resnet import Bottleneck
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 
 def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
-    """``norm(conv(x))`` in one pass over the map where the norm is frozen.
+    """``norm(conv(x))`` in one pass over the map where the norm has fixed statistics.
 
-    A frozen norm is a scale and a shift per channel, so it commutes with the convolution:
+    Such a norm is a scale and a shift per channel, so it commutes with the convolution:
     ``norm(w * x) = (scale * w) * x + shift``. The weights are folded anew at every call, which
     costs next to nothing beside the convolution, needs no cache that could go stale, and keeps
     state dict and gradients those of the unfolded layers. In mixed precision the folding is done
@@ -21,17 +22,26 @@ def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     Args:
         x: ``(B, C, H, W)``.
         conv: Convolution without bias.
-        norm: Its norm; one that is not frozen is called as it is.
+        norm: Its norm; one that uses the batch's statistics is called as it is.
 
     Returns:
         ``(B, C', H', W')``, free to be changed in place.
     """
-    if not isinstance(norm, FrozenBatchNorm2d):
+    if not _has_fixed_statistics(norm):
         return norm(conv(x))
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     shift = norm.bias - norm.running_mean * scale
     weight = conv.weight * scale.view(-1, 1, 1, 1)
     return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+def _has_fixed_statistics(norm: nn.Module) -> bool:
+    return isinstance(norm, FrozenBatchNorm2d) or (
+        isinstance(norm, _BatchNorm)
+        and not norm.training
+        and norm.affine
+        and norm.running_mean is not None
+    )
 
 
 class FoldedBottleneck(Bottleneck):

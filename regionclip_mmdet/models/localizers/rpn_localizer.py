@@ -45,6 +45,7 @@ class RPNLocalizer(BaseModule):
             convolutions. By default they run in float32, which keeps the order of proposals, the
             cut at ``nms_pre`` and the objectness in fused scores as recorded. Selection is float32
             either way.
+        channels_last: Compute in that memory format, which convolutions are fastest in.
         init_cfg: E.g. ``dict(type='LocalizerPretrained', checkpoint=...)``.
     """
 
@@ -61,6 +62,7 @@ class RPNLocalizer(BaseModule):
         input_std: Sequence[float] = CLIP_STD,
         pad_size_divisor: int = 1,
         follow_autocast: bool = False,
+        channels_last: bool = True,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -78,6 +80,7 @@ class RPNLocalizer(BaseModule):
         self.bgr = bgr
         self.pad_size_divisor = pad_size_divisor
         self.follow_autocast = follow_autocast
+        self.channels_last = channels_last
         for name, value in (
             ('mean', mean),
             ('std', std),
@@ -131,6 +134,8 @@ class RPNLocalizer(BaseModule):
         precision = (
             nullcontext() if self.follow_autocast else torch.autocast(x.device.type, enabled=False)
         )
+        if self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
         with precision:
             feats = self.backbone(x)
             if self.neck is not None:
