@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..models.backbones import clip_resnet, folding
 from ..models.detectors.shared_steps import SharedFrozenSteps
+from ..models.localizers import folded_resnet
 from ..models.region_encoders import AttentionPool2d
 
 Off = Callable[[nn.Module], AbstractContextManager]
@@ -35,7 +36,7 @@ def _separate_norms(model: nn.Module) -> AbstractContextManager:
         return norm(conv(x))
 
     stack = ExitStack()
-    for user in (folding, clip_resnet):
+    for user in (folding, clip_resnet, folded_resnet):
         stack.enter_context(mock.patch.object(user, 'conv_norm', conv_norm))
     return stack
 
