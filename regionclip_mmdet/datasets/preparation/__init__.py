@@ -1,0 +1,20 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""From public annotation files to those of the open-vocabulary benchmarks."""
+
+from .files import read_annotations, write_all
+from .ov_coco import OVCocoSplit, prepare_ov_coco_train, prepare_ov_coco_val
+from .ov_lvis import prepare_ov_lvis_train, prepare_ov_lvis_val, read_image_ids
+from .subsets import keep_categories, keep_images
+
+__all__ = [
+    'OVCocoSplit',
+    'keep_categories',
+    'keep_images',
+    'prepare_ov_coco_train',
+    'prepare_ov_coco_val',
+    'prepare_ov_lvis_train',
+    'prepare_ov_lvis_val',
+    'read_annotations',
+    'read_image_ids',
+    'write_all',
+]
