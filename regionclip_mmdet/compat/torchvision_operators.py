@@ -5,6 +5,7 @@ Signatures and in-place conventions are those of mmcv 2.1's extension module.
 Symbols: ``N`` boxes, ``R`` RoIs, ``C`` channels; boxes are ``(x1, y1, x2, y2)``.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -72,14 +73,7 @@ def roi_align_forward(
             aligned,
         )
 
-    threads = 1 if input.is_cuda else min(torch.get_num_threads(), len(rois))
-    if threads < 2:
-        align(slice(None))
-        return
-    # torchvision's operator uses one CPU core
-    borders = torch.linspace(0, len(rois), threads + 1).round().int().tolist()
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(align, map(slice, borders[:-1], borders[1:])))
+    _in_threads(align, len(rois), input)
 
 
 def roi_align_backward(
@@ -113,18 +107,28 @@ def roi_align_backward(
     """
     _require_average_pooling(pool_mode)
     dtype = _compute_dtype(grad_output)
-    grad_input.copy_(
-        torch.ops.torchvision._roi_align_backward(
-            grad_output.to(dtype),
-            rois.to(dtype),
+    grad_output, rois = grad_output.to(dtype), rois.to(dtype)
+    batch, channels, height, width = grad_input.shape
+
+    @torch.no_grad()
+    def scatter(part: slice) -> None:
+        grad = grad_output[:, part]
+        grad_input[:, part] = torch.ops.torchvision._roi_align_backward(
+            grad,
+            rois,
             spatial_scale,
             aligned_height,
             aligned_width,
-            *grad_input.shape,
+            batch,
+            grad.shape[1],
+            height,
+            width,
             sampling_ratio if sampling_ratio > 0 else -1,
             aligned,
         )
-    )
+
+    # by channels: RoIs overlap, so threads that share a channel would add to the same pixels
+    _in_threads(scatter, channels, grad_input)
 
 
 def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> Tensor:
@@ -204,6 +208,17 @@ def get_compiler_version() -> str:
 def get_compiling_cuda_version() -> str:
     """What environment reports print as mmcv's CUDA compiler."""
     return 'none (operators served by torchvision)'
+
+
+def _in_threads(work: Callable[[slice], None], count: int, tensor: Tensor) -> None:
+    """Do ``work`` on parts of ``count`` items: torchvision's operators use one CPU core."""
+    threads = 1 if tensor.is_cuda else min(torch.get_num_threads(), count)
+    if threads < 2:
+        work(slice(None))
+        return
+    borders = torch.linspace(0, count, threads + 1).round().int().tolist()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, map(slice, borders[:-1], borders[1:])))
 
 
 def _compute_dtype(tensor: Tensor) -> torch.dtype:

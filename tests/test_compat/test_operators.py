@@ -120,6 +120,26 @@ def test_roi_align_on_several_threads_changes_nothing(count: int) -> None:
 
 
 @needs_fallback
+@needs_fallback
+@pytest.mark.parametrize('channels', [1, 3, 8])
+def test_roi_align_gradient_on_several_threads_changes_nothing(channels: int) -> None:
+    boxes, _ = random_boxes(9, seed=2)
+    rois = torch.cat([torch.arange(9.0)[:, None] % 2, boxes], dim=1)
+    factors = torch.randn(9, channels, 4, 4, generator=torch.Generator().manual_seed(0))
+    results = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            feats = torch.zeros(2, channels, 20, 20, requires_grad=True)
+            (roi_align(feats, rois, (4, 4), 0.125, 0, 'avg', True) * factors).sum().backward()
+            results.append(feats.grad)
+    finally:
+        torch.set_num_threads(before)
+    assert results[0].abs().amax((0, 2, 3)).min() > 0.1
+    assert torch.equal(results[0], results[1])
+
+
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_roi_align_in_half_precision_computes_in_float32(dtype: torch.dtype) -> None:
     features = torch.randn(1, 2, 8, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
