@@ -1,0 +1,284 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Checkpoints of other projects to ours, every tensor accounted for; and back to CLIP's layout."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..models.text import TextEmbeddings
+from ..models.text.text_embeddings import encode_names
+from ..version import __version__
+from .expected import PARTS, IncompleteError, arch_name, expected_shapes, infer_arch, part_of
+from .layouts import BACKGROUND, EMBEDDINGS, LOGIT_SCALE, NEEDED, Unused, clip_key, our_key
+from .layouts import recognise as recognise_kind
+
+PathLike = str | os.PathLike
+BOX_HEAD = 'roi_head.bbox_head'
+# CLIP's logit scale at the end of its training, where a file does not tell: ln 100
+CLIP_LOGIT_SCALE = 4.6052
+_CONTAINERS = ('state_dict', 'model')
+_WRAPPERS = ('module.', '_orig_mod.', 'clip.')
+
+
+@dataclass
+class Conversion:
+    """A converted checkpoint and what became of its tensors.
+
+    Attributes:
+        kind: What the file is, see ``layouts.KINDS``.
+        state_dict: Tensors by our names.
+        notes: JSON-able notes: kind, sizes, logit scale, ...
+        parts: What each part is, in words, and its number of tensors.
+        unused: Names of tensors that are not used, by reason.
+        embeddings: Nameless class embeddings found in the file, ``(K, D)`` each, by classifier.
+    """
+
+    kind: str
+    state_dict: dict[str, Tensor] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, tuple[str, int]] = field(default_factory=dict)
+    unused: dict[str, list[str]] = field(default_factory=dict)
+    embeddings: dict[str, Tensor] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        rows = [self.kind]
+        rows += [f'  {p:<28}{n:>5} of {n} tensors   {w}' for p, (w, n) in self.parts.items()]
+        for reason, keys in self.unused.items():
+            rows.append(f'  not used: {len(keys)}, {reason}, e.g. {keys[0]}')
+        return '\n'.join(rows)
+
+
+def convert(
+    content: Any, allow_missing: Collection[str] = (), custom_sizes: bool = False
+) -> Conversion:
+    """Convert the content of a checkpoint; its kind is recognised.
+
+    Args:
+        content: A state dict, possibly nested under ``state_dict`` or ``model``.
+        allow_missing: Parts (``expected.PARTS``) that the file may do without.
+        custom_sizes: True allows CLIP ResNets of sizes that were never published.
+
+    Returns:
+        The conversion; every part in it is complete.
+
+    Raises:
+        ValueError: No known kind; a part incomplete, of other shapes, or absent although a file
+            of this kind has it; tensors of unknown names.
+    """
+    state = _state_dict(content)
+    result = Conversion(recognise_kind(state))
+    for key, tensor in state.items():
+        place = our_key(key, result.kind)
+        if isinstance(place, Unused):
+            result.unused.setdefault(place.reason, []).append(key)
+            if key.endswith(LOGIT_SCALE):
+                result.notes['logit_scale'] = float(tensor)
+            if key in EMBEDDINGS:
+                result.embeddings[EMBEDDINGS[key]] = tensor
+        elif place in result.state_dict:
+            raise ValueError(f'Two tensors of the file are {place} here; one of them is {key}.')
+        else:
+            result.state_dict[place] = tensor
+    _check_background(state)
+    _check_parts(result, allow_missing, custom_sizes)
+    result.notes.update(kind=result.kind, converter=f'regionclip_mmdet {__version__}')
+    return result
+
+
+def name_embeddings(result: Conversion, names: Sequence[str]) -> None:
+    """Give the class embeddings in a finetuned file their names, so that they become a vocabulary.
+
+    Args:
+        result: A conversion with ``embeddings``; those with as many rows as names are named.
+        names: In the order of the rows.
+
+    Raises:
+        ValueError: No embeddings have as many rows.
+    """
+    fitting = [k for k, matrix in result.embeddings.items() if len(matrix) == len(names)]
+    if not fitting:
+        sizes = {k: len(matrix) for k, matrix in result.embeddings.items()} or 'none'
+        raise ValueError(
+            f'{len(names)} names were given, but the class embeddings in the file have '
+            f'other numbers of rows: {sizes}.'
+        )
+    for classifier in fitting:
+        vocabulary = TextEmbeddings(tuple(names), result.embeddings[classifier])
+        add_vocabulary(result, vocabulary, classifier)
+
+
+def add_vocabulary(
+    result: Conversion, vocabulary: TextEmbeddings, classifier: str = 'classifier'
+) -> None:
+    """Put a vocabulary into a converted detector.
+
+    Args:
+        result: The conversion, changed.
+        vocabulary: Names and embeddings.
+        classifier: ``'classifier'``, or ``'test_classifier'`` for names of testing alone.
+
+    Raises:
+        ValueError: Its width is not that of the region embeddings.
+    """
+    if any(key.startswith('roi_head.region_encoder.') for key in result.state_dict):
+        width = infer_arch(result.state_dict).embed_dim
+        if vocabulary.embed_dim != width:
+            raise ValueError(
+                f'The vocabulary has embeddings of width {vocabulary.embed_dim}, the model makes '
+                f'region embeddings of width {width}: they come from different CLIP models.'
+            )
+    prefix = f'{BOX_HEAD}.{classifier}.'
+    result.state_dict[f'{prefix}embeddings'] = vocabulary.matrix.clone()
+    result.state_dict[f'{prefix}names_utf8'] = encode_names(vocabulary.names)
+    result.notes['dataset_meta'] = dict(classes=list(vocabulary.names))
+
+
+def merge(conversions: Sequence[Conversion]) -> tuple[Conversion, list[str]]:
+    """One checkpoint from several, for example a recogniser and a localizer.
+
+    Args:
+        conversions: Where two have the same part, the later one's is taken, whole.
+
+    Returns:
+        The merged checkpoint, and the parts that were replaced.
+    """
+    first, replaced = conversions[0], []
+    merged = Conversion(' + '.join(dict.fromkeys(c.kind for c in conversions)))
+    merged.notes.update(first.notes, kind=merged.kind)
+    for other in conversions:
+        for part in other.parts:
+            if part in merged.parts:
+                replaced.append(part)
+                for key in [k for k in merged.state_dict if part_of(k) == part]:
+                    del merged.state_dict[key]
+        merged.state_dict.update(other.state_dict)
+        merged.parts.update(other.parts)
+        merged.embeddings.update(other.embeddings)
+        for reason, keys in other.unused.items():
+            merged.unused.setdefault(reason, []).extend(keys)
+    return merged, replaced
+
+
+def to_clip(result: Conversion) -> tuple[dict[str, Tensor], list[str]]:
+    """Image tower and, where there, text tower in the layout of OpenAI's CLIP and open_clip.
+
+    Args:
+        result: Any conversion with a backbone and a region encoder.
+
+    Returns:
+        The state dict, ``logit_scale`` included, and our names that CLIP has no place for.
+
+    Raises:
+        ValueError: There is no image tower.
+    """
+    state, left = {}, []
+    for key, tensor in result.state_dict.items():
+        theirs = clip_key(key)
+        if theirs is None:
+            left.append(key)
+        else:
+            state[theirs] = tensor
+    if not any(key.startswith('visual.attnpool.') for key in state):
+        raise ValueError('There is no CLIP image tower in this checkpoint.')
+    state[LOGIT_SCALE] = torch.tensor(result.notes.get('logit_scale', CLIP_LOGIT_SCALE))
+    return state, left
+
+
+def save(state: Mapping[str, Tensor], notes: Mapping[str, Any], path: PathLike) -> None:
+    """Write tensors and notes, whole or not at all.
+
+    Args:
+        state: The tensors.
+        notes: JSON-able; ``meta`` of a ``.pth`` file, metadata of a ``.safetensors`` one.
+        path: Ends with ``.pth`` or ``.safetensors``.
+    """
+    path = os.fspath(path)
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    unfinished = f'{path}.unfinished'
+    tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
+    try:
+        if path.endswith('.safetensors'):
+            from safetensors.torch import save_file
+
+            save_file(tensors, unfinished, metadata=dict(regionclip_mmdet=json.dumps(dict(notes))))
+        else:
+            torch.save(dict(meta=dict(notes), state_dict=tensors), unfinished)
+        os.replace(unfinished, path)
+    finally:
+        if os.path.exists(unfinished):
+            os.remove(unfinished)
+
+
+def _state_dict(content: Any) -> dict[str, Tensor]:
+    while isinstance(content, Mapping):
+        inner = next((content[key] for key in _CONTAINERS if key in content), None)
+        if not isinstance(inner, Mapping):
+            break
+        content = inner
+    if not isinstance(content, Mapping):
+        raise ValueError(f'The file holds a {type(content).__name__}, not a state dict.')
+    state = {}
+    for key, value in content.items():
+        if hasattr(value, '__array__') and not isinstance(value, Tensor):
+            value = torch.as_tensor(value)  # detectron2's model zoo
+        if isinstance(value, Tensor):
+            state[str(key)] = value.detach()
+    for prefix in _WRAPPERS:
+        if state and all(key.startswith(prefix) for key in state):
+            state = {key[len(prefix) :]: value for key, value in state.items()}
+    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+
+
+def _check_background(state: Mapping[str, Tensor]) -> None:
+    if BACKGROUND in state and bool(state[BACKGROUND].any()):
+        raise ValueError(
+            f'{BACKGROUND} is not zero: this detector was trained with a background embedding of '
+            'its own, which the classifier here does not have.'
+        )
+
+
+def _check_parts(result: Conversion, allow_missing: Collection[str], custom_sizes: bool) -> None:
+    wrong_names = sorted(set(allow_missing) - set(PARTS))
+    if wrong_names:
+        raise ValueError(f'No parts: {wrong_names}. Parts are: {", ".join(PARTS)}.')
+    present = dict.fromkeys(part_of(key) for key in result.state_dict)
+    problems = []
+    for part in NEEDED[result.kind]:
+        if part not in present and part not in allow_missing:
+            problems.append(f"'{part}' is absent (allow_missing={part!r} if that is meant)")
+    for part in filter(None, present):
+        try:
+            wanted, words = expected_shapes(part, result.state_dict)
+        except IncompleteError as error:
+            problems.append(f"'{part}' is incomplete: {error}")
+            continue
+        own = {k: v for k, v in result.state_dict.items() if part_of(k) == part}
+        missing = [key for key in wanted if key not in own]
+        extra = [key for key in own if key not in wanted]
+        other = [
+            f'{key} {tuple(own[key].shape)} instead of {shape}'
+            for key, shape in wanted.items()
+            if key in own and tuple(own[key].shape) != shape
+        ]
+        for what, keys in (('missing', missing), ('unknown', extra), ('misshapen', other)):
+            if keys:
+                problems.append(f"'{part}': {len(keys)} tensors {what}, e.g. {keys[0]}")
+        if words.startswith('of no published size') and not custom_sizes:
+            problems.append(
+                f"'{part}' is {words}. A stage may be cut off; custom_sizes=True if it is not"
+            )
+        result.parts[part] = (words, len(wanted))
+    unknown = result.unused.get('unknown here')
+    if unknown:
+        problems.append(f'{len(unknown)} tensors of unknown names, e.g. {", ".join(unknown[:3])}')
+    if problems:
+        raise ValueError(f'{result.kind}, but:\n  ' + '\n  '.join(problems))
+    if 'roi_head.region_encoder' in present and 'backbone' in present:
+        result.notes['arch'] = arch_name(infer_arch(result.state_dict)) or 'custom'

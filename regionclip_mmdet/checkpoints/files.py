@@ -1,0 +1,166 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Reading files of weights: what a file really is, and never running code that it brings along."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from typing import Any
+
+import torch
+
+PathLike = str | os.PathLike
+
+_HEAD_BYTES = 512
+# What torch says of a pickle that names something other than tensors and plain types.
+_NEEDS_CODE = re.compile(
+    r'(?:(?:Trying to load )?unsupported (?:global|class)|Trying to (?:call|instantiate)|'
+    r'Can only build)[^.]*(?:\.\w+)*',
+    re.IGNORECASE,
+)
+_WEB_PAGE = (b'<!doctype', b'<html', b'<?xml')
+_LFS_POINTER = b'version https://git-lfs'
+
+
+def file_kind(path: PathLike, what: str = 'checkpoint') -> str:
+    """What a file is, by its first bytes, not by its name.
+
+    Args:
+        path: A local file.
+        what: What it should be, for messages.
+
+    Returns:
+        ``'safetensors'``, ``'TorchScript archive'`` or ``'state dict'`` (whatever else ``torch``
+        may be able to read).
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is empty, a web page, a git-LFS pointer or cut off.
+    """
+    if not os.path.isfile(path):
+        there = 'a folder' if os.path.isdir(path) else 'no such file'
+        raise FileNotFoundError(f'{what} {path}: {there}. Correct the path, or download the file.')
+    size = os.path.getsize(path)
+    with open(path, 'rb') as file:
+        head = file.read(_HEAD_BYTES)
+    _refuse_impostors(path, what, head, size)
+    # a safetensors file begins with the length of its JSON header
+    header = int.from_bytes(head[:8], 'little')
+    if head[8:9] == b'{' and header < 100_000_000:
+        if 8 + header > size:
+            raise _cut_off(path, what, size)
+        return 'safetensors'
+    if head.startswith(b'PK'):
+        if not zipfile.is_zipfile(path):
+            raise _cut_off(path, what, size)
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith('/constants.pkl') for name in archive.namelist()):
+                return 'TorchScript archive'
+    return 'state dict'
+
+
+def read_file(path: PathLike, what: str = 'checkpoint') -> tuple[str, Any]:
+    """Kind of a file and its content.
+
+    Pickles are read as tensors and plain types only; of a TorchScript archive, which ``torch``
+    runs in an interpreter of its own, the state dict is taken.
+
+    Args:
+        path: A local file.
+        what: What it should be, for messages.
+
+    Returns:
+        As ``file_kind`` says, and the content on the CPU.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is none that can be read, damaged, or holds objects that need code to run.
+    """
+    path = os.fspath(path)
+    kind = file_kind(path, what)
+    try:
+        if kind == 'safetensors':
+            from safetensors.torch import load_file
+
+            return kind, load_file(path)
+        if kind == 'TorchScript archive':
+            return kind, torch.jit.load(path, map_location='cpu').state_dict()
+        return kind, torch.load(path, map_location='cpu', weights_only=True)
+    except (MemoryError, ImportError):
+        raise
+    except Exception as error:  # what reading damaged bytes raises cannot be foreseen
+        raise _unreadable(path, what, error) from None
+
+
+def check_loadable(path: PathLike, what: str = 'checkpoint') -> None:
+    """Refuse a local file that mmengine could not load, before it tries.
+
+    Args:
+        path: A local file, of a model of this project.
+        what: What it should be, for messages.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: As ``read_file``; or it is of a kind that only CLIP's weights come in. Where
+            torch is older than 2.6, mmengine itself runs what a pickle asks for, and so is this
+            not looked for.
+    """
+    path = os.fspath(path)
+    kind = file_kind(path, what)
+    if kind != 'state dict':
+        raise ValueError(
+            f'{what} {path} is a {kind} file, which mmengine does not load. Weights of CLIP are '
+            "named in the config of a part: init_cfg=dict(type='CLIPPretrained', checkpoint=...)."
+        )
+    if tuple(map(int, torch.__version__.split('.')[:2])) < (2, 6):
+        return
+    try:
+        # mapped, not read: what costs time are the tensors
+        torch.load(path, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(path))
+    except MemoryError:
+        raise
+    except Exception as error:  # what reading damaged bytes raises cannot be foreseen
+        raise _unreadable(path, what, error) from None
+
+
+def _refuse_impostors(path: PathLike, what: str, head: bytes, size: int) -> None:
+    if size == 0:
+        raise ValueError(f'{what} {path} is empty: download or copy it again.')
+    start = head.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
+    if start.startswith(_WEB_PAGE):
+        raise ValueError(
+            f'{what} {path} is a web page ({size} bytes), not weights: the address it was '
+            'downloaded from shows a page, or asked for a login. Download the file itself.'
+        )
+    if start.startswith(_LFS_POINTER):
+        real = re.search(rb'\nsize (\d+)', head)
+        raise ValueError(
+            f'{what} {path} is a git-LFS pointer ({size} bytes), not the file of '
+            f'{real[1].decode() if real else "many"} bytes it stands for: run `git lfs pull` in '
+            'its repository, or download the file itself.'
+        )
+
+
+def _cut_off(path: PathLike, what: str, size: int) -> ValueError:
+    return ValueError(
+        f'{what} {path} is damaged: it ends too early, after {size} bytes. Copying or downloading '
+        'it was interrupted; do it again.'
+    )
+
+
+def _unreadable(path: PathLike, what: str, error: Exception) -> ValueError:
+    text = str(error)
+    code = _NEEDS_CODE.search(text)
+    if code is not None:
+        return ValueError(
+            f'{what} {path} holds objects whose loading would run code from the file; it was not '
+            f'loaded ({code[0][:200]}). If you trust it, save its state dict once with '
+            'torch.save(model.state_dict(), ...) and use that.'
+        )
+    # torch's long advice to load it with weights_only=False is not repeated
+    reason = text.rpartition('WeightsUnpickler error:')[2].strip().split('\n')[0][:200]
+    return ValueError(
+        f'{what} {path} cannot be read as plain tensors: it is damaged, or no file of weights '
+        f'({type(error).__name__}: {reason}). Download or copy it again.'
+    )

@@ -1,0 +1,171 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Which project wrote a state dict, and our names of its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .official import rename_official_key
+from .official_localizer import FILE_PREFIXES, MODEL_PREFIXES, rename_official_localizer_key
+
+# What a file can be, most telling first: (kind, key prefixes of which one must occur).
+OURS = 'regionclip_mmdet'
+CLIP = 'CLIP'
+TEACHER_STUDENT = 'official teacher and student'
+LOCALIZER = 'official localizer'
+FINETUNED = 'official finetuned detector'
+PRETRAINED = 'official pretrained RegionCLIP'
+OUR_LOCALIZER = 'mmdet RPN'
+KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (OURS, ('roi_head.region_encoder.', 'localizer.', 'text_encoder.model.')),
+    (TEACHER_STUDENT, ('teacher_backbone.', 'teacher_visual.')),
+    (CLIP, ('visual.', 'token_embedding.')),
+    (FINETUNED, ('roi_heads.box_predictor.bbox_pred.', 'roi_heads.box_predictor.cls_score.')),
+    (LOCALIZER, ('proposal_generator.', 'backbone.stem.', 'backbone.bottom_up.', 'backbone.res')),
+    (PRETRAINED, ('backbone.attnpool.', 'backbone.layer4.', 'lang_encoder.')),
+    (OUR_LOCALIZER, ('rpn_head.', 'bbox_head.rpn_')),
+    (PRETRAINED, ('backbone.conv1.', 'offline_backbone.')),
+)
+
+# Parts without which a file of that kind is not what it should be; others may be there.
+IMAGE_TOWER = ('backbone', 'roi_head.region_encoder')
+NEEDED: dict[str, tuple[str, ...]] = {
+    OURS: (),
+    CLIP: (*IMAGE_TOWER, 'text_encoder'),
+    TEACHER_STUDENT: (*IMAGE_TOWER, 'teacher.backbone', 'teacher.region_encoder'),
+    LOCALIZER: ('localizer',),
+    OUR_LOCALIZER: ('localizer',),
+    FINETUNED: (*IMAGE_TOWER, 'localizer', 'roi_head.bbox_head.fc_reg'),
+    PRETRAINED: (*IMAGE_TOWER, 'localizer', 'text_encoder'),
+}
+
+# Our prefix of each prefix of CLIP's; what remains below `visual.` is the backbone's.
+CLIP_VISUAL = (
+    ('visual.layer4.', 'roi_head.region_encoder.layer4.'),
+    ('visual.attnpool.', 'roi_head.region_encoder.attnpool.'),
+    ('visual.', 'backbone.'),
+)
+CLIP_TEXT = 'text_encoder.model.'
+_CLIP_TEXT_KEYS = (
+    'transformer.',
+    'token_embedding.',
+    'positional_embedding',
+    'ln_final.',
+    'text_projection',
+)
+_TEACHER = {'backbone.': 'teacher.backbone.', 'roi_head.region_encoder.': 'teacher.region_encoder.'}
+
+EMBEDDINGS = {
+    'roi_heads.box_predictor.cls_score.weight': 'classifier',
+    'roi_heads.box_predictor.test_cls_score.weight': 'test_classifier',
+}
+BACKGROUND = 'roi_heads.box_predictor.cls_bg_score.weight'
+LOGIT_SCALE = 'logit_scale'
+
+
+@dataclass(frozen=True)
+class Unused:
+    """Why a tensor has no place here."""
+
+    reason: str
+
+
+_COUNTER = Unused('step counters of norms')
+_UNKNOWN = Unused('unknown here')
+
+
+def recognise(keys: Iterable[str]) -> str:
+    """The kind of a state dict: one of ``KINDS``.
+
+    Args:
+        keys: Its keys, without ``module.`` and the like.
+
+    Raises:
+        ValueError: None of the kinds.
+    """
+    keys = tuple(keys)
+    if any(key.startswith('visual.transformer.') or key == 'visual.proj' for key in keys):
+        raise ValueError(
+            "These are weights of a CLIP vision transformer. RegionCLIP's region encoder needs a "
+            'CLIP ResNet: RN50, RN101, RN50x4, RN50x16 or RN50x64.'
+        )
+    for kind, prefixes in KINDS:
+        if any(key.startswith(prefixes) for key in keys):
+            return kind
+    raise ValueError(
+        f'None of the kinds of checkpoint that are known here; its first keys: {list(keys[:5])}. '
+        'Known: ' + ', '.join(dict.fromkeys(kind for kind, _ in KINDS)) + ', and tensors of text '
+        'embeddings.'
+    )
+
+
+def our_key(key: str, kind: str) -> str | Unused:
+    """Our name of a tensor, or why it is not used.
+
+    Args:
+        key: Its name in the file.
+        kind: As ``recognise`` says.
+    """
+    if key.endswith('num_batches_tracked'):
+        return _COUNTER
+    if kind == OURS:
+        return key
+    if kind == LOCALIZER:
+        return _localizer_key(key, FILE_PREFIXES)
+    if kind == OUR_LOCALIZER:
+        return _mmdet_localizer_key(key)
+    for prefix in ('teacher_visual.', 'visual.'):
+        if key.startswith(prefix):
+            ours = _below('visual.' + key[len(prefix) :], CLIP_VISUAL)
+            return _teacher_key(ours) if prefix == 'teacher_visual.' else ours
+    if key.startswith(_CLIP_TEXT_KEYS):
+        return CLIP_TEXT + key
+    if key.startswith(MODEL_PREFIXES):
+        return _localizer_key(key, MODEL_PREFIXES)
+    if key in EMBEDDINGS or key == BACKGROUND or key.rpartition('.')[2].endswith('concept_emb'):
+        return Unused('text embeddings without names')
+    if key in (LOGIT_SCALE, f'lang_encoder.{LOGIT_SCALE}'):
+        return Unused("CLIP's logit scale (kept in the notes)")
+    if key in ('input_resolution', 'context_length', 'vocab_size'):
+        return Unused("CLIP's settings, which the shapes tell, too")
+    ours = rename_official_key(key)
+    known = ('backbone.', 'teacher.', 'roi_head.', CLIP_TEXT)
+    return ours if ours.startswith(known) else _UNKNOWN
+
+
+def clip_key(key: str) -> str | None:
+    """CLIP's name of one of our tensors; None for parts that CLIP has not."""
+    for theirs, ours in CLIP_VISUAL:
+        if key.startswith(ours):
+            return theirs + key[len(ours) :]
+    return key[len(CLIP_TEXT) :] if key.startswith(CLIP_TEXT) else None
+
+
+def _below(key: str, prefixes: tuple[tuple[str, str], ...]) -> str:
+    return next(o + key[len(t) :] for t, o in prefixes if key.startswith(t))
+
+
+def _teacher_key(key: str) -> str:
+    return next(t + key[len(s) :] for s, t in _TEACHER.items() if key.startswith(s))
+
+
+def _localizer_key(key: str, prefixes: tuple[str, str]) -> str | Unused:
+    for prefix, model_prefix in zip(prefixes, MODEL_PREFIXES, strict=True):
+        if key.startswith(prefix):
+            try:
+                ours = rename_official_localizer_key(model_prefix + key[len(prefix) :])
+            except KeyError:
+                return _UNKNOWN
+            return Unused('anchors, which are recomputed') if ours is None else ours
+    if key.startswith('roi_heads.'):
+        return Unused("heads of the localizer's own detector")
+    return _UNKNOWN
+
+
+def _mmdet_localizer_key(key: str) -> str | Unused:
+    if key.startswith('bbox_head.rpn_'):
+        key = key.replace('bbox_head.', 'rpn_head.', 1)
+    if key.startswith(('backbone.', 'neck.', 'rpn_head.')):
+        return f'localizer.{key}'
+    return Unused("heads of the localizer's own detector")

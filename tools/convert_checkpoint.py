@@ -1,0 +1,128 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Convert checkpoints of RegionCLIP, CLIP and localizers to this project's layout, or to CLIP's.
+
+    python tools/convert_checkpoint.py regionclip_pretrained-cc_rn50.pth -o ours.pth
+    python tools/convert_checkpoint.py finetuned.pth rpn_coco_48.pth --names names.txt -o ours.pth
+    python tools/convert_checkpoint.py RN50.pt -o clip.safetensors
+    python tools/convert_checkpoint.py trained_here.pth --to clip -o open_clip.pt
+    python tools/convert_checkpoint.py concept_embeds.pth --names names.txt -o vocabulary.pth
+
+What each file is, is recognised. Every tensor is accounted for; a part that is incomplete, or
+absent although such a file has it, ends the conversion, and nothing is written. Several files
+become one checkpoint; where two hold the same part, the later one's is taken. No code in a file is
+ever run.
+"""
+
+import argparse
+from pathlib import Path
+
+# First: registers everything and serves mmcv's operators to the imports below.
+import regionclip_mmdet  # noqa: F401
+
+# isort: split
+from torch import Tensor
+
+from regionclip_mmdet.checkpoints import conversion
+from regionclip_mmdet.checkpoints.expected import PARTS
+from regionclip_mmdet.checkpoints.files import read_file
+from regionclip_mmdet.models.text import TextEmbeddings
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('inputs', nargs='+', type=Path, help='one or more checkpoints')
+    parser.add_argument('-o', '--out', type=Path, required=True, help='.pth or .safetensors')
+    parser.add_argument(
+        '--to',
+        choices=['ours', 'clip'],
+        default='ours',
+        help="layout of the output; clip: OpenAI's",
+    )
+    parser.add_argument(
+        '--vocabulary', type=Path, help='embeddings with names (TextEmbeddings.save) to put in'
+    )
+    parser.add_argument(
+        '--names',
+        type=Path,
+        help='text file, a name per line, in the order of nameless class embeddings in the input',
+    )
+    parser.add_argument(
+        '--allow-missing',
+        nargs='*',
+        default=(),
+        choices=PARTS,
+        metavar='PART',
+        help='may be absent',
+    )
+    parser.add_argument(
+        '--custom-sizes', action='store_true', help='CLIP ResNets of unpublished sizes'
+    )
+    args = parser.parse_args()
+    if args.out.suffix not in ('.pth', '.pt', '.safetensors'):
+        parser.error(f'--out {args.out}: the name must end with .pth, .pt or .safetensors')
+    return args
+
+
+def main() -> None:
+    """Convert, report, write."""
+    args = parse_args()
+    names = None if args.names is None else args.names.read_text(encoding='utf-8').splitlines()
+    try:
+        contents = [(path, read_file(path)[1]) for path in args.inputs]
+        if len(contents) == 1 and isinstance(contents[0][1], Tensor):
+            convert_embeddings(args, contents[0][1], names)
+        else:
+            convert_models(args, contents, names)
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(f'Nothing was written. {error}') from None
+
+
+def convert_embeddings(args: argparse.Namespace, matrix: Tensor, names: list[str] | None) -> None:
+    """Official class embeddings, a bare matrix, to a vocabulary."""
+    if names is None:
+        raise ValueError(
+            f'{args.inputs[0]} holds {tuple(matrix.shape)} embeddings without names: give --names.'
+        )
+    vocabulary = TextEmbeddings.from_tensor(
+        matrix, names, provenance=dict(source=args.inputs[0].name)
+    )
+    vocabulary.save(args.out)
+    print(f'text embeddings: {len(vocabulary)} names, width {vocabulary.embed_dim}\n{args.out}')
+
+
+def convert_models(
+    args: argparse.Namespace, contents: list[tuple[Path, object]], names: list[str] | None
+) -> None:
+    """Checkpoints to one checkpoint."""
+    converted = []
+    for path, content in contents:
+        try:
+            converted.append(conversion.convert(content, args.allow_missing, args.custom_sizes))
+        except ValueError as error:
+            raise ValueError(f'{path}: {error}') from None
+        print(f'{path}: {converted[-1]}')
+    result, replaced = conversion.merge(converted)
+    result.notes['sources'] = [path.name for path in args.inputs]
+    for part in replaced:
+        print(f"'{part}' is taken from the later file.")
+    if names is not None:
+        conversion.name_embeddings(result, names)
+    elif result.embeddings and args.vocabulary is None:
+        sizes = ', '.join(str(len(matrix)) for matrix in result.embeddings.values())
+        print(f'Class embeddings of {sizes} classes are left out: --names makes a vocabulary.')
+    if args.vocabulary is not None:
+        conversion.add_vocabulary(result, TextEmbeddings.load(args.vocabulary))
+    state = result.state_dict
+    if args.to == 'clip':
+        state, left = conversion.to_clip(result)
+        if left:
+            print(f'CLIP has no place for {len(left)} tensors, e.g. {left[0]}.')
+    conversion.save(state, result.notes, args.out)
+    print(f'{args.out}: {len(state)} tensors')
+
+
+if __name__ == '__main__':
+    main()
