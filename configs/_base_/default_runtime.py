@@ -12,7 +12,11 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
 )
-custom_hooks = [dict(type='VocabularyCheckHook'), dict(type='DatasetCheckHook')]
+custom_hooks = [
+    dict(type='VocabularyCheckHook'),
+    dict(type='DatasetCheckHook'),
+    dict(type='NonFiniteLossHook'),
+]
 
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -3,12 +3,14 @@
 
 from .atomic_checkpoint import AtomicCheckpointHook, AtomicLocalBackend, newest_whole_checkpoint
 from .dataset_check import DatasetCheckHook
+from .non_finite import NonFiniteLossHook
 from .vocabulary_check import VocabularyCheckHook
 
 __all__ = [
     'AtomicCheckpointHook',
     'AtomicLocalBackend',
     'DatasetCheckHook',
+    'NonFiniteLossHook',
     'VocabularyCheckHook',
     'newest_whole_checkpoint',
 ]
