@@ -46,7 +46,17 @@ class NonFiniteLossHook(Hook):
         self._terms: dict[str, Any] = {}
 
     def before_train(self, runner: Runner) -> None:
-        """Look at every loss on its way to the optimiser."""
+        """Look at every loss on its way to the optimiser.
+
+        Raises:
+            ValueError: Updates are to be left out, but gradients of several batches make one.
+        """
+        counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        if self.skip and counts > 1:
+            raise ValueError(
+                f'NonFiniteLossHook(skip={self.skip}) cannot leave out one of the {counts} batches '
+                'of an update: optim_wrapper.accumulative_counts must be 1, or skip 0.'
+            )
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         parse_losses = model.parse_losses
         update_params = runner.optim_wrapper.update_params

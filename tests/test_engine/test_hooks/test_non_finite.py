@@ -124,6 +124,15 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.glob('*.pth')) == ['iter_1.pth']
 
 
+def test_accumulation(tmp_path: Path) -> None:
+    runner = make_runner(Line(), tmp_path, skip=1)
+    runner.optim_wrapper = runner.build_optim_wrapper(
+        dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=2)
+    )
+    with pytest.raises(ValueError, match='one of the 2 batches of an update'):
+        runner.train()
+
+
 def test_negative() -> None:
     with pytest.raises(ValueError, match='skip'):
         NonFiniteLossHook(skip=-1)
