@@ -8,11 +8,15 @@ from .clip_weights import (
     export_clip_state_dict,
     load_clip_state_dict,
 )
+from .files import check_loadable, file_kind, read_file
 
 __all__ = [
     'CLIPPretrained',
+    'check_loadable',
     'clear_cache',
     'clip_keys',
     'export_clip_state_dict',
+    'file_kind',
     'load_clip_state_dict',
+    'read_file',
 ]

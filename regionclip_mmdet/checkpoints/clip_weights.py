@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import os
-import pickle
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,8 +14,9 @@ from mmengine.model import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
+from .files import PathLike, read_file
+
 StateDict = dict[str, Tensor]
-PathLike = str | os.PathLike
 
 _DEFAULT_TAG = 'openai'
 _CONTAINERS = ('state_dict', 'model')
@@ -44,7 +43,7 @@ def load_clip_state_dict(source: PathLike) -> tuple[StateDict, dict[str, Any]]:
 
     Raises:
         FileNotFoundError: neither a file nor a known model, or the download failed.
-        ValueError: the file is not a CLIP checkpoint, or could only be read by running code.
+        ValueError: the file is damaged, not a CLIP checkpoint, or needs code to be read.
     """
     path, name = str(source), str(source)
     if not os.path.isfile(path):
@@ -52,7 +51,7 @@ def load_clip_state_dict(source: PathLike) -> tuple[StateDict, dict[str, Any]]:
     status = os.stat(path)
     key = (os.path.abspath(path), status.st_mtime_ns, status.st_size)
     if key not in _last_loaded:
-        kind, content = _read(path)
+        kind, content = read_file(path, 'CLIP weights')
         state_dict = _unwrap(content, path)
         notes = dict(source=name, file=os.path.basename(path), format=kind, tensors=len(state_dict))
         _last_loaded.clear()
@@ -171,31 +170,6 @@ def _download(name: str) -> str:
         'Without network, download them elsewhere and give the path of the local file instead, '
         "for example checkpoint='weights/RN50.pt' (OpenAI's archive, a state dict or .safetensors)"
     )
-
-
-def _read(path: str) -> tuple[str, Any]:
-    """Kind of the file and its content, never running code that the file brings along."""
-    if path.endswith('.safetensors'):
-        from safetensors.torch import load_file
-
-        return 'safetensors', load_file(path)
-    if _is_torchscript(path):
-        return 'TorchScript archive', torch.jit.load(path, map_location='cpu').state_dict()
-    try:
-        return 'state dict', torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f'{path} cannot be read as plain tensors: it is damaged, or holds objects whose '
-            f'loading would run code from the file ({str(error).splitlines()[0]}). If you trust '
-            'it, save its state dict once with torch.save(model.state_dict(), ...) and use that'
-        ) from None
-
-
-def _is_torchscript(path: str) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith('/constants.pkl') for name in archive.namelist())
 
 
 def _unwrap(content: Any, path: str) -> StateDict:

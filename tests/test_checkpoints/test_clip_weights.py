@@ -169,8 +169,10 @@ def test_one_read_serves_all_modules_until_the_file_changes(
     path = tmp_path / 'clip.pt'
     torch.save(weights, path)
     reads: list[str] = []
-    read = clip_weights._read
-    monkeypatch.setattr(clip_weights, '_read', lambda path: reads.append(path) or read(path))
+    read = clip_weights.read_file
+    monkeypatch.setattr(
+        clip_weights, 'read_file', lambda path, what: reads.append(path) or read(path, what)
+    )
     first, _ = load_clip_state_dict(path)
     first.clear()
     assert load_clip_state_dict(str(path))[0].keys() == weights.keys()
