@@ -36,7 +36,7 @@ def file_kind(path: PathLike, what: str = 'checkpoint') -> str:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is empty, a web page, a git-LFS pointer or cut off.
+        ValueError: It is empty, text, a web page, a git-LFS pointer or cut off.
     """
     if not os.path.isfile(path):
         there = 'a folder' if os.path.isdir(path) else 'no such file'
@@ -139,6 +139,11 @@ def _refuse_impostors(path: PathLike, what: str, head: bytes, size: int) -> None
             f'{what} {path} is a git-LFS pointer ({size} bytes), not the file of '
             f'{real[1].decode() if real else "many"} bytes it stands for: run `git lfs pull` in '
             'its repository, or download the file itself.'
+        )
+    text = head.decode('utf-8', errors='ignore')  # the last character may be cut
+    if len(text.encode()) > len(head) - 4 and all(c.isprintable() or c.isspace() for c in text):
+        raise ValueError(
+            f'{what} {path} is a text file, not tensors; it begins with {text[:40]!r}.'
         )
 
 

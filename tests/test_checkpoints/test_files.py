@@ -112,7 +112,10 @@ IMPOSTORS = [
         'it ends too early, after 50 bytes',
     ),
     (lambda p: written(bytes(range(256)) * 9, p / 'a.pth'), ValueError, NOT_READABLE),
-    (lambda p: written(b'{"names": []}', p / 'a.pth'), ValueError, NOT_READABLE),
+    (lambda p: written(b'{"names": []}', p / 'a.pth'), ValueError, 'is a text file, not tensors'),
+    # as a pickle, this would name an object 'dog' of a module 'at'
+    (lambda p: written(b'cat\ndog\n', p / 'a.pth'), ValueError, r'begins with .cat\\ndog'),
+    (lambda p: written('狗 café\n'.encode() * 99, p / 'a.pth'), ValueError, 'is a text file'),
 ]
 
 

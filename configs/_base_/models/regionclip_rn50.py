@@ -20,7 +20,7 @@ model = dict(
     backbone=dict(type='CLIPResNet', arch='RN50', frozen_stages=1),
     roi_head=dict(
         type='OpenVocabRoIHead',
-        region_encoder=dict(type='RegionEncoder', arch='RN50', chunk_size=256),
+        region_encoder=dict(type='RegionEncoder', arch='RN50'),
         bbox_head=dict(
             type='TextEmbeddingBBoxHead',
             embed_dim=1024,

@@ -89,6 +89,8 @@ class OpenVocabularyRCNN(WeightGuard, TwoStageDetector):
 
         Raises:
             RuntimeError: Names were given but the model has no text encoder, or a random one.
+            ValueError: Names that cannot be used, or embeddings of another width. The present
+                vocabulary stays.
         """
         if not isinstance(vocabulary, TextEmbeddings):
             if self.text_encoder is None:
@@ -98,7 +100,9 @@ class OpenVocabularyRCNN(WeightGuard, TwoStageDetector):
                     'model config.'
                 )
             self.ensure_weights('text_encoder')
-            vocabulary = self.text_encoder.encode_names(list(vocabulary), templates)
+            # a bare string is refused there; list() would make letters of it
+            names = vocabulary if isinstance(vocabulary, str) else list(vocabulary)
+            vocabulary = self.text_encoder.encode_names(names, templates)
         self.roi_head.bbox_head.set_vocabulary(vocabulary)
         if hasattr(self, 'dataset_meta'):  # where mmdet's visualisers look names up
             self.dataset_meta = dict(classes=vocabulary.names, palette='random')
@@ -125,5 +129,6 @@ class OpenVocabularyRCNN(WeightGuard, TwoStageDetector):
 
     def _forward(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> tuple:
         """Raw logits and box deltas of all proposals, without post-processing."""
+        self.ensure_weights()
         proposals = get_proposals(self.localizer, batch_inputs, batch_data_samples)
         return self.roi_head.forward(self.extract_feat(batch_inputs), proposals, batch_data_samples)

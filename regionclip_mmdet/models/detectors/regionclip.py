@@ -87,7 +87,8 @@ class RegionCLIP(WeightGuard, BaseDetector):
     Args:
         backbone: The student's ``CLIPResNet``.
         roi_head: Config of a ``RegionTextRoIHead``.
-        teacher: The teacher's ``backbone`` and ``region_encoder``; None without region-text losses.
+        teacher: The teacher's ``backbone`` and ``region_encoder``. Without a ``region_text_head``
+            it would teach nothing, and is not built.
         text_encoder: Config of a ``CLIPTextEncoder``; None without the image-text loss.
         localizer: Config of an ``RPNLocalizer``, if samples carry no proposals.
         num_regions: At most so many proposals per image are learned from, drawn uniformly.
@@ -115,7 +116,8 @@ class RegionCLIP(WeightGuard, BaseDetector):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
         self.roi_head = MODELS.build(roi_head)
-        self.teacher = FrozenRegionTeacher(**teacher) if teacher else None
+        teaches = bool(teacher) and self.roi_head.region_text_head is not None
+        self.teacher = FrozenRegionTeacher(**teacher) if teaches else None
         self.text_encoder = MODELS.build(text_encoder) if text_encoder else None
         self.localizer = MODELS.build(localizer) if localizer else None
         self.num_regions = num_regions
@@ -134,7 +136,7 @@ class RegionCLIP(WeightGuard, BaseDetector):
     def _check_teacher_pool(self) -> None:
         head = self.roi_head.region_text_head
         if head is not None:
-            head.check_width(head.teacher_concepts, self.teacher.region_encoder, 'teacher')
+            head.check_width('teacher', self.teacher.region_encoder)
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """The student's ``(C4 map,)`` of ``(B, 3, H, W)``."""
@@ -199,5 +201,6 @@ class RegionCLIP(WeightGuard, BaseDetector):
 
     def _forward(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> Tensor:
         """Student embeddings ``(R, D)`` of the samples' regions."""
+        self.ensure_weights()
         rois = self.sample_regions(batch_inputs, batch_data_samples)
         return self.roi_head.region_encoder(self.extract_feat(batch_inputs), rois)

@@ -127,7 +127,8 @@ class RPNLocalizer(BaseModule):
 
         Returns:
             Per image, by falling objectness: ``bboxes (N, 4)`` in input pixels, ``scores (N,)``
-            (sigmoid) and ``objectness_logits (N,)``, float32.
+            (sigmoid) and ``objectness_logits (N,)``, float32. Anchors whose objectness is not
+            finite propose nothing and take no place among the ``nms_pre``.
         """
         shapes = [tuple(meta['img_shape'][:2]) for meta in img_metas]
         x = self.convert_inputs(batch_inputs, shapes)
@@ -184,6 +185,8 @@ class RPNLocalizer(BaseModule):
             zip(logits, deltas, priors, strict=True)
         ):
             flat = level_logits.permute(1, 2, 0).flatten().float()
+            # topk ranks NaN first: broken logits would take the places of sound ones
+            flat = flat.where(flat.isfinite(), -torch.inf)
             limit = cfg.nms_pre if cfg.nms_pre > 0 else len(flat)
             best, index = flat.topk(min(limit, len(flat)))
             delta = level_deltas.permute(1, 2, 0).reshape(-1, 4)[index].float()

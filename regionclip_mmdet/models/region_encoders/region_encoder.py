@@ -30,7 +30,8 @@ class RegionEncoder(BaseModule):
     Args:
         arch: As in ``CLIPResNet``; fixes the RoIAlign size (14 for RN50, 18 for RN50x4).
         roi_sampling_ratio: RoIAlign samples per bin and axis; 0 takes ``ceil(bin size)``.
-        chunk_size: Encode at most so many regions at a time; bounds memory, same result.
+        chunk_size: Encode at most so many regions at a time; bounds memory, same result. None
+            encodes all at once.
         channels_last: Compute in that memory format, which convolutions are fastest in.
         with_cp: Keep no activations of RoIAlign and layer4; compute them again in the backward
             pass (less memory, about a third more time). Same gradients.
@@ -43,7 +44,7 @@ class RegionEncoder(BaseModule):
         self,
         arch: str | Mapping,
         roi_sampling_ratio: int = 0,
-        chunk_size: int | None = None,
+        chunk_size: int | None = 256,
         channels_last: bool = True,
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,

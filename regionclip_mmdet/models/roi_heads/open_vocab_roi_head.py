@@ -57,9 +57,19 @@ class OpenVocabRoIHead(StandardRoIHead):
         )
 
     def init_bbox_head(self, bbox_roi_extractor: dict, bbox_head: dict) -> None:
-        """Build the region encoder and the box head."""
+        """Build the region encoder and the box head.
+
+        Raises:
+            ValueError: The head expects embeddings of another width.
+        """
         self.region_encoder = MODELS.build(bbox_roi_extractor)
         self.bbox_head = MODELS.build(bbox_head)
+        if self.bbox_head.in_channels != self.region_encoder.embed_dim:
+            raise ValueError(
+                f'bbox_head.embed_dim is {self.bbox_head.in_channels}, but this region encoder '
+                f'makes embeddings of width {self.region_encoder.embed_dim} (RN50: 1024, RN50x4: '
+                '640).'
+            )
 
     def init_mask_head(self, mask_roi_extractor: None, mask_head: dict) -> None:
         """Build the mask head on the region encoder's maps.

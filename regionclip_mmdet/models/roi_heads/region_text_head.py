@@ -63,6 +63,8 @@ class RegionTextHead(BaseModule):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         pool = _as_embeddings(concept_pool)
+        self._sources = dict(student=_origin(concept_pool))
+        self._sources['teacher'] = _origin(teacher_concept_pool or concept_pool)
         teacher_pool = _as_embeddings(teacher_concept_pool or pool)
         teacher_pool.check_names(pool.names, "the student's concept pool")
         self.concept_names = pool.names
@@ -74,23 +76,22 @@ class RegionTextHead(BaseModule):
         self.loss_contrast = MODELS.build(loss_contrast) if loss_contrast else None
         self.loss_distill = MODELS.build(loss_distill) if loss_distill else None
 
-    @staticmethod
-    def check_width(concepts: Tensor, encoder: nn.Module, whose: str) -> None:
+    def check_width(self, whose: str, encoder: nn.Module) -> None:
         """Refuse concepts of another embedding space's size.
 
         Args:
-            concepts: A concept pool ``(K, D)``.
+            whose: Pool, ``'student'`` or ``'teacher'``.
             encoder: The region encoder that is compared with it.
-            whose: For the message.
 
         Raises:
             ValueError: ``D`` is not the encoder's ``embed_dim``.
         """
+        concepts = self.concepts if whose == 'student' else self.teacher_concepts
         if concepts.shape[1] != encoder.embed_dim:
             raise ValueError(
                 f'The {whose} makes embeddings of width {encoder.embed_dim}, but its concept pool '
-                f'has width {concepts.shape[1]}: embed the concepts with the text encoder of the '
-                'same CLIP model (concept_pool, teacher_concept_pool).'
+                f'{self._sources[whose]}has width {concepts.shape[1]}: embed the concepts with the '
+                'text encoder of the same CLIP model (concept_pool, teacher_concept_pool).'
             )
 
     @torch.no_grad()
@@ -132,6 +133,14 @@ class RegionTextHead(BaseModule):
         share = 0.0 if target.is_fallback else target.keep.float().mean().nan_to_num()
         losses['regions_kept'] = torch.as_tensor(share, device=embeddings.device)
         return losses
+
+
+def _origin(source: str | os.PathLike | TextEmbeddings) -> str:
+    """Where a pool comes from, for messages."""
+    if not isinstance(source, TextEmbeddings):
+        return f'in {source} '
+    model = source.provenance.get('model')
+    return f'(made by {model}) ' if model else ''
 
 
 def _as_embeddings(source: str | os.PathLike | TextEmbeddings) -> TextEmbeddings:

@@ -48,8 +48,7 @@ class RegionTextRoIHead(BaseModule):
         self.loss_image_text = MODELS.build(loss_image_text) if loss_image_text else None
         self.global_box = global_box
         if self.region_text_head is not None:
-            head = self.region_text_head
-            head.check_width(head.concepts, self.region_encoder, 'student')
+            self.region_text_head.check_width('student', self.region_encoder)
 
     def global_rois(self, img_metas: Sequence[dict], padded_shape: Sequence[int]) -> Tensor:
         """One box per image, ``(B, 5)``.

@@ -44,11 +44,17 @@ class TextEmbeddingBBoxHead(BBoxHead):
             testing too if there is no ``test_vocabulary``.
         test_vocabulary: Names to test on.
         temperature: Divides the cosines.
+        num_classes: Only to be checked: the vocabulary says how many classes there are. Configs
+            that inherit from mmdet's bring it along.
         with_reg: Whether boxes are refined; without, detections are the proposals (zero-shot).
         bbox_coder: Box delta coder.
         loss_cls: Classification loss.
         loss_bbox: Loss of the encoded deltas.
         init_cfg: As in mmdet; by default the box regressor starts with std 0.001.
+
+    Raises:
+        ValueError: A vocabulary cannot be read or has another width; ``num_classes`` is not the
+            number of its names.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class TextEmbeddingBBoxHead(BBoxHead):
         test_vocabulary: str | os.PathLike | TextEmbeddings | None = None,
         temperature: float = 0.01,
         with_reg: bool = True,
+        num_classes: int | None = None,
         bbox_coder: dict = BOX_CODER,
         loss_cls: dict = FOCAL_SCALED,
         loss_bbox: dict = L1,
@@ -84,6 +91,14 @@ class TextEmbeddingBBoxHead(BBoxHead):
         self.classifier = TextEmbeddingClassifier(embed_dim, vocabulary, temperature)
         # always there, so that a checkpoint's testing names find their place; see classifier_for
         self.test_classifier = TextEmbeddingClassifier(embed_dim, test_vocabulary, temperature)
+        known = self.classifier.num_classes or self.test_classifier.num_classes
+        if num_classes is not None and known and num_classes != known:
+            which = 'vocabulary' if self.classifier.num_classes else 'test_vocabulary'
+            raise ValueError(
+                f'bbox_head.num_classes is {num_classes}, but its {which} has {known} names. Leave '
+                'num_classes out (in an inherited config: num_classes=None), or give the right '
+                'vocabulary.'
+            )
 
     def classifier_for(self, training: bool) -> TextEmbeddingClassifier:
         """The classifier of a mode.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -62,9 +63,11 @@ class TextEmbeddingClassifier(nn.Module):
         self.register_buffer('names_utf8', torch.zeros(0, dtype=torch.uint8))
         self._names: tuple[str, ...] = ()
         if vocabulary is not None:
+            what = 'the given vocabulary'
             if not isinstance(vocabulary, TextEmbeddings):
+                what = f'the vocabulary in {vocabulary}'
                 vocabulary = TextEmbeddings.load(vocabulary)
-            self.set_vocabulary(vocabulary)
+            self.set_vocabulary(vocabulary, what)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -83,9 +86,21 @@ class TextEmbeddingClassifier(nn.Module):
             return None
         return TextEmbeddings(self._names, self.embeddings.cpu().clone(), self._provenance)
 
-    def set_vocabulary(self, vocabulary: TextEmbeddings) -> None:
-        """Replace the vocabulary; from now on it wins over that of any checkpoint."""
-        self._check_width(vocabulary.embed_dim, 'the given vocabulary')
+    def set_vocabulary(
+        self, vocabulary: TextEmbeddings, what: str = 'the given vocabulary'
+    ) -> None:
+        """Replace the vocabulary; from now on it wins over that of any checkpoint.
+
+        Args:
+            vocabulary: embeddings of width ``embed_dim``.
+            what: for messages, where they come from.
+
+        Raises:
+            ValueError: another width; the present vocabulary stays.
+        """
+        model = vocabulary.provenance.get('model')
+        made_by = f' (made by the text encoder of {model})' if model else ''
+        self._check_width(vocabulary.embed_dim, what + made_by)
         self._assign(vocabulary)
         self.is_explicit = True
 
@@ -129,27 +144,51 @@ class TextEmbeddingClassifier(nn.Module):
     ) -> None:
         """Settle whose vocabulary holds, then load as usual (never missing, never unexpected)."""
         keys = (prefix + 'embeddings', prefix + 'names_utf8')
-        present = [key for key in keys if key in state_dict]
         settled = {key: value for key, value in state_dict.items() if key not in keys}
-        if len(present) == 1:
-            error_msgs.append(f'the checkpoint holds {present[0]} but not its partner of {keys}')
-        elif present:
-            try:
-                self._meet(state_dict[keys[0]], state_dict[keys[1]], prefix)
-            except ValueError as error:
-                error_msgs.append(f'vocabulary of the checkpoint at {prefix!r}: {error}')
+        try:
+            found = self._read(state_dict, prefix)
+        except ValueError as error:
+            error_msgs.append(str(error))
+        else:
+            if found is not None:
+                self._meet(found, prefix)
         # Without any vocabulary forward refuses to run, so nothing is left silently unset.
         settled.update(zip(keys, (self.embeddings, self.names_utf8)))
         super()._load_from_state_dict(
             settled, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
 
-    def _meet(self, matrix: Tensor, names_utf8: Tensor, prefix: str) -> None:
-        """Adopt the checkpoint's vocabulary, or compare it with the explicit one."""
-        if names_utf8.numel() == 0:
-            return
+    def loading_problem(self, state_dict: Mapping[str, Any], prefix: str) -> str | None:
+        """Why a checkpoint's vocabulary cannot be loaded, in words; None if it can.
+
+        Args:
+            state_dict: tensors by key.
+            prefix: of this module's keys.
+        """
+        try:
+            self._read(state_dict, prefix)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def _read(self, state_dict: Mapping[str, Any], prefix: str) -> TextEmbeddings | None:
+        """The checkpoint's vocabulary, None if it has none."""
+        keys = (prefix + 'embeddings', prefix + 'names_utf8')
+        present = [key for key in keys if key in state_dict]
+        if len(present) == 1:
+            raise ValueError(f'the checkpoint holds {present[0]} but not its partner of {keys}')
+        if not present or state_dict[keys[1]].numel() == 0:
+            return None
+        matrix = state_dict[keys[0]]
         self._check_width(matrix.shape[-1], 'the vocabulary in the checkpoint')
-        found = TextEmbeddings(decode_names(names_utf8), matrix, dict(source='checkpoint'))
+        try:
+            names = decode_names(state_dict[keys[1]])
+            return TextEmbeddings(names, matrix, dict(source='checkpoint'))
+        except ValueError as error:
+            raise ValueError(f'vocabulary {prefix!r} of the checkpoint: {error}') from None
+
+    def _meet(self, found: TextEmbeddings, prefix: str) -> None:
+        """Adopt the checkpoint's vocabulary, or compare it with the explicit one."""
         if not self.is_explicit:
             self._assign(found)
             return

@@ -15,8 +15,8 @@ from open_clip.transformer import QuickGELU, TextTransformer
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .prompts import fill_prompts, get_templates
-from .text_embeddings import TextEmbeddings
+from .prompts import clean_name, fill_prompts, get_templates
+from .text_embeddings import TextEmbeddings, check_names_valid
 
 Truncate = Literal['keep_end', 'official']
 
@@ -170,11 +170,19 @@ class CLIPTextEncoder(BaseModule):
         In float32 under autocast, too: what is made here is kept.
 
         Args:
-            names: distinct names.
+            names: distinct names; checked before any of them is embedded.
             templates: a named set or a list, see :func:`get_templates`.
             batch_size: prompts per forward pass.
             progress: show a progress bar.
+
+        Raises:
+            ValueError: no names, a bare string, one that is no string, occurs again, or of which
+                nothing is left in a prompt.
         """
+        check_names_valid(names)
+        blank = [name for name in names if not clean_name(name).strip()]
+        if blank:
+            raise ValueError(f'these names leave nothing to put into a prompt: {blank[:10]}')
         filled = get_templates(templates)
         device = self.model.positional_embedding.device.type
         per_chunk = max(1, _PROMPTS_PER_CHUNK // len(filled))

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ...checkpoints.files import read_file
+
 if TYPE_CHECKING:
     from .clip_text_encoder import CLIPTextEncoder
 
@@ -53,10 +55,12 @@ class TextEmbeddings:
 
     def __post_init__(self) -> None:
         """Normalises types and refuses what would fail, or silently mislead, later."""
+        if isinstance(self.names, str):  # tuple() would make letters of it
+            raise ValueError(f'names must be a list of strings, not the string {self.names!r}')
         object.__setattr__(self, 'names', tuple(self.names))
         object.__setattr__(self, 'matrix', torch.as_tensor(self.matrix).detach().float())
         object.__setattr__(self, 'provenance', dict(self.provenance))
-        _check_names_valid(self.names)
+        check_names_valid(self.names)
         _check_matrix_valid(self.matrix, self.names)
         try:
             json.dumps(self.provenance)
@@ -110,10 +114,15 @@ class TextEmbeddings:
                 )
         if matrix.ndim == 1:
             matrix = matrix[None]
+        if isinstance(names, str):
+            raise ValueError(f'names must be a list of strings, not the string {names!r}')
         if names is None and matrix.ndim == 2:
             names = tuple(f'#{index}' for index in range(len(matrix)))
             notes['unnamed'] = True
-        return cls(tuple(names or ()), matrix, notes)
+        try:
+            return cls(tuple(names or ()), matrix, notes)
+        except ValueError as error:
+            raise ValueError(f'{notes.get("source", "the given tensor")}: {error}') from None
 
     @classmethod
     def from_names(
@@ -141,7 +150,12 @@ class TextEmbeddings:
 
     @classmethod
     def load(cls, path: PathLike) -> TextEmbeddings:
-        """Read a file written by :meth:`save`."""
+        """Read a file written by :meth:`save`.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it holds something else, or embeddings that cannot be used; names the file.
+        """
         content = _load_plain(path)
         if isinstance(content, Tensor):
             raise ValueError(
@@ -150,12 +164,18 @@ class TextEmbeddings:
             )
         if not isinstance(content, Mapping) or content.get('format') != _FORMAT:
             raise ValueError(f'{path} is not a text-embedding file (no format={_FORMAT!r} inside)')
-        if content['version'] > _VERSION:
+        if content.get('version', 0) > _VERSION:
             raise ValueError(
                 f'{path} has format version {content["version"]}, this release reads up to '
                 f'{_VERSION}; update regionclip_mmdet'
             )
-        return cls(tuple(content['names']), content['matrix'], content['provenance'])
+        lacking = [key for key in ('names', 'matrix', 'provenance') if key not in content]
+        if lacking:
+            raise ValueError(f'{path} lacks {lacking}; write it with TextEmbeddings.save')
+        try:
+            return cls(content['names'], content['matrix'], content['provenance'])
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f'{path}: {error}') from None
 
     # -- using --------------------------------------------------------------------------------
 
@@ -185,8 +205,9 @@ class TextEmbeddings:
             return
         if not self.is_named:
             raise ValueError(
-                f'the text embeddings carry no names, so they cannot be matched with {what}; '
-                'make them with TextEmbeddings.from_tensor(..., names=[...])'
+                f'the {len(self)} text embeddings carry no names, so they cannot be matched with '
+                f'{what} ({len(expected)} names); make them with '
+                'TextEmbeddings.from_tensor(..., names=[...])'
             )
         raise ValueError(difference)
 
@@ -213,14 +234,30 @@ def names_difference(
 
 
 def _load_plain(path: PathLike) -> Any:
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f'no text-embedding file at {path}')
-    return torch.load(path, map_location='cpu', weights_only=True)
+    return read_file(path, 'text-embedding file')[1]
 
 
-def _check_names_valid(names: tuple[str, ...]) -> None:
-    if not all(isinstance(name, str) for name in names):
-        raise ValueError('names must be strings')
+def check_names_valid(names: Sequence[str]) -> None:
+    """Refuse what cannot be a vocabulary's names.
+
+    Raises:
+        ValueError: None at all, a bare string, a name that is no string, cannot be written as
+            UTF-8, or occurs again.
+    """
+    if isinstance(names, str):
+        raise ValueError(f'names must be a list of strings, not the string {names!r}')
+    if len(names) == 0:
+        raise ValueError('text embeddings need at least one name')
+    for index, name in enumerate(names):
+        if not isinstance(name, str):
+            raise ValueError(f'names must be strings, but name {index} is {name!r}')
+        try:
+            name.encode('utf-8')
+        except UnicodeEncodeError:
+            raise ValueError(
+                f'name {index}, {name!r}, holds half a character (a lone surrogate), which no file '
+                'can store; read its source as UTF-8'
+            ) from None
     seen: set[str] = set()
     duplicates = [name for name in names if name in seen or seen.add(name)]
     if duplicates:
@@ -232,8 +269,6 @@ def _check_matrix_valid(matrix: Tensor, names: tuple[str, ...]) -> None:
         raise ValueError(f'text embeddings must have shape (K, D), not {tuple(matrix.shape)}')
     if len(names) != len(matrix):
         raise ValueError(f'{len(names)} names do not fit {len(matrix)} rows of embeddings')
-    if len(names) == 0:
-        raise ValueError('text embeddings need at least one name')
     broken = {
         'not finite (NaN or infinity)': ~matrix.isfinite().all(dim=1),
         'all zero (it has no direction to compare with)': (matrix == 0).all(dim=1),

@@ -123,7 +123,7 @@ class WeightGuard(nn.Module):
     ) -> None:
         report = self._compare(state_dict, prefix)
         print_log(str(report), 'current')
-        self._refuse_surprises(report)
+        self._refuse_surprises(report, self._vocabulary_problems(state_dict, prefix))
         for part in self._parts:
             if report.is_complete(part):
                 _find(self, part).weights_source = 'checkpoint'
@@ -148,8 +148,16 @@ class WeightGuard(nn.Module):
         }
         return LoadReport.compare(type(self).__name__, own, given, self._parts)
 
-    def _refuse_surprises(self, report: LoadReport) -> None:
-        problems = []
+    def _vocabulary_problems(self, state_dict: dict, prefix: str) -> list[str]:
+        """What is wrong with parts that load themselves: mmengine only warns of it."""
+        problems = [
+            module.loading_problem(state_dict, f'{prefix}{name}.')
+            for name, module in self.named_modules()
+            if getattr(module, 'loads_itself', False)
+        ]
+        return [problem for problem in problems if problem]
+
+    def _refuse_surprises(self, report: LoadReport, problems: list[str]) -> None:
         for part, keys in report.missing.items():
             module = _find(self, part) if part else None
             known = _source(module) or getattr(module, 'init_cfg', None)

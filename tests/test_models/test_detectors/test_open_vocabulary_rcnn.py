@@ -122,6 +122,37 @@ class TestVocabulary:
         with pytest.raises(RuntimeError, match='no text encoder. Give TextEmbeddings, or'):
             detector().set_vocabulary(['cat'])
 
+    @pytest.mark.parametrize(
+        ('vocabulary', 'message'),
+        [
+            ([], 'at least one name'),
+            ('cat', "not the string 'cat'"),
+            (['cat', 3], 'name 1 is 3'),
+            (['cat', 'cat'], 'occur again'),
+            (tiny_models.vocabulary(dim=16), 'width 16, but the model .* width 32'),
+        ],
+    )
+    def test_what_cannot_be_used_changes_nothing(self, vocabulary: object, message: str) -> None:
+        model = detector(text_encoder=tiny_models.text_encoder())
+        before = predict(model)[0].pred_instances
+        with pytest.raises(ValueError, match=message):
+            model.set_vocabulary(vocabulary, templates=['{}'])
+        after = predict(model)[0].pred_instances
+        torch.testing.assert_close(after.scores, before.scores)
+        assert model.roi_head.bbox_head.active_classifier.names == tiny_models.NAMES
+
+    @pytest.mark.parametrize('number', [1, 5000])
+    def test_few_and_many_names(self, number: int) -> None:
+        model = detector(text_encoder=tiny_models.text_encoder())
+        model.set_vocabulary([f'thing {i}' for i in range(number)], templates=['{}'])
+        head = model.roi_head.bbox_head
+        assert head.num_classes == number
+        last = model.text_encoder([f'thing {number - 1}'])
+        torch.testing.assert_close(head.active_classifier.embeddings[-1:], last)
+        for sample in predict(model):
+            found = sample.pred_instances
+            assert len(found) > 0 and int(found.labels.max()) < number
+
     def test_training_goes_on_with_its_own_names(self) -> None:
         model = detector()
         model.set_vocabulary(tiny_models.vocabulary(('only one',)))

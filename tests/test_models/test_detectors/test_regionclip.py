@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import tiny_models
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor
 from regionclip_mmdet.models.backbones import CLIPResNet
 from regionclip_mmdet.models.detectors import RegionCLIP
 from regionclip_mmdet.models.detectors.shared_steps import SharedFrozenSteps
+from regionclip_mmdet.models.text import TextEmbeddings
 
 SIZES = ((64, 80), (80, 64))
 CAPTIONS = ('a cat on a mat', 'two red balls')
@@ -219,6 +222,37 @@ def test_predicted_pseudo_labels() -> None:
 def test_forward_of_regions() -> None:
     model = pretrainer(num_regions=1).eval()
     assert model(tiny_models.images(*SIZES), samples(), mode='tensor').shape == (2, 32)
+
+
+def test_images_and_texts_alone_run_no_teacher_and_no_localizer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = tiny_models.regionclip_config(roi_head=dict(region_text_head=None))
+    model = MODELS.build(config).train()
+    assert model.teacher is None
+    monkeypatch.setattr(model.localizer, 'forward', None)
+    found = loss(model, None)
+    assert list(found) == ['loss_image_text'] and found['loss_image_text'] > 0
+    # a checkpoint of the full model serves it all the same
+    full = pretrainer(save_frozen=True)
+    model.load_state_dict(full.state_dict(), strict=False)
+    assert torch.equal(model.backbone.conv1.weight, full.backbone.conv1.weight)
+
+
+@pytest.mark.parametrize('whose', ['student', 'teacher'])
+def test_concepts_of_another_width_are_refused(whose: str, tmp_path: Path) -> None:
+    wide = TextEmbeddings(tiny_models.NAMES, torch.ones(3, 16), dict(model='RN50x4'))
+    wide.save(tmp_path / 'pool.pth')
+    key = 'concept_pool' if whose == 'student' else 'teacher_concept_pool'
+    for pool, origin in (
+        (str(tmp_path / 'pool.pth'), 'in .*pool.pth '),
+        (wide, '.made by RN50x4. '),
+    ):
+        message = (
+            f'The {whose} makes embeddings of width 32, but its concept pool {origin}has .* 16'
+        )
+        with pytest.raises(ValueError, match=message):
+            MODELS.build(tiny_models.regionclip_config(region_text_head={key: pool}))
 
 
 @pytest.mark.parametrize(

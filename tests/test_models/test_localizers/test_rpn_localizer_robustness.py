@@ -181,6 +181,16 @@ class TestNothingToPropose:
         for found in model(tiny_models.images(*SIZES), METAS):
             assert found.bboxes.shape == (0, 4)
 
+    @pytest.mark.parametrize('value', [float('nan'), float('inf')])
+    def test_broken_logits_take_no_places(self, value: float) -> None:
+        few, batch = build(test_cfg=dict(nms_pre=5)), tiny_models.images(*SIZES)
+        few.rpn_head.rpn_cls.bias[0] = float('-inf')
+        expected = few(batch, METAS)
+        few.rpn_head.rpn_cls.bias[0] = value
+        found = few(batch, METAS)
+        assert_equal(found, expected)
+        assert all(len(proposals) > 0 for proposals in found)
+
     def test_broken_boxes_are_dropped_before_suppression(self) -> None:
         """Left with the other anchors' boxes: those of the same head without the broken anchor."""
         everything = dict(nms_pre=0, max_per_img=-1, nms=dict(type='nms', iou_threshold=0.5))

@@ -131,6 +131,11 @@ def test_frozen_norms_and_sampling_ratio() -> None:
     assert all(torch.equal(v, before[k]) for k, v in encoder.named_buffers())
 
 
+def test_memory_is_bounded_by_default() -> None:
+    assert RegionEncoder(ARCH).chunk_size == 256
+    assert RegionEncoder(ARCH, chunk_size=None).chunk_size is None
+
+
 def test_refuses_a_bad_chunk_size() -> None:
     with pytest.raises(ValueError, match='chunk_size must be positive or None, not 0'):
         RegionEncoder(ARCH, chunk_size=0)

@@ -46,6 +46,12 @@ def test_forward_of_regions() -> None:
     assert not model.with_mask and model.with_bbox
 
 
+def test_a_box_head_of_another_width_is_refused() -> None:
+    wide = dict(embed_dim=16, vocabulary=tiny_models.vocabulary(dim=16))
+    with pytest.raises(ValueError, match='embed_dim is 16, but this region encoder .* width 32'):
+        head(bbox_head=wide)
+
+
 def test_losses_from_annotated_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ground truth joins the proposals; regions with IoU from 0.5 on take its label."""
     model = head()

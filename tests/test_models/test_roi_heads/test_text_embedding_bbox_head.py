@@ -133,6 +133,17 @@ class TestVocabulary:
         torch.testing.assert_close(again.eval()(embeddings())[0], expected)
 
 
+def test_the_number_of_classes_of_an_inherited_config_is_checked() -> None:
+    assert head(num_classes=3).num_classes == 3
+    with pytest.raises(ValueError, match='num_classes is 80, but its vocabulary has 3 names'):
+        head(num_classes=80)
+    other = dict(vocabulary=None, test_vocabulary=tiny_models.vocabulary(TEST_NAMES))
+    with pytest.raises(ValueError, match='num_classes is 80, but its test_vocabulary has 2 names'):
+        head(num_classes=80, **other)
+    # the number of a checkpoint's names is not known yet
+    assert head(num_classes=80, vocabulary=None).num_classes == 0
+
+
 class TestLoss:
     def test_classes_and_boxes_are_averaged_over_all_regions(self) -> None:
         model = head(temperature=0.2)

@@ -131,6 +131,21 @@ def test_wrong_width_is_an_error() -> None:
         TextEmbeddingClassifier(8).load_state_dict(source)
 
 
+def test_wrong_width_names_file_and_model(tmp_path: Path) -> None:
+    wide = TextEmbeddings(('a',), torch.ones(1, 4), dict(model='RN50x4'))
+    wide.save(tmp_path / 'names.pth')
+    message = (
+        r'the vocabulary in .*names.pth \(made by the text encoder of RN50x4\) has embeddings of '
+        'width 4, but the model makes region embeddings of width 8'
+    )
+    with pytest.raises(ValueError, match=message):
+        TextEmbeddingClassifier(8, tmp_path / 'names.pth')
+    classifier = TextEmbeddingClassifier(8, TextEmbeddings(('x',), torch.ones(1, 8)))
+    with pytest.raises(ValueError, match='the given vocabulary .*RN50x4'):
+        classifier.set_vocabulary(wide)
+    assert classifier.names == ('x',) and classifier(torch.ones(1, 8)).shape == (1, 2)
+
+
 def test_half_a_vocabulary_is_an_error() -> None:
     source = TextEmbeddingClassifier(4, vocabulary('a')).state_dict()
     del source['names_utf8']

@@ -147,6 +147,33 @@ def test_gelu_choice_matters() -> None:
     assert (quick('cat') - exact('cat')).abs().max() > 1e-4
 
 
+@pytest.mark.parametrize(
+    ('names', 'message'),
+    [
+        ([], 'at least one name'),
+        ('cat', "a list of strings, not the string 'cat'"),
+        (['cat', None], 'name 1 is None'),
+        (['cat', 'dog', 'cat'], r"occur again: \['cat'\]"),
+        (['cat', ' '], r"nothing to put into a prompt: \[' '\]"),
+        (['cat', ',+'], r"nothing to put into a prompt: \[',\+'\]"),
+        (['cat', '\ud83d'], 'half a character'),
+    ],
+)
+def test_bad_names_are_refused_before_any_is_embedded(names: list, message: str) -> None:
+    encoder = toy()
+    encoder.model.forward = encoder._embed = None  # would fail otherwise
+    with pytest.raises(ValueError, match=message):
+        encoder.encode_names(names)
+
+
+def test_unusual_names() -> None:
+    names = ['{}', 'a' * 300, 'naïve café', '狗', '🐕', 'x\ny', '"quoted"', 'C#', '&amp;']
+    embedded = toy().encode_names(names, ['a {}'])
+    assert embedded.names == tuple(names)
+    distances = torch.cdist(embedded.matrix, embedded.matrix) + torch.eye(len(names))
+    assert distances.min() > 1e-3
+
+
 def test_errors_name_the_remedy() -> None:
     with pytest.raises(ValueError, match='open_clip knows no model'):
         CLIPTextEncoder('RN51')

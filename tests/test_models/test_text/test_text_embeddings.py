@@ -1,6 +1,7 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Named embeddings: validation, files, selection, comparison of names."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -89,12 +90,70 @@ def test_first_difference_is_named(expected: tuple[str, ...], message: str) -> N
         (('a', 'b', 'c'), MATRIX / torch.tensor([[1.0], [1.0], [0.0]]), "'c' .*not finite"),
         ((), torch.zeros(0, 3), 'at least one'),
         (('a',), torch.ones(1, 1, 3), 'shape'),
-        (('a', 'b', 3), MATRIX, 'strings'),
+        (('a', 'b', 3), MATRIX, 'names must be strings, but name 2 is 3'),
+        ('abc', MATRIX, "list of strings, not the string 'abc'"),
+        (('a', 'b', '\ud83d'), MATRIX, 'name 2, .* half a character'),
     ],
 )
 def test_unusable_input_is_refused(names: tuple, matrix: torch.Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TextEmbeddings(names, matrix)
+
+
+def content(**changed: object) -> dict:
+    """What ``save`` writes, with changes."""
+    found = dict(
+        format='regionclip_mmdet.text_embeddings',
+        version=1,
+        names=['cat', 'tea', 'x'],
+        matrix=MATRIX,
+        provenance={},
+    )
+    return {**found, **changed}
+
+
+@pytest.mark.parametrize(
+    ('written', 'message'),
+    [
+        (content(matrix=MATRIX / torch.tensor([[1.0], [0.0], [1.0]])), "'tea' .row 1.* not finite"),
+        (content(matrix=MATRIX * torch.tensor([[1.0], [1.0], [0.0]])), "'x' .row 2.* all zero"),
+        (content(names=['cat', 'tea', 'cat']), r"occur again: \['cat'\]"),
+        (content(names=['cat', 'tea']), '2 names do not fit 3 rows'),
+        (content(names=[]), 'at least one name'),
+        (content(names='cat'), "not the string 'cat'"),
+        (content(matrix='none'), ''),
+        (content(version=9), 'version 9.*update regionclip_mmdet'),
+        ({k: v for k, v in content().items() if k != 'matrix'}, r"lacks \['matrix'\]"),
+        (content(format='other'), 'not a text-embedding file'),
+        (dict(state_dict={}), 'not a text-embedding file'),
+        ([1, 2], 'not a text-embedding file'),
+    ],
+)
+def test_bad_files_are_named(written: object, message: str, tmp_path: Path) -> None:
+    torch.save(written, tmp_path / 'names.pth')
+    with pytest.raises(ValueError, match='names.pth.*' + message):
+        TextEmbeddings.load(tmp_path / 'names.pth')
+
+
+@pytest.mark.parametrize('read', [TextEmbeddings.load, TextEmbeddings.from_tensor])
+def test_files_that_hold_no_tensors(read: Callable, tmp_path: Path) -> None:
+    path = tmp_path / 'names.pth'
+    with pytest.raises(FileNotFoundError, match='text-embedding file .*names.pth: no such file'):
+        read(path)
+    for data, message in ((b'', 'is empty'), (b'cat\ndog\n', 'is a text file')):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match='text-embedding file .*names.pth ' + message):
+            read(path)
+
+
+def test_an_official_matrix_of_another_number_of_names(tmp_path: Path) -> None:
+    torch.save(MATRIX, tmp_path / 'coco_65_cls_emb.pth')
+    with pytest.raises(ValueError, match='coco_65_cls_emb.pth: 2 names do not fit 3 rows'):
+        TextEmbeddings.from_tensor(tmp_path / 'coco_65_cls_emb.pth', names=['cat', 'dog'])
+    nameless = TextEmbeddings.from_tensor(tmp_path / 'coco_65_cls_emb.pth')
+    message = r'the 3 text embeddings carry no names.* the dataset \(2 names\).*from_tensor'
+    with pytest.raises(ValueError, match=message):
+        nameless.check_names(('cat', 'dog'), 'the dataset')
 
 
 def test_provenance_must_be_json() -> None:

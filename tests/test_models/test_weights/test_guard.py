@@ -223,6 +223,18 @@ class TestRandomWeights:
         with pytest.raises(RuntimeError, match="'backbone' of OpenVocabularyRCNN holds random w"):
             predict(detector())
 
+    def test_raw_outputs_are_refused_too(self) -> None:
+        for model in (
+            detector(),
+            pretrainer(text_encoder=bare_text_encoder()),
+        ):
+            with pytest.raises(RuntimeError, match='holds random weights'):
+                model(
+                    tiny_models.images(SIZE),
+                    tiny_models.samples(SIZE, proposals=[BOXES]),
+                    mode='tensor',
+                )
+
     def test_predicting_in_training_mode_is_refused_too(self) -> None:
         """A model is built in training mode; that alone does not mean it is being trained."""
         config = unguarded({})
