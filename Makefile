@@ -4,6 +4,7 @@ PYTHON ?=
 PYTHON_VERSIONS ?=
 CONSTRAINTS ?= requirements/constraints.txt
 REQUIREMENTS ?=
+MMCV ?= lite
 PIP_OPTIONS ?=
 DEMO_ARGS ?=
 TEST_ARGS ?=
@@ -12,7 +13,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.regionclip_mmdet_installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-classic test-fork lint wheel clean
+.PHONY: help install demo test test-classic test-fork test-ops lint wheel clean
 
 help:
 	@echo 'make demo     install, then run the quickstart: CLIP becomes RegionCLIP on the CPU'
@@ -20,6 +21,7 @@ help:
 	@echo 'make install  create $(VENV) with tested versions (done by the others when needed)'
 	@echo 'make test-classic  the same with Python 3.10, torch 2.1 and numpy 1.26, in .venv-classic'
 	@echo 'make test-fork     the same with the OneDL fork of OpenMMLab, in .venv-fork'
+	@echo 'make test-ops      the same with a compiled mmcv, in .venv-ops (compiles: needs g++, minutes)'
 	@echo 'make lint     check the style'
 	@echo 'make wheel    build a wheel into dist/'
 	@echo 'make clean    remove build leftovers (keeps $(VENV) and work_dirs/)'
@@ -33,7 +35,7 @@ help:
 # The stamp makes this a no-op until the requirements change.
 $(STAMP): pyproject.toml $(CONSTRAINTS) $(REQUIREMENTS)
 	@PYTHON='$(PYTHON)' PYTHON_VERSIONS='$(PYTHON_VERSIONS)' PIP_OPTIONS='$(PIP_OPTIONS)' \
-	    CONSTRAINTS='$(CONSTRAINTS)' REQUIREMENTS='$(REQUIREMENTS)' \
+	    CONSTRAINTS='$(CONSTRAINTS)' REQUIREMENTS='$(REQUIREMENTS)' MMCV='$(MMCV)' \
 	    bash requirements/create_environment.sh '$(VENV)'
 	@touch $@
 
@@ -54,6 +56,9 @@ test-classic:
 
 test-fork:
 	@$(MAKE) test VENV='$(call own_venv,.venv-fork)' REQUIREMENTS=requirements/fork.txt
+
+test-ops:
+	@$(MAKE) test VENV='$(call own_venv,.venv-ops)' MMCV=ops
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

@@ -7,6 +7,7 @@
 #   PYTHON_VERSIONS  versions to look for, best first (default: 3.11 3.12 3.10)
 #   CONSTRAINTS      file of tested versions (default: requirements/constraints.txt)
 #   REQUIREMENTS     file of requirements to install instead of the package's own
+#   MMCV             lite (default): nothing to compile; ops: compile mmcv's operators
 #   PIP_OPTIONS      further options of pip install
 set -euo pipefail
 
@@ -15,6 +16,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 versions=${PYTHON_VERSIONS:-3.11 3.12 3.10}
 constraints=${CONSTRAINTS:-$root/requirements/constraints.txt}
 requirements=${REQUIREMENTS:-}
+mmcv=${MMCV:-lite}
 needed_gib=8  # 5.3 GiB of packages plus room to unpack them
 
 fail() {
@@ -22,6 +24,10 @@ fail() {
     exit 1
 }
 
+case $mmcv in
+    lite | ops) ;;
+    *) fail "MMCV=$mmcv is neither lite nor ops." ;;
+esac
 for file in "$constraints" ${requirements:+"$requirements"}; do
     [ -f "$file" ] || fail "there is no file $file (CONSTRAINTS, REQUIREMENTS)."
 done
@@ -79,10 +85,21 @@ install() {
     "$venv/bin/python" -m pip install --disable-pip-version-check --quiet ${PIP_OPTIONS:-} \
         -c "$constraints" "$@"
 }
+if [ "$mmcv" = ops ] && ! "$venv/bin/python" -c 'import torch, mmcv._ext' >/dev/null 2>&1; then
+    # mmcv is built against the installed torch; pip's cache would not ask for which one.
+    "$venv/bin/python" -m pip uninstall --quiet -y mmcv-lite # owns the same folder
+    install torch torchvision numpy setuptools wheel ninja &&
+        echo 'Compiling mmcv (MAX_JOBS=... compilers at once, 4 by default)' &&
+        PATH="$(cd "$venv" && pwd)/bin:$PATH" \
+            install --no-build-isolation --no-cache-dir --no-deps --no-binary mmcv \
+            --force-reinstall mmcv ||
+        fail "mmcv could not be compiled; the message is above. Needed: a C++ compiler (Debian," \
+            "Ubuntu: apt install g++) and Python's headers. Without one: MMCV=lite."
+fi
 if [ -n "$requirements" ]; then
     install -r "$requirements" && install --no-deps --no-build-isolation -e "$root"
 else
-    install -e "$root[lite,quickstart,dev]"
+    install -e "$root[$mmcv,quickstart,dev]"
 fi ||
     fail "pip could not install the requirements; its message is above. Without a network, or" \
         "behind a mirror, say so: make PIP_OPTIONS='--index-url ...'"
