@@ -5,6 +5,7 @@ Importing this package imports neither torch nor OpenMMLab: the dependency check
 must be able to speak before anything it checks is imported.
 """
 
+from .autocast import cast_masks_under_cpu_autocast
 from .checkpoints import allow_mmengine_checkpoints
 from .cuda import warn_of_unusable_gpu
 from .dependencies import DEPENDENCIES, Dependency, check_dependencies
@@ -17,6 +18,7 @@ __all__ = [
     'DEPENDENCIES',
     'Dependency',
     'allow_mmengine_checkpoints',
+    'cast_masks_under_cpu_autocast',
     'check_dependencies',
     'end_distributed_run',
     'install_operator_fallback',

@@ -14,6 +14,7 @@ from open_clip import CLIP, ClipLoss, SimpleTokenizer
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor
 
+from ...compat import cast_masks_under_cpu_autocast
 from ..backbones.clip_arch import resolve_arch
 
 MAX_LOGIT_SCALE = 100.0
@@ -58,6 +59,7 @@ class ImageTextCLIP(BaseModel):
             quick_gelu=True,
             init_logit_scale=math.log(1 / init_temperature),
         )
+        cast_masks_under_cpu_autocast(self.clip)
         self.image_size = sizes.image_size
         self.tokenizer = SimpleTokenizer(context_length=self.clip.context_length)
         self.criterion = ClipLoss()

@@ -15,6 +15,7 @@ from open_clip.transformer import QuickGELU, TextTransformer
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ...compat import cast_masks_under_cpu_autocast
 from .prompts import clean_name, fill_prompts, get_templates
 from .text_embeddings import TextEmbeddings, check_names_valid
 
@@ -91,6 +92,7 @@ class CLIPTextEncoder(BaseModule):
         self.model = TextTransformer(
             output_dim=self.embed_dim, act_layer=QuickGELU if quick_gelu else nn.GELU, **settings
         )
+        cast_masks_under_cpu_autocast(self.model)
         if frozen:
             self.requires_grad_(False)
             self.eval()
