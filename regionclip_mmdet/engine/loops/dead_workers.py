@@ -18,7 +18,8 @@ class DataWorkerError(RuntimeError):
 def explain_dead_workers(loader: ResumableLoader) -> Iterator[None]:
     """Translate torch's error about a dead worker.
 
-    torch raises it wherever the main process happens to be, so this belongs around everything.
+    torch raises it wherever the main process happens to be, so this belongs around everything. A
+    main process that was just receiving from the worker sees a broken connection instead.
 
     Args:
         loader: Training data, to tell its workers from those of validation.
@@ -34,10 +35,22 @@ def explain_dead_workers(loader: ResumableLoader) -> Iterator[None]:
         (numbers,) = re.findall(r'pid(?:\(s\))? ([\d, ]+)\)', str(error))[:1] or ['']
         dead = {int(number) for number in re.findall(r'\d+', numbers)}
         which = 'training' if dead & loader.worker_ids() else 'validation'
-        raise DataWorkerError(
-            f'A worker process of the {which} data loader died: {error}. Usually the machine ran '
-            'out of memory, or of shared memory (/dev/shm; in containers --shm-size or --ipc=host '
-            f'gives more). Lower num_workers ({loader.num_workers} for training) or batch_size; '
-            'num_workers=0 loads in the main process and shows errors of the data themselves. '
-            'Checkpoints written before are whole: continue with --resume.'
-        ) from error
+        raise DataWorkerError(_explanation(which, error, loader)) from error
+    except (OSError, EOFError) as error:
+        try:
+            dead = loader.has_dead_workers()
+        except RuntimeError:  # torch's error comes only now
+            dead = True
+        if not dead:
+            raise
+        raise DataWorkerError(_explanation('training', error, loader)) from error
+
+
+def _explanation(which: str, error: Exception, loader: ResumableLoader) -> str:
+    return (
+        f'A worker process of the {which} data loader died: {error}. Usually the machine ran '
+        'out of memory, or of shared memory (/dev/shm; in containers --shm-size or --ipc=host '
+        f'gives more). Lower num_workers ({loader.num_workers} for training) or batch_size; '
+        'num_workers=0 loads in the main process and shows errors of the data themselves. '
+        'Checkpoints written before are whole: continue with --resume.'
+    )

@@ -150,6 +150,13 @@ class ResumableLoader:
         """Process ids of the workers; empty without workers or before the first batch."""
         return {worker.pid for worker in getattr(self._iterator, '_workers', ())}
 
+    def has_dead_workers(self) -> bool:
+        """Whether a worker has ended, or does so within a second."""
+        workers = getattr(self._iterator, '_workers', ())
+        for worker in workers:
+            worker.join(1.0 / len(workers))
+        return not all(worker.is_alive() for worker in workers)
+
     def close(self) -> None:
         """Let the workers go."""
         self._loader = self._iterator = None

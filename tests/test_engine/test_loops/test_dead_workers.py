@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ import toy_training
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.runner import Runner
-from torch.utils.data import get_worker_info
+from torch.utils.data import DataLoader, get_worker_info
 
-from regionclip_mmdet.engine.loops import DataWorkerError
+from regionclip_mmdet.engine.loops import DataWorkerError, ResumableLoader, explain_dead_workers
 
 
 @DATASETS.register_module()
@@ -35,3 +36,27 @@ def test_killed_worker(tmp_path: Path) -> None:
     with pytest.raises(DataWorkerError, match=r'of the training data loader died.*\(1 for train.*'):
         runner.train()
     assert not (tmp_path / 'iter_20.pth').exists()
+
+
+@pytest.mark.parametrize('killed', [True, False])
+@pytest.mark.parametrize('error', [ConnectionResetError('by peer'), EOFError('no more')])
+def test_connection_broken_by_a_dead_worker(error: Exception, killed: bool) -> None:
+    """What a main process sees that was receiving a sample when its worker was killed."""
+    loader = ResumableLoader(DataLoader(toy_training.NoisyPoints(), 2, num_workers=1))
+    batches = loader.batches(0, 0, 0, True)
+    next(batches)
+    (worker,) = loader.worker_ids()
+    # torch's handler would speak first, or not, as chance has it
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        with pytest.raises(DataWorkerError if killed else type(error)) as caught:
+            with explain_dead_workers(loader):
+                if killed:
+                    os.kill(worker, 9)
+                raise error
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+    if killed:
+        message = str(caught.value)
+        assert 'training data loader died' in message and str(error) in message
+    loader.close()
