@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..models.backbones import clip_resnet, folding
 from ..models.detectors.shared_steps import SharedFrozenSteps
 from ..models.localizers import folded_resnet
-from ..models.region_encoders import AttentionPool2d
+from ..models.region_encoders import AttentionPool2d, RegionAlign, RegionEncoder
 
 Off = Callable[[nn.Module], AbstractContextManager]
 
@@ -50,6 +50,24 @@ def _channels_first(model: nn.Module) -> AbstractContextManager:
     return stack
 
 
+def _roi_align_by_operator(model: nn.Module) -> AbstractContextManager:
+    """The operator of mmcv, also on a CPU."""
+    return _without(model, RegionAlign, 'by_positions')
+
+
+def _no_projection(model: nn.Module) -> AbstractContextManager:
+    """All of layer4 on every region."""
+    return _without(model, RegionEncoder, 'project_first')
+
+
+def _without(model: nn.Module, kind: type, attribute: str) -> AbstractContextManager:
+    stack = ExitStack()
+    for module in model.modules():
+        if isinstance(module, kind):
+            stack.enter_context(mock.patch.object(module, attribute, False))
+    return stack
+
+
 def _no_sharing(model: nn.Module) -> AbstractContextManager:
     """Student and teacher each run their own frozen steps."""
     return mock.patch.object(SharedFrozenSteps, 'count', lambda self, *backbones: 0)
@@ -69,6 +87,16 @@ SWITCHES: dict[str, tuple[str, tuple[str, ...], Off]] = {
     ),
     'fold': ('frozen norms in the convolutions', ('inference', 'pretraining'), _separate_norms),
     'channels_last': ('memory format', ('inference', 'pretraining'), _channels_first),
+    'roi_align': (
+        'RoIAlign as weighted sums of positions, on a CPU',
+        ('inference', 'pretraining'),
+        _roi_align_by_operator,
+    ),
+    'project': (
+        "layer4's linear first steps once on the map, on a CPU",
+        ('inference', 'pretraining'),
+        _no_projection,
+    ),
     'shared': ('frozen steps of student and teacher once', ('pretraining',), _no_sharing),
     'early_exit': ('regions that cannot be detected left out', ('inference',), _all_regions),
 }

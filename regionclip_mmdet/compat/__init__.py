@@ -5,7 +5,7 @@ Importing this package imports neither torch nor OpenMMLab: the dependency check
 must be able to speak before anything it checks is imported.
 """
 
-from .autocast import cast_masks_under_cpu_autocast
+from .autocast import cast_masks_under_cpu_autocast, cpu_autocast_is_on
 from .checkpoints import allow_mmengine_checkpoints
 from .cuda import warn_of_unusable_gpu
 from .dependencies import DEPENDENCIES, Dependency, check_dependencies
@@ -20,6 +20,7 @@ __all__ = [
     'allow_mmengine_checkpoints',
     'cast_masks_under_cpu_autocast',
     'check_dependencies',
+    'cpu_autocast_is_on',
     'end_distributed_run',
     'install_operator_fallback',
     'install_shims',

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Attention masks under autocast on a CPU, which old versions of torch do not cast."""
+"""Autocast on a CPU: whether it is on, and masks that old versions of torch do not cast."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from typing import Any
 import torch
 from packaging.version import Version
 from torch import nn
+
+
+def cpu_autocast_is_on() -> bool:
+    """Whether operations on a CPU run in a reduced type; asked as the version of torch wants it."""
+    if Version(torch.__version__) >= Version('2.4'):
+        return torch.is_autocast_enabled('cpu')
+    return torch.is_autocast_cpu_enabled()
 
 
 def cast_masks_under_cpu_autocast(model: nn.Module) -> None:
@@ -31,6 +38,6 @@ def _cast_mask(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     mask = kwargs.get('attn_mask')
-    if mask is None or mask.is_cuda or not torch.is_autocast_cpu_enabled():
+    if mask is None or mask.is_cuda or not cpu_autocast_is_on():
         return None
     return args, {**kwargs, 'attn_mask': mask.to(torch.get_autocast_cpu_dtype())}

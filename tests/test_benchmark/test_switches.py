@@ -51,12 +51,16 @@ def test_ladder_adds_one_switch_at_a_time() -> None:
         ('pool',),
         ('pool', 'fold'),
         ('pool', 'fold', 'channels_last'),
-        ('pool', 'fold', 'channels_last', 'early_exit'),
+        ('pool', 'fold', 'channels_last', 'roi_align'),
+        ('pool', 'fold', 'channels_last', 'roi_align', 'project'),
+        ('pool', 'fold', 'channels_last', 'roi_align', 'project', 'early_exit'),
     ]
-    assert ladder('pretraining')[-1] == ('pool', 'fold', 'channels_last', 'shared')
+    assert ladder('pretraining')[-1] == (*ladder('inference')[-2], 'shared')
 
 
-@pytest.mark.parametrize('name', ['pool', 'fold', 'channels_last', 'early_exit'])
+@pytest.mark.parametrize(
+    'name', ['pool', 'fold', 'channels_last', 'roi_align', 'project', 'early_exit']
+)
 def test_detections_stay_the_same(name: str) -> None:
     task = inference()
     expected = task.step()
@@ -68,7 +72,9 @@ def test_detections_stay_the_same(name: str) -> None:
     torch.testing.assert_close(found['bboxes'], expected['bboxes'], rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize('name', ['pool', 'fold', 'channels_last', 'shared'])
+@pytest.mark.parametrize(
+    'name', ['pool', 'fold', 'channels_last', 'roi_align', 'project', 'shared']
+)
 def test_losses_stay_the_same(name: str) -> None:
     task = pretraining()
     expected = task.step()
@@ -87,10 +93,12 @@ def test_switches_really_switch_and_switch_back() -> None:
         assert pool.forward.func is CLIPAttentionPool2d.forward
         assert folding.conv_norm is not original
         assert not encoder.channels_last and not task.model.backbone.channels_last
+        assert not encoder.roi_align.by_positions and not encoder.project_first
         assert task.model.roi_head.test_cfg.early_exit is False
     assert not hasattr(pool.forward, 'func')
     assert folding.conv_norm is original
     assert encoder.channels_last and task.model.backbone.channels_last
+    assert encoder.roi_align.by_positions and encoder.project_first
     assert task.model.roi_head.test_cfg.early_exit is True
 
 

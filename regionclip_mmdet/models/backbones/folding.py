@@ -29,10 +29,14 @@ def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     """
     if not _has_fixed_statistics(norm):
         return norm(conv(x))
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    shift = norm.bias - norm.running_mean * scale
-    weight = conv.weight * scale.view(-1, 1, 1, 1)
+    weight, shift = fold(conv, norm)
     return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+def fold(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight ``(C', C, k, k)`` and bias ``(C')`` of a convolution followed by a fixed norm."""
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    return conv.weight * scale.view(-1, 1, 1, 1), norm.bias - norm.running_mean * scale
 
 
 def _has_fixed_statistics(norm: nn.Module) -> bool:
@@ -53,10 +57,19 @@ class FoldedBottleneck(Bottleneck):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        out = F.relu_(conv_norm(x, self.conv1, self.bn1))
-        out = F.relu_(conv_norm(out, self.conv2, self.bn2))
+        inner = F.relu_(conv_norm(x, self.conv1, self.bn1))
+        if self.downsample is None:
+            return self.finish(inner, x)
+        pool, conv, norm = self.downsample
+        return self.finish(inner, conv_norm(pool(x), conv, norm))
+
+    def finish(self, inner: Tensor, shortcut: Tensor) -> Tensor:
+        """What follows the first convolution and the shortcut.
+
+        Args:
+            inner: ``(B, C' / 4, H, W)``, after the first convolution's norm and ReLU.
+            shortcut: ``(B, C', H / stride, W / stride)``.
+        """
+        out = F.relu_(conv_norm(inner, self.conv2, self.bn2))
         out = conv_norm(self.avgpool(out), self.conv3, self.bn3)
-        if self.downsample is not None:
-            pool, conv, norm = self.downsample
-            x = conv_norm(pool(x), conv, norm)
-        return F.relu_(out.add_(x))
+        return F.relu_(out.add_(shortcut))

@@ -2,6 +2,7 @@
 """Region encoders."""
 
 from .attention_pool import AttentionPool2d
+from .region_align import RegionAlign
 from .region_encoder import RegionEncoder
 
-__all__ = ['AttentionPool2d', 'RegionEncoder']
+__all__ = ['AttentionPool2d', 'RegionAlign', 'RegionEncoder']

@@ -48,7 +48,7 @@ class AttentionPool2d(CLIPAttentionPool2d):
             )
         tokens = x.flatten(2).transpose(1, 2)
         tokens = torch.cat([tokens.mean(1, keepdim=True), tokens], dim=1)
-        tokens = tokens + self.positional_embedding.to(tokens.dtype)
+        tokens += self.positional_embedding.to(tokens.dtype)  # in place: already a copy
         num_regions, _, channels = tokens.shape
         head_dim = channels // self.num_heads
 

@@ -6,15 +6,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from mmcv.ops import RoIAlign
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from open_clip.utils import freeze_batch_norm_2d
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ...compat.autocast import cpu_autocast_is_on
 from ..backbones.clip_arch import resolve_arch
 from .attention_pool import AttentionPool2d
+from .region_align import RegionAlign
+from .region_stage import RegionStage
 
 C4_STRIDE = 16
 
@@ -33,6 +35,8 @@ class RegionEncoder(BaseModule):
         chunk_size: Encode at most so many regions at a time; bounds memory, same result. None
             encodes all at once.
         channels_last: Compute in that memory format, which convolutions are fastest in.
+        project_first: On a CPU, run the linear first steps of layer4 once on the map where that
+            is less work than on every region (see ``RegionStage``); same result.
         with_cp: Keep no activations of RoIAlign and layer4; compute them again in the backward
             pass (less memory, about a third more time). Same gradients.
         init_cfg: E.g. ``dict(type='CLIPPretrained', checkpoint='RN50/openai')``.
@@ -46,6 +50,7 @@ class RegionEncoder(BaseModule):
         roi_sampling_ratio: int = 0,
         chunk_size: int | None = 256,
         channels_last: bool = True,
+        project_first: bool = True,
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -55,14 +60,10 @@ class RegionEncoder(BaseModule):
         self.arch = resolve_arch(arch)
         self.chunk_size = chunk_size
         self.channels_last = channels_last
+        self.project_first = project_first
         self.with_cp = with_cp
-        self.roi_align = RoIAlign(
-            self.arch.roi_size,
-            spatial_scale=1 / C4_STRIDE,
-            sampling_ratio=roi_sampling_ratio,
-            aligned=True,
-        )
-        self.layer4 = self.arch.build_stage(4)
+        self.roi_align = RegionAlign(self.arch.roi_size, 1 / C4_STRIDE, roi_sampling_ratio)
+        self.layer4 = RegionStage(*self.arch.build_stage(4))
         freeze_batch_norm_2d(self.layer4)
         self.attnpool = AttentionPool2d(
             self.arch.pooled_size,
@@ -86,7 +87,8 @@ class RegionEncoder(BaseModule):
         Returns:
             Region embeddings ``(R, D)``, not normalised.
         """
-        chunks = [self.attnpool(self.region_maps(feats, part)) for part in self.split(rois)]
+        maps = self._shared_maps(feats[0], rois)
+        chunks = [self.attnpool(self._encode(maps, part)) for part in self.split(rois)]
         return torch.cat(chunks) if len(chunks) > 1 else chunks[0]
 
     def split(self, regions: Tensor) -> tuple[Tensor, ...]:
@@ -106,23 +108,43 @@ class RegionEncoder(BaseModule):
         Returns:
             Region embeddings ``(R, D)`` and layer4 maps ``(keep.sum(), C, pooled, pooled)``.
         """
+        shared = self._shared_maps(feats[0], rois)
         embeddings, maps = [], []
         for part, kept in zip(self.split(rois), self.split(keep), strict=True):
-            part_maps = self.region_maps(feats, part)
+            part_maps = self._encode(shared, part)
             embeddings.append(self.attnpool(part_maps))
             maps.append(part_maps[kept])
         return torch.cat(embeddings), torch.cat(maps)
 
     def region_maps(self, feats: Sequence[Tensor], rois: Tensor) -> Tensor:
         """layer4 maps ``(R, C, pooled, pooled)`` of regions, before the attention pool."""
-        if self.with_cp and torch.is_grad_enabled():
-            return checkpoint(self._region_maps, feats[0], rois, use_reentrant=False)
-        return self._region_maps(feats[0], rois)
+        return self._encode(self._shared_maps(feats[0], rois), rois)
 
-    def _region_maps(self, c4: Tensor, rois: Tensor) -> Tensor:
+    def _shared_maps(self, c4: Tensor, rois: Tensor) -> tuple[Tensor, ...]:
+        """What regions are pooled from: the C4 map, or what layer4's first steps make of it."""
+        positions = len(c4) * c4.shape[-2] * c4.shape[-1]
+        in_full = c4.dtype in (torch.float32, torch.float64) and not cpu_autocast_is_on()
+        if (
+            self.project_first
+            and self.roi_align.serves(c4)
+            and in_full
+            and len(rois) * self.arch.roi_size**2 > positions
+        ):
+            return self.layer4.project(c4)
+        return (c4,)
+
+    def _encode(self, maps: tuple[Tensor, ...], rois: Tensor) -> Tensor:
+        if self.with_cp and torch.is_grad_enabled():
+            return checkpoint(self._region_maps, rois, *maps, use_reentrant=False)
+        return self._region_maps(rois, *maps)
+
+    def _region_maps(self, rois: Tensor, *maps: Tensor) -> Tensor:
+        if len(maps) == 2:
+            return self.layer4(*self.roi_align(maps, rois))
         # mmdet's SingleRoIExtractor casts boxes to the map's type: in bfloat16 a coordinate near
         # 1000 would be rounded to 4 pixels. Boxes stay float32 here.
-        regions = self.roi_align(c4.float(), rois.float()).to(c4.dtype)
+        full = torch.promote_types(maps[0].dtype, torch.float32)
+        regions = self.roi_align(maps[0].to(full), rois.to(full)).to(maps[0].dtype)
         if self.channels_last:
             regions = regions.contiguous(memory_format=torch.channels_last)
         return self.layer4(regions)

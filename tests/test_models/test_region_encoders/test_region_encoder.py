@@ -155,3 +155,46 @@ def test_checkpointing_changes_no_gradient() -> None:
     assert grads.keys() == other_grads.keys() and grads
     for name, gradient in grads.items():
         torch.testing.assert_close(other_grads[name], gradient, msg=name)
+
+
+@pytest.mark.parametrize('with_cp', [False, True])
+def test_projecting_first_changes_nothing(with_cp: bool) -> None:
+    """RoIAlign commutes with layer4's first convolution and with its shortcut.
+
+    In float64: rounding that turns a ReLU on or off changes gradients by more than rounding.
+    """
+    results, projected = [], []
+    rois = ROIS.repeat(3, 1)  # 15 regions of 16 positions on a batch of 160
+    for project_first in (False, True):
+        encoder = filled(project_first=project_first, with_cp=with_cp, chunk_size=7).double()
+        encoder.roi_align.register_forward_pre_hook(
+            lambda module, args: projected.append(isinstance(args[0], tuple))
+        )
+        feats = c4_map(torch.float64)
+        out = encoder((feats,), rois)
+        out.square().sum().backward()
+        gradients = {n: p.grad for n, p in encoder.named_parameters() if p.grad is not None}
+        kept = encoder.embed_and_keep_maps((feats,), rois, torch.arange(15) % 2 == 0)
+        results.append((out, feats.grad, gradients, kept))
+    assert not any(projected[: len(projected) // 2]) and all(projected[len(projected) // 2 :])
+    (out, grad, grads, kept), (other_out, other_grad, other_grads, other_kept) = results
+    torch.testing.assert_close(other_out, out, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(other_kept, kept, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(other_grad, grad, rtol=1e-8, atol=1e-10)
+    assert grads.keys() == other_grads.keys() and 'layer4.0.conv1.weight' in grads
+    for name, gradient in grads.items():
+        torch.testing.assert_close(other_grads[name], gradient, rtol=1e-8, atol=1e-10, msg=name)
+
+
+def test_few_regions_and_reduced_precision_are_not_projected() -> None:
+    encoder, projected = filled(), []
+    encoder.roi_align.register_forward_pre_hook(
+        lambda module, args: projected.append(isinstance(args[0], tuple))
+    )
+    encoder((c4_map(),), ROIS)  # 5 * 16 positions of regions, 160 of the maps
+    many = ROIS.repeat(3, 1)
+    with torch.autocast('cpu', torch.bfloat16):
+        encoder((c4_map(),), many)
+        encoder((c4_map(torch.bfloat16),), many)
+    assert projected == [False, False, False]
+    assert encoder((c4_map(),), many).dtype == torch.float32 and projected[-1]
