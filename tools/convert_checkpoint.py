@@ -4,13 +4,14 @@
     python tools/convert_checkpoint.py regionclip_pretrained-cc_rn50.pth -o ours.pth
     python tools/convert_checkpoint.py finetuned.pth rpn_coco_48.pth --names names.txt -o ours.pth
     python tools/convert_checkpoint.py RN50.pt -o clip.safetensors
+    python tools/convert_checkpoint.py RN50/openai rpn_coco_48.pth -o clip_with_localizer.pth
     python tools/convert_checkpoint.py trained_here.pth --to clip -o open_clip.pt
     python tools/convert_checkpoint.py concept_embeds.pth --names names.txt -o vocabulary.pth
 
 What each file is, is recognised. Every tensor is accounted for; a part that is incomplete, or
 absent although such a file has it, ends the conversion, and nothing is written. Several files
-become one checkpoint; where two hold the same part, the later one's is taken. No code in a file is
-ever run.
+become one checkpoint; where two hold the same part, the later one's is taken. A name as RN50/openai
+is downloaded by open_clip. No code in a file is ever run.
 """
 
 import argparse
@@ -22,9 +23,10 @@ import regionclip_mmdet  # noqa: F401
 # isort: split
 from torch import Tensor
 
-from regionclip_mmdet.checkpoints import conversion
+from regionclip_mmdet.checkpoints import conversion, load_clip_state_dict
 from regionclip_mmdet.checkpoints.expected import PARTS
 from regionclip_mmdet.checkpoints.files import read_file
+from regionclip_mmdet.models.backbones import CLIP_RESNETS
 from regionclip_mmdet.models.text import TextEmbeddings
 
 
@@ -33,7 +35,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('inputs', nargs='+', type=Path, help='one or more checkpoints')
+    parser.add_argument(
+        'inputs', nargs='+', type=Path, help='one or more checkpoints, or names as RN50/openai'
+    )
     parser.add_argument('-o', '--out', type=Path, required=True, help='.pth or .safetensors')
     parser.add_argument(
         '--to',
@@ -71,13 +75,20 @@ def main() -> None:
     args = parse_args()
     names = None if args.names is None else args.names.read_text(encoding='utf-8').splitlines()
     try:
-        contents = [(path, read_file(path)[1]) for path in args.inputs]
+        contents = [(path, read_input(path)) for path in args.inputs]
         if len(contents) == 1 and isinstance(contents[0][1], Tensor):
             convert_embeddings(args, contents[0][1], names)
         else:
             convert_models(args, contents, names)
     except (ValueError, FileNotFoundError) as error:
         raise SystemExit(f'Nothing was written. {error}') from None
+
+
+def read_input(path: Path) -> object:
+    """Content of a file, or CLIP weights by open_clip's name."""
+    if not path.exists() and path.parts[0] in CLIP_RESNETS:
+        return load_clip_state_dict(path.as_posix())[0]
+    return read_file(path)[1]
 
 
 def convert_embeddings(args: argparse.Namespace, matrix: Tensor, names: list[str] | None) -> None:

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""mmdet's runtime, and checks: of the data, and that vocabulary and dataset agree."""
+"""mmdet's runtime, and checks: of files, of the data, that vocabulary and dataset agree."""
 
 default_scope = 'mmdet'
 custom_imports = dict(imports=['regionclip_mmdet'], allow_failed_imports=False)
@@ -13,6 +13,7 @@ default_hooks = dict(
     visualization=dict(type='DetVisualizationHook'),
 )
 custom_hooks = [
+    dict(type='RequiredFilesHook'),
     dict(type='VocabularyCheckHook'),
     dict(type='DatasetCheckHook'),
     dict(type='NonFiniteLossHook'),

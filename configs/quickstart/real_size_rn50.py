@@ -6,6 +6,9 @@ It proves that the real path runs, and how long each part of it takes. Its names
 
 _base_ = '../_base_/models/regionclip_rn50_c4.py'
 
+default_scope = 'mmdet'
+custom_imports = dict(imports=['regionclip_mmdet'], allow_failed_imports=False)
+
 vocabulary = 'work_dirs/quickstart/real_size/vocabulary.pth'
 text_encoder = dict(type='CLIPTextEncoder', arch='RN50', init_cfg=dict(type='RandomWeights'))
 # Ordinary words for the boxes to be named with.

@@ -1,8 +1,9 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Datasets: image-text pairs, the shapes world, and their transforms; proposal recall."""
+"""Datasets: COCO, LVIS, image-text pairs, shapes world; their transforms; proposal recall."""
 
 from .broken_images import BrokenImagePolicy
 from .image_text import ImageTextDataset
+from .open_vocabulary import OVCocoDataset, OVLVISDataset
 from .proposal_file import ProposalFile
 from .proposal_recall import ProposalRecallMetric
 from .shapes_dataset import ShapesWorldDataset
@@ -16,6 +17,7 @@ from .transforms import (
     PickCaption,
     ProposalsFromGT,
     RandomProposals,
+    ResizeShortestEdgeTruncated,
 )
 
 __all__ = [
@@ -25,12 +27,15 @@ __all__ = [
     'ImageTextDataset',
     'LoadImageChecked',
     'LoadRegionProposals',
+    'OVCocoDataset',
+    'OVLVISDataset',
     'PackRegionInputs',
     'PickCaption',
     'ProposalFile',
     'ProposalRecallMetric',
     'ProposalsFromGT',
     'RandomProposals',
+    'ResizeShortestEdgeTruncated',
     'ShapesWorldDataset',
     'ShapesWorldSpec',
     'make_shapes_world',

@@ -54,6 +54,30 @@ class CocoReport:
         return '; '.join(parts)
 
 
+def require_file(
+    path: str,
+    backend_args: dict | None = None,
+    who: str = 'The dataset',
+    get_with: str | None = None,
+) -> None:
+    """Refuse an annotation file that is not there.
+
+    Args:
+        path: A file.
+        backend_args: mmengine file backend.
+        who: For the message.
+        get_with: A command that makes or downloads the file, for the message.
+
+    Raises:
+        FileNotFoundError: No such file.
+    """
+    if not exists(path, backend_args=backend_args):
+        remedy = f' Get it with: {get_with}' if get_with else ''
+        raise FileNotFoundError(
+            f'{who}: no annotation file {path}. Check ann_file and data_root.{remedy}'
+        )
+
+
 def read_json(path: str, backend_args: dict | None = None, who: str = 'The dataset') -> Any:
     """Content of a JSON file.
 
@@ -66,8 +90,7 @@ def read_json(path: str, backend_args: dict | None = None, who: str = 'The datas
         FileNotFoundError: No such file.
         ValueError: Not JSON, or not UTF-8.
     """
-    if not exists(path, backend_args=backend_args):
-        raise FileNotFoundError(f'{who}: no annotation file {path}. Check ann_file and data_root.')
+    require_file(path, backend_args, who)
     with get_local_path(path, backend_args=backend_args) as local:
         return parse_json(local, path)
 

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 from mmdet.registry import DATASETS
 from mmengine.dataset import BaseDataset
-from mmengine.fileio import exists, get_local_path, join_path
+from mmengine.fileio import get_local_path, join_path
 from mmengine.logging import print_log
 
 from .broken_images import BrokenImagePolicy
-from .checks import parse_json
+from .checks import parse_json, require_file
 from .proposal_file import ProposalFile
 
 
@@ -40,6 +40,8 @@ class ImageTextDataset(BrokenImagePolicy, ProposalFile, BaseDataset):
         skip_empty: False makes an empty caption, or an image without captions, an error.
         proposal_file: Precomputed proposals, relative to ``data_root``; to be read by
             ``LoadRegionProposals``.
+        get_with: A command that makes or downloads the annotation file; an error says so if the
+            file is missing.
         backend_args: mmengine file backend of the annotation and proposal files.
         **kwargs: As in mmengine's ``BaseDataset``; ``skip_broken`` as in ``BrokenImagePolicy``.
     """
@@ -52,11 +54,13 @@ class ImageTextDataset(BrokenImagePolicy, ProposalFile, BaseDataset):
         data_prefix: Mapping[str, str] | None = None,
         skip_empty: bool = True,
         proposal_file: str | None = None,
+        get_with: str | None = None,
         backend_args: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.skip_empty = skip_empty
         self.proposal_file = proposal_file
+        self.get_with = get_with
         self.backend_args = backend_args
         self.num_skipped_captions = 0
         self.num_skipped_images = 0
@@ -65,11 +69,7 @@ class ImageTextDataset(BrokenImagePolicy, ProposalFile, BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         """Read the annotation file into a list of items."""
-        if not exists(self.ann_file, backend_args=self.backend_args):
-            raise FileNotFoundError(
-                f'ImageTextDataset: no annotation file {self.ann_file}. Check ann_file and '
-                f'data_root (here {self.data_root!r}).'
-            )
+        require_file(self.ann_file, self.backend_args, type(self).__name__, self.get_with)
         readers = {'.json': self._read_coco, '.jsonl': self._read_json_lines}
         suffix = next((s for s in readers if self.ann_file.endswith(s)), None)
         if suffix is None:

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
 from .broken_images import BrokenImagePolicy
-from .checks import check_classes, check_coco, read_json
+from .checks import check_coco, read_json, require_file
+from .named_splits import NamedSplits
 from .proposal_file import ProposalFile
 from .shapes_world.splits import BASE_CLASSES, CLASSES, COLOURS, NOVEL_CLASSES, SHAPES
 
@@ -26,7 +27,7 @@ def _palette(classes: Sequence[str]) -> list[tuple[int, int, int]]:
 
 
 @DATASETS.register_module()
-class ShapesWorldDataset(BrokenImagePolicy, ProposalFile, CocoDataset):
+class ShapesWorldDataset(NamedSplits, BrokenImagePolicy, ProposalFile, CocoDataset):
     """COCO-format boxes of a shapes world, with its base/novel split as metainfo.
 
     mmdet's ``OVCocoMetric`` reads ``classes``, ``base_classes`` and ``novel_classes`` from here.
@@ -37,10 +38,9 @@ class ShapesWorldDataset(BrokenImagePolicy, ProposalFile, CocoDataset):
     Args:
         class_split: Which classes the labels count through: 'all' (64; ``instances.json``),
             'base' (48; for training, with ``instances_base.json``) or 'novel' (16).
-        metainfo: As in mmdet; its ``classes``, if given, win over ``class_split``.
         *args: As in mmdet's ``CocoDataset``.
-        **kwargs: As in mmdet's ``CocoDataset``; ``proposal_file`` is checked, see ``ProposalFile``;
-            ``skip_broken`` as in ``BrokenImagePolicy``.
+        **kwargs: As in ``NamedSplits`` and mmdet's ``CocoDataset``; ``proposal_file`` is checked,
+            see ``ProposalFile``; ``skip_broken`` as in ``BrokenImagePolicy``.
     """
 
     METAINFO: ClassVar[dict] = {
@@ -54,33 +54,15 @@ class ShapesWorldDataset(BrokenImagePolicy, ProposalFile, CocoDataset):
         'base': BASE_CLASSES,
         'novel': NOVEL_CLASSES,
     }
-
-    def __init__(
-        self,
-        *args: Any,
-        class_split: str = 'all',
-        metainfo: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        if class_split not in self.CLASS_SPLITS:
-            raise ValueError(
-                f'{type(self).__name__}: unknown class_split {class_split!r}; choose from '
-                f'{list(self.CLASS_SPLITS)}'
-            )
-        classes = self.CLASS_SPLITS[class_split]
-        defaults = {'classes': classes, 'palette': _palette(classes)}
-        super().__init__(*args, metainfo={**defaults, **(metainfo or {})}, **kwargs)
+    FILE_HINT: ClassVar[str] = (
+        "Use instances.json for all 64 classes, or class_split='base' with instances_base.json."
+    )
 
     def load_data_list(self) -> list[dict]:
         """Load the annotations, after checking the file and that labels mean what they should."""
+        require_file(self.ann_file, self.backend_args, type(self).__name__, self.get_with)
         content = read_json(self.ann_file, self.backend_args, type(self).__name__)
         check_coco(content, self.ann_file)
-        check_classes(
-            [category['name'] for category in content['categories']],
-            self.metainfo['classes'],
-            self.ann_file,
-            "Use instances.json for all 64 classes, or class_split='base' with "
-            'instances_base.json.',
-        )
+        self.check_categories([category['name'] for category in content['categories']])
         self.annotations_checked = True  # for DatasetCheckHook
         return super().load_data_list()

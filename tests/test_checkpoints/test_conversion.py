@@ -290,3 +290,22 @@ def test_safetensors(tmp_path: Path) -> None:
     kind, content = read_file(tmp_path / 'ours.safetensors')
     assert kind == 'safetensors' and convert(content).kind == layouts.OURS
     assert all(torch.equal(content[key], value) for key, value in result.state_dict.items())
+
+
+def test_tool_takes_names_of_open_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = tiny_models.save_clip(tmp_path / 'clip.pth')
+    asked = []
+
+    def download(name: str) -> tuple[State, dict]:
+        asked.append(name)
+        return read_file(weights)[1], {}
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('regionclip_mmdet.checkpoints.load_clip_state_dict', download)
+    run_tool(monkeypatch, 'RN50/openai', '-o', 'clip_rn50.pth', '--custom-sizes')
+    assert asked == ['RN50/openai']
+    state = torch.load(tmp_path / 'clip_rn50.pth', weights_only=True)['state_dict']
+    assert 'backbone.conv1.weight' in state and 'text_encoder.model.text_projection' in state
+    # a name that is no CLIP model's is a file that is not there
+    with pytest.raises(SystemExit, match='RN5/openai'):
+        run_tool(monkeypatch, 'RN5/openai', '-o', 'x.pth')

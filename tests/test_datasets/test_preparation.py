@@ -194,3 +194,36 @@ def test_image_lists(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text('["x"]' if name.endswith('json') else 'x.jpg')
     with pytest.raises(ValueError, match='not a list of image ids'):
         preparation.read_image_ids(tmp_path / name)
+
+
+def test_index_of_image_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    images = tmp_path / 'images'
+    (images / '1').mkdir(parents=True)
+    for name in ('1/b.jpg', '1/a.PNG', 'z.webp', '1/none.jpg', '1/empty.jpg', '1/bad.jpg', 'c.tar'):
+        (images / name).write_bytes(b'')
+    for name, text in (
+        ('1/b.txt', ' ein Bär\n'),
+        ('1/b.json', '{"caption": "not this one"}'),
+        ('1/a.json', '{"caption": "a cat", "width": 5}'),
+        ('z.txt', 'z'),
+        ('1/empty.json', '{"caption": null}'),
+        ('1/bad.json', '[1'),
+    ):
+        (images / name).write_text(text, encoding='utf-8')
+    run_tool(monkeypatch, 'index_image_text', tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / 'train.jsonl').read_text().splitlines()]
+    assert rows == [
+        {'image': 'z.webp', 'caption': 'z'},
+        {'image': '1/a.PNG', 'caption': 'a cat'},
+        {'image': '1/b.jpg', 'caption': 'ein Bär'},
+    ]
+    said = capsys.readouterr().out
+    for part in ('1 images whose', '1 images with an empty', '3 images with a', '1 images without'):
+        assert part in said
+    with pytest.raises(SystemExit, match=r'not written: .*no folder'):
+        run_tool(monkeypatch, 'index_image_text', tmp_path / 'elsewhere')
+    (tmp_path / 'tars').mkdir()
+    with pytest.raises(SystemExit, match=r'has no images\..*\(\.tar\) must be unpacked'):
+        run_tool(monkeypatch, 'index_image_text', tmp_path, '--images', tmp_path / 'tars')

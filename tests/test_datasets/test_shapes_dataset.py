@@ -47,7 +47,8 @@ def test_labels_mean_class_names(scenes: Path) -> None:
     ):
         dataset = make_dataset(scenes, ann_file, class_split=split)
         assert tuple(dataset.metainfo['classes']) == classes
-        assert dataset.metainfo['novel_classes'] == NOVEL_CLASSES
+        assert dataset.metainfo['novel_classes'] == (() if split == 'base' else NOVEL_CLASSES)
+        assert dataset.metainfo['base_classes'] == (() if split == 'novel' else BASE_CLASSES)
         assert len(dataset.metainfo['palette']) == len(classes)
         got = [classes[o['bbox_label']] for i in range(40) for o in dataset[i]['instances']]
         expected = [names[a['category_id']] for a in content['annotations']]

@@ -1,8 +1,8 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Make the annotation files of OV-LVIS from LVIS v1's public ones.
 
-    python tools/data/prepare_ov_lvis.py data/coco
-    python tools/data/prepare_ov_lvis.py data/coco --parts val --minival IDS
+    python tools/data/prepare_ov_lvis.py data/lvis_v1
+    python tools/data/prepare_ov_lvis.py data/lvis_v1 --parts val --minival IDS
 
 Reads annotations/lvis_v1_{train,val}.json and writes next to them:
     ov_lvis_train_base.json      866 frequent and common names, images with at least one of them
@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('root', type=Path, help='folder of COCO, with annotations/ in it')
+    parser.add_argument('root', type=Path, help='folder of LVIS, with annotations/ in it')
     parser.add_argument(
         '--parts', nargs='+', choices=['train', 'val'], default=['train', 'val'], help='what to do'
     )

@@ -2,11 +2,8 @@
 """RegionCLIP's detector without localizer: CLIP RN50, C4 (COCO settings).
 
 Expects data as mmdet loads it (BGR); the preprocessor turns it to RGB. Vocabularies, and where
-weights come from, are for inheriting configs to say.
+weights come from, are for inheriting configs to say; so is the runtime.
 """
-
-default_scope = 'mmdet'
-custom_imports = dict(imports=['regionclip_mmdet'], allow_failed_imports=False)
 
 model = dict(
     type='OpenVocabularyRCNN',

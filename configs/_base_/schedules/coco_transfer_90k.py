@@ -4,8 +4,6 @@
 train_cfg = dict(type='ResumableIterTrainLoop', max_iters=90000, val_interval=25000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=5000, max_keep_ckpts=3))
-log_processor = dict(by_epoch=False)
 
 optim_wrapper = dict(
     type='OptimWrapper',

@@ -5,8 +5,6 @@ Each parameter tensor's gradient is clipped by its own norm.
 """
 
 train_cfg = dict(type='ResumableIterTrainLoop', max_iters=600000, val_interval=600001)
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=5000, max_keep_ckpts=3))
-log_processor = dict(by_epoch=False)
 
 optim_wrapper = dict(
     type='PerTensorClipOptimWrapper',

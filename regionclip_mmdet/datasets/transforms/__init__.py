@@ -6,6 +6,7 @@ from .load_proposals import LoadRegionProposals, PackRegionInputs
 from .made_proposals import GridProposals, RandomProposals
 from .pick_caption import PickCaption
 from .proposals import ProposalsFromGT
+from .resize import ResizeShortestEdgeTruncated
 
 __all__ = [
     'BrokenImageError',
@@ -16,4 +17,5 @@ __all__ = [
     'PickCaption',
     'ProposalsFromGT',
     'RandomProposals',
+    'ResizeShortestEdgeTruncated',
 ]

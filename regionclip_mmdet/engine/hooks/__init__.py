@@ -4,6 +4,7 @@
 from .atomic_checkpoint import AtomicCheckpointHook, AtomicLocalBackend, newest_whole_checkpoint
 from .dataset_check import DatasetCheckHook
 from .non_finite import NonFiniteLossHook
+from .required_files import RequiredFilesHook
 from .vocabulary_check import VocabularyCheckHook
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     'AtomicLocalBackend',
     'DatasetCheckHook',
     'NonFiniteLossHook',
+    'RequiredFilesHook',
     'VocabularyCheckHook',
     'newest_whole_checkpoint',
 ]

@@ -129,8 +129,10 @@ def check_coco_dataset(dataset: CocoDataset) -> None:
     path = dataset.ann_file
     content = read_json(path, getattr(dataset, 'backend_args', None), type(dataset).__name__)
     report = check_coco(content, path)
-    if not isinstance(dataset, LVISV05Dataset):  # mmdet takes all of an LVIS file's categories
-        names = [category['name'] for category in content['categories']]
+    names = [category['name'] for category in content['categories']]
+    if hasattr(dataset, 'check_categories'):
+        dataset.check_categories(names)
+    elif not isinstance(dataset, LVISV05Dataset):  # mmdet takes all of an LVIS file's categories
         hint = "Set the dataset's metainfo=dict(classes=...) to names of the file, in its order."
         check_classes(names, dataset.metainfo['classes'], path, hint)
     level = logging.WARNING if report.left_out else logging.INFO

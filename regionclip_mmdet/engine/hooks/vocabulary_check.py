@@ -25,8 +25,10 @@ class VocabularyCheckHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
-        """Check the training set against the training vocabulary."""
+        """Check the training set and, if there is validation, its set against their names."""
         self._check(runner, runner.train_dataloader.dataset, training=True)
+        if runner.val_loop is not None:
+            self._check(runner, runner.val_dataloader.dataset, training=False)
 
     def before_val(self, runner: Runner) -> None:
         """Check the validation set against the testing vocabulary."""
@@ -42,6 +44,8 @@ class VocabularyCheckHook(Hook):
         if classifier is None or classes is None:
             return
         what = 'training' if training else 'evaluation'
+        if classifier.missing_file is not None:
+            classifier.require_vocabulary()
         if classifier.vocabulary is None:
             raise RuntimeError(
                 f'The box head has no vocabulary for {what}: set vocabulary or test_vocabulary of '

@@ -11,6 +11,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ...known_files import require_file
 from ..losses import cosine_logits
 from ..text import TextEmbeddings
 
@@ -41,7 +42,8 @@ class RegionTextHead(BaseModule):
     by distillation.
 
     Args:
-        concept_pool: The student's concepts: ``TextEmbeddings`` or a file of them.
+        concept_pool: The student's concepts: ``TextEmbeddings`` or a file of them. Files that are
+            not there are missed only when the head is used.
         teacher_concept_pool: The teacher's embeddings of the same concepts in the same order;
             needed when the teacher's embedding space differs. By default the student's pool.
         concept_threshold: A region is kept if its largest probability is larger.
@@ -62,19 +64,45 @@ class RegionTextHead(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        pool = _as_embeddings(concept_pool)
-        self._sources = dict(student=_origin(concept_pool))
-        self._sources['teacher'] = _origin(teacher_concept_pool or concept_pool)
-        teacher_pool = _as_embeddings(teacher_concept_pool or pool)
-        teacher_pool.check_names(pool.names, "the student's concept pool")
-        self.concept_names = pool.names
+        pools = (concept_pool, teacher_concept_pool or concept_pool)
+        self._sources = dict(zip(('student', 'teacher'), map(_origin, pools)))
+        self.missing_files = [os.fspath(pool) for pool in dict.fromkeys(pools) if _is_missing(pool)]
+        self.concept_names: tuple[str, ...] = ()
         # inputs, not results of training: they stay out of checkpoints
-        self.register_buffer('concepts', pool.matrix.float(), persistent=False)
-        self.register_buffer('teacher_concepts', teacher_pool.matrix.float(), persistent=False)
+        self.register_buffer('concepts', torch.zeros(0, 0), persistent=False)
+        self.register_buffer('teacher_concepts', torch.zeros(0, 0), persistent=False)
+        if not self.missing_files:
+            self._set_concepts(*pools)
         self.concept_threshold = concept_threshold
         self.teacher_temperature = teacher_temperature
         self.loss_contrast = MODELS.build(loss_contrast) if loss_contrast else None
         self.loss_distill = MODELS.build(loss_distill) if loss_distill else None
+
+    def _set_concepts(
+        self,
+        concept_pool: str | os.PathLike | TextEmbeddings,
+        teacher_concept_pool: str | os.PathLike | TextEmbeddings,
+    ) -> None:
+        pool = _as_embeddings(concept_pool)
+        teacher_pool = _as_embeddings(teacher_concept_pool)
+        teacher_pool.check_names(pool.names, "the student's concept pool")
+        self.concept_names = pool.names
+        self.concepts = pool.matrix.float()
+        self.teacher_concepts = teacher_pool.matrix.float()
+
+    def require_concepts(self) -> None:
+        """Refuse to go on without concepts.
+
+        Raises:
+            FileNotFoundError: A file of concepts is missing; says how to make it.
+        """
+        for path in self.missing_files:
+            require_file(path, 'concept pool')
+        if self.missing_files:
+            raise RuntimeError(
+                f'{", ".join(self.missing_files)} did not exist when the model was built: build '
+                'it again.'
+            )
 
     def check_width(self, whose: str, encoder: nn.Module) -> None:
         """Refuse concepts of another embedding space's size.
@@ -87,6 +115,8 @@ class RegionTextHead(BaseModule):
             ValueError: ``D`` is not the encoder's ``embed_dim``.
         """
         concepts = self.concepts if whose == 'student' else self.teacher_concepts
+        if self.missing_files:
+            return
         if concepts.shape[1] != encoder.embed_dim:
             raise ValueError(
                 f'The {whose} makes embeddings of width {encoder.embed_dim}, but its concept pool '
@@ -103,6 +133,7 @@ class RegionTextHead(BaseModule):
         Args:
             teacher_embeddings: ``(R, D_teacher)``, any norm.
         """
+        self.require_concepts()
         probs = cosine_logits(
             teacher_embeddings, self.teacher_concepts, self.teacher_temperature
         ).softmax(-1)
@@ -141,6 +172,10 @@ def _origin(source: str | os.PathLike | TextEmbeddings) -> str:
         return f'in {source} '
     model = source.provenance.get('model')
     return f'(made by {model}) ' if model else ''
+
+
+def _is_missing(source: str | os.PathLike | TextEmbeddings) -> bool:
+    return not isinstance(source, TextEmbeddings) and not os.path.exists(source)
 
 
 def _as_embeddings(source: str | os.PathLike | TextEmbeddings) -> TextEmbeddings:

@@ -53,8 +53,8 @@ class TextEmbeddingBBoxHead(BBoxHead):
         init_cfg: As in mmdet; by default the box regressor starts with std 0.001.
 
     Raises:
-        ValueError: A vocabulary cannot be read or has another width; ``num_classes`` is not the
-            number of its names.
+        ValueError: A vocabulary's file cannot be read or has another width; ``num_classes`` is not
+            the number of its names.
     """
 
     def __init__(
@@ -107,8 +107,9 @@ class TextEmbeddingBBoxHead(BBoxHead):
         checkpoint brought some while the training names were given explicitly.
         """
         test = self.test_classifier
-        outranked = self.classifier.is_explicit and not test.is_explicit
-        return self.classifier if training or outranked or not test.num_classes else test
+        named = test.is_explicit or test.missing_file is not None
+        outranked = self.classifier.is_explicit and not named
+        return self.classifier if training or outranked or not test.is_wanted else test
 
     @property
     def active_classifier(self) -> TextEmbeddingClassifier:

@@ -14,6 +14,7 @@ from mmdet.registry import MODELS
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from ...known_files import require_file
 from ..losses.cosine import cosine_logits
 from .text_embeddings import TextEmbeddings, decode_names, encode_names, names_difference
 
@@ -29,7 +30,9 @@ class TextEmbeddingClassifier(nn.Module):
 
     Args:
         embed_dim: ``D``.
-        vocabulary: embeddings, or the path of a file made by :meth:`TextEmbeddings.save`.
+        vocabulary: embeddings, or the path of a file made by :meth:`TextEmbeddings.save`. A file
+            that is not there is missed only when the classifier is used, unless a checkpoint has
+            brought a vocabulary by then: models can be built without any file.
         temperature: divisor of the cosine.
         background: ``'zero'`` appends one last column that is exactly 0: the logit of an all-zero
             background embedding. ``None`` appends nothing.
@@ -57,17 +60,49 @@ class TextEmbeddingClassifier(nn.Module):
         self.temperature = temperature
         self.background = background
         self.is_explicit = False
+        self.missing_file: str | None = None
         self._provenance: dict[str, Any] = {}
         self._reported: str | None = None
         self.register_buffer('embeddings', torch.zeros(0, embed_dim))
         self.register_buffer('names_utf8', torch.zeros(0, dtype=torch.uint8))
         self._names: tuple[str, ...] = ()
         if vocabulary is not None:
-            what = 'the given vocabulary'
-            if not isinstance(vocabulary, TextEmbeddings):
-                what = f'the vocabulary in {vocabulary}'
-                vocabulary = TextEmbeddings.load(vocabulary)
-            self.set_vocabulary(vocabulary, what)
+            self._take(vocabulary)
+
+    def _take(self, vocabulary: TextEmbeddings | str | os.PathLike) -> None:
+        """Use the vocabulary the config names, or remember that its file is missing."""
+        what = 'the given vocabulary'
+        if not isinstance(vocabulary, TextEmbeddings):
+            if not os.path.exists(vocabulary):
+                self.missing_file = os.fspath(vocabulary)
+                return
+            what = f'the vocabulary in {vocabulary}'
+            vocabulary = TextEmbeddings.load(vocabulary)
+        self.set_vocabulary(vocabulary, what)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it has names, or was given a file that should have held some."""
+        return bool(self._names) or self.missing_file is not None
+
+    def require_vocabulary(self) -> None:
+        """Refuse to go on without names.
+
+        Raises:
+            FileNotFoundError: The file named in the config is missing; says how to make it.
+            RuntimeError: None was named.
+        """
+        if self._names:
+            return
+        if self.missing_file is not None:
+            require_file(self.missing_file, 'vocabulary')
+            self._take(self.missing_file)  # it has been made since
+            return
+        raise RuntimeError(
+            'TextEmbeddingClassifier has no vocabulary: give it one in the config '
+            "(vocabulary='names.pth'), call set_vocabulary(TextEmbeddings), or load a "
+            'checkpoint that holds one'
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -114,12 +149,7 @@ class TextEmbeddingClassifier(nn.Module):
             float32 logits ``(R, K + 1)``, the last column background, or ``(R, K)`` without it.
 
         """
-        if not self._names:
-            raise RuntimeError(
-                'TextEmbeddingClassifier has no vocabulary: give it one in the config '
-                "(vocabulary='names.pth'), call set_vocabulary(TextEmbeddings), or load a "
-                'checkpoint that holds one'
-            )
+        self.require_vocabulary()
         logits = cosine_logits(x, self.embeddings, self.temperature)
         return F.pad(logits, (0, 1)) if self.background == 'zero' else logits
 
@@ -190,6 +220,13 @@ class TextEmbeddingClassifier(nn.Module):
     def _meet(self, found: TextEmbeddings, prefix: str) -> None:
         """Adopt the checkpoint's vocabulary, or compare it with the explicit one."""
         if not self.is_explicit:
+            if self.missing_file is not None and not self._names:
+                print_log(
+                    f'vocabulary {prefix!r}: {self.missing_file} does not exist, so the '
+                    f'{len(found)} names of the checkpoint are used.',
+                    logger='current',
+                    level=logging.WARNING,
+                )
             self._assign(found)
             return
         difference = self._difference(found)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...checkpoints.files import read_file
+from ...known_files import require_file
 
 if TYPE_CHECKING:
     from .clip_text_encoder import CLIPTextEncoder
@@ -137,7 +138,7 @@ class TextEmbeddings:
     # -- files --------------------------------------------------------------------------------
 
     def save(self, path: PathLike) -> None:
-        """Write one file of plain types, readable by ``torch.load(..., weights_only=True)``."""
+        """Write one file of plain types, whole or not at all."""
         content = dict(
             format=_FORMAT,
             version=_VERSION,
@@ -146,14 +147,20 @@ class TextEmbeddings:
             provenance=self.provenance,
         )
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        torch.save(content, path)
+        unfinished = f'{os.fspath(path)}.unfinished'
+        try:
+            torch.save(content, unfinished)
+            os.replace(unfinished, path)
+        finally:
+            if os.path.exists(unfinished):
+                os.remove(unfinished)
 
     @classmethod
     def load(cls, path: PathLike) -> TextEmbeddings:
         """Read a file written by :meth:`save`.
 
         Raises:
-            FileNotFoundError: there is no such file.
+            FileNotFoundError: there is no such file; says which command makes it.
             ValueError: it holds something else, or embeddings that cannot be used; names the file.
         """
         content = _load_plain(path)
@@ -234,6 +241,7 @@ def names_difference(
 
 
 def _load_plain(path: PathLike) -> Any:
+    require_file(path, 'text-embedding file')
     return read_file(path, 'text-embedding file')[1]
 
 

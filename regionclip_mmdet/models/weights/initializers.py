@@ -9,6 +9,7 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
+from ...known_files import require_file
 from .report import LoadReport
 
 
@@ -40,8 +41,10 @@ class LocalizerPretrained:
         """Load strictly.
 
         Raises:
+            FileNotFoundError: There is no such file; says how to make it.
             RuntimeError: A tensor of the localizer is missing in the file or has another shape.
         """
+        require_file(self.checkpoint, 'localizer')
         state = CheckpointLoader.load_checkpoint(self.checkpoint, map_location='cpu')
         state = state.get('state_dict', state)
         nested = {k[len('localizer.') :]: v for k, v in state.items() if k.startswith('localizer.')}

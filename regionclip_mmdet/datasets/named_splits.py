@@ -1,0 +1,90 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Datasets whose classes are one of several named lists, and whose files a command makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from .checks import check_classes, require_file
+
+
+class NamedSplits:
+    """A COCO-format dataset with several lists of classes: mix in before mmdet's class.
+
+    Subclasses have ``CLASS_SPLITS`` and, in ``METAINFO``, all ``classes``, ``palette`` (one colour
+    a class, or None), ``base_classes`` and ``novel_classes``. The metainfo of an instance has the
+    classes of its split, in the split's order, and those of them that are base and novel.
+
+    Args:
+        class_split: Key of ``CLASS_SPLITS``: which classes the labels count through. The annotation
+            file must hold them in that order.
+        get_with: A command that makes or downloads the annotation file; an error says so if the
+            file is missing.
+        metainfo: As in mmdet; its ``classes``, if given, win over ``class_split``.
+        *args: For the dataset class.
+        **kwargs: For the dataset class.
+    """
+
+    CLASS_SPLITS: ClassVar[Mapping[str, Sequence[str]]] = {}
+    FILE_HINT: ClassVar[str] = 'Choose ann_file and class_split that belong together.'
+
+    def __init__(
+        self,
+        *args: Any,
+        class_split: str = 'all',
+        get_with: str | None = None,
+        metainfo: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if class_split not in self.CLASS_SPLITS:
+            raise ValueError(
+                f'{type(self).__name__}: unknown class_split {class_split!r}; choose from '
+                f'{list(self.CLASS_SPLITS)}'
+            )
+        self.get_with = get_with
+        metainfo = metainfo or {}
+        classes = metainfo.get('classes', self.CLASS_SPLITS[class_split])
+        super().__init__(*args, metainfo={**self._of_classes(classes), **metainfo}, **kwargs)
+
+    @classmethod
+    def _of_classes(cls, classes: Sequence[str]) -> dict[str, Any]:
+        """Metainfo of some classes."""
+        found: dict[str, Any] = {'classes': tuple(classes)}
+        for key in ('base_classes', 'novel_classes'):
+            names = set(cls.METAINFO[key])
+            found[key] = tuple(name for name in classes if name in names)
+        palette = cls.METAINFO.get('palette') or ()
+        colours = dict(zip(cls.METAINFO['classes'], palette, strict=False))
+        found['palette'] = (
+            [colours[name] for name in classes] if set(classes) <= set(colours) else None
+        )
+        return found
+
+    def check_categories(self, names: Sequence[str]) -> None:
+        """Refuse a file whose categories would give other labels; for ``DatasetCheckHook``.
+
+        Args:
+            names: Category names in the order of the file.
+
+        Raises:
+            ValueError: See ``check_classes``.
+        """
+        check_classes(names, self.metainfo['classes'], self.ann_file, self.FILE_HINT)
+
+    def load_data_list(self) -> list[dict]:
+        """Load the annotations.
+
+        Raises:
+            FileNotFoundError: No annotation file; says how to get it.
+            ValueError: The file has another number of the classes.
+        """
+        require_file(self.ann_file, self.backend_args, type(self).__name__, self.get_with)
+        items = super().load_data_list()
+        wanted = len(self.metainfo['classes'])
+        if len(self.cat_ids) != wanted:
+            raise ValueError(
+                f'{self.ann_file} has {len(self.cat_ids)} categories for the {wanted} classes of '
+                f'this {type(self).__name__}. {self.FILE_HINT}'
+            )
+        return items

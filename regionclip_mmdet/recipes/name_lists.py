@@ -1,0 +1,81 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""The lists of names that experiments detect, and their embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..datasets.categories import (
+    COCO_80,
+    LVIS_V1_NAMES,
+    OV_COCO_ALL,
+    OV_COCO_BASE,
+    OV_COCO_NOVEL,
+    OV_LVIS_BASE,
+)
+from ..models.text import CLIPTextEncoder, TextEmbeddings, clean_lvis_name
+
+# In the order of the datasets' categories.
+LISTS: dict[str, tuple[str, ...]] = {
+    'coco_80': COCO_80,
+    'ov_coco_48': OV_COCO_BASE,
+    'ov_coco_17': OV_COCO_NOVEL,
+    'ov_coco_65': OV_COCO_ALL,
+    'ov_lvis_866': OV_LVIS_BASE,
+    'lvis_1203': LVIS_V1_NAMES,
+}
+LVIS_LISTS = ('ov_lvis_866', 'lvis_1203')
+
+
+def read_names(source: str) -> tuple[str, ...]:
+    """Names of a list, or of a text file with a name per line.
+
+    Args:
+        source: Key of ``LISTS``, or a path. Blank lines and outer white space are dropped.
+
+    Raises:
+        FileNotFoundError: Neither.
+        ValueError: The file holds no names, or is not UTF-8.
+    """
+    if source in LISTS:
+        return LISTS[source]
+    path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{source}: neither a text file nor one of the lists {", ".join(LISTS)}.'
+        )
+    try:
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{source}: not UTF-8: {error}') from None
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not names:
+        raise ValueError(f'{source}: holds no names.')
+    return names
+
+
+def embed_names(
+    names: Sequence[str],
+    encoder: CLIPTextEncoder,
+    templates: str | Sequence[str] = 'ensemble81',
+    lvis_style: bool = False,
+    batch_size: int = 256,
+    progress: bool = False,
+) -> TextEmbeddings:
+    """Embed names as the official concept files do; the names themselves stay as they are.
+
+    Args:
+        names: Distinct names.
+        encoder: With weights.
+        templates: See ``CLIPTextEncoder.encode_names``.
+        lvis_style: Prompts get the names as words: underscores become spaces, parentheses go.
+        batch_size: Prompts per forward pass.
+        progress: Show a progress bar.
+
+    Raises:
+        ValueError: Names that cannot be used, or two that are the same words.
+    """
+    words = [clean_lvis_name(name) for name in names] if lvis_style else list(names)
+    made = encoder.encode_names(words, templates, batch_size, progress)
+    return TextEmbeddings(tuple(names), made.matrix, dict(made.provenance, lvis_style=lvis_style))

@@ -1,0 +1,59 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""COCO and LVIS with named splits: metainfo, and files that do not fit."""
+
+from pathlib import Path
+
+import generated_annotations as generated
+import pytest
+from mmdet.datasets import CocoDataset
+
+from regionclip_mmdet.datasets import OVCocoDataset, OVLVISDataset
+from regionclip_mmdet.datasets.categories import COCO_80, LVIS_V1_NAMES, OV_COCO_BASE, OV_COCO_NOVEL
+from regionclip_mmdet.datasets.preparation import keep_categories
+from regionclip_mmdet.engine.hooks.dataset_check import check_coco_dataset
+
+
+def coco(path: Path, **kwargs: object) -> OVCocoDataset:
+    return OVCocoDataset(ann_file=str(path), data_prefix=dict(img=''), test_mode=True, **kwargs)
+
+
+def test_metainfo_of_a_split(tmp_path: Path) -> None:
+    path = generated.write(tmp_path / 'a.json', generated.coco_instances([['cat'], ['person']]))
+    meta = {split: coco(path, class_split=split).metainfo for split in OVCocoDataset.CLASS_SPLITS}
+    assert meta['all']['base_classes'] == meta['base']['classes'] == OV_COCO_BASE
+    assert meta['coco80']['novel_classes'] == meta['novel']['classes'] == OV_COCO_NOVEL
+    assert meta['base']['novel_classes'] == meta['novel']['base_classes'] == ()
+    assert meta['coco80']['classes'] == COCO_80
+    cat = CocoDataset.METAINFO['palette'][COCO_80.index('cat')]
+    for split in ('all', 'novel', 'coco80'):
+        assert meta[split]['palette'][meta[split]['classes'].index('cat')] == cat
+    own = coco(path, metainfo=dict(classes=('cat', 'stop sign'))).metainfo
+    assert own['classes'] == ('cat', 'stop sign') and len(own['palette']) == 2
+    assert own['novel_classes'] == ('cat',) and own['base_classes'] == ()
+
+
+def test_files_that_do_not_fit(tmp_path: Path) -> None:
+    whole = generated.coco_instances([['cat']])
+    base = keep_categories(whole, {generated.COCO_IDS[n] for n in OV_COCO_BASE}, keep_empty=True)
+    path = generated.write(tmp_path / 'base.json', base)
+    with pytest.raises(ValueError, match='has 48 categories for the 65 classes of this OVCoco'):
+        coco(path)
+    whole['categories'] = whole['categories'][::-1]
+    with pytest.raises(ValueError, match=r"place 0 it has 'toothbrush' instead of 'person'"):
+        check_coco_dataset(coco(generated.write(tmp_path / 'turned.json', whole)))
+
+
+def test_lvis_files_that_do_not_fit(tmp_path: Path) -> None:
+    content = generated.lvis_instances([[1, 13]])
+    path = str(generated.write(tmp_path / 'lvis.json', content))
+    with pytest.raises(ValueError, match='has 1203 categories for the 866 classes'):
+        OVLVISDataset(ann_file=path, data_prefix=dict(img=''), class_split='base', test_mode=True)
+    dataset = OVLVISDataset(ann_file=path, data_prefix=dict(img=''), test_mode=True)
+    check_coco_dataset(dataset)
+    assert dataset.metainfo['classes'] == LVIS_V1_NAMES
+    content['categories'][5]['name'] = 'gnu'
+    generated.write(Path(path), content)
+    with pytest.raises(ValueError, match=r"no categories \['alligator'\]"):
+        check_coco_dataset(dataset)
+    with pytest.raises(ValueError, match=r"1 categories beside the 1203 classes, e\.g\. 'gnu'"):
+        dataset.check_categories([*LVIS_V1_NAMES, 'gnu'])

@@ -1,0 +1,90 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Vocabularies made from lists of names."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny_models
+import torch
+from mmdet.registry import MODELS
+
+from regionclip_mmdet.models.text import TextEmbeddings, clean_lvis_name
+from regionclip_mmdet.recipes.name_lists import LISTS, embed_names, read_names
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope='module')
+def encoder() -> torch.nn.Module:
+    return tiny_models.fill(MODELS.build(tiny_models.text_encoder()))
+
+
+def test_lvis_names_are_kept_but_read_as_words(encoder: torch.nn.Module) -> None:
+    names = ('bow_(weapon)', 'egg_roll', 'cat')
+    made = embed_names(names, encoder, 'single', lvis_style=True)
+    assert made.names == names
+    words = encoder.encode_names(['bow weapon', 'egg roll', 'cat'], 'single')
+    assert torch.equal(made.matrix, words.matrix)
+    plain = embed_names(names, encoder, 'single')
+    assert not torch.allclose(plain.matrix[:2], made.matrix[:2])
+    assert torch.equal(plain.matrix[2], made.matrix[2])
+
+
+@pytest.mark.parametrize('name', ['ov_lvis_866', 'lvis_1203'])
+def test_lvis_names_stay_distinct_as_words(name: str) -> None:
+    assert len({clean_lvis_name(n) for n in LISTS[name]}) == len(LISTS[name])
+
+
+def test_files_of_names(tmp_path: Path) -> None:
+    path = tmp_path / 'names.txt'
+    path.write_text('\ufeffcat\n\n red ball \n', encoding='utf-8')
+    assert read_names(str(path)) == ('cat', 'red ball')
+    path.write_text('\n\n')
+    with pytest.raises(ValueError, match='holds no names'):
+        read_names(str(path))
+    path.write_bytes(b'caf\xe9\n')
+    with pytest.raises(ValueError, match='not UTF-8'):
+        read_names(str(path))
+    with pytest.raises(FileNotFoundError, match='neither a text file nor one of the lists coco_80'):
+        read_names(str(tmp_path / 'absent.txt'))
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(ROOT / 'tools/embed_names.py'), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
+    )
+
+
+def test_the_tool_writes_what_the_encoder_says(tmp_path: Path) -> None:
+    weights = tiny_models.save_clip(tmp_path / 'clip.pth')
+    out = tmp_path / 'made' / 'ov_coco_17_tiny.pth'
+    sizes = json.dumps(tiny_models.TEXT_ARCH)
+    result = run('ov_coco_17', '--arch', sizes, '--weights', str(weights), '-o', str(out))
+    assert result.returncode == 0, result.stderr
+    assert f'{out}: 17 names, width 32' in result.stdout
+    made = TextEmbeddings.load(out)
+    assert made.names == LISTS['ov_coco_17']
+    assert made.provenance['num_templates'] == 81
+    assert made.provenance['weights'] == str(weights)
+    own = MODELS.build(tiny_models.text_encoder(weights))
+    own.init_weights()
+    torch.testing.assert_close(made.matrix, own.encode_names(LISTS['ov_coco_17']).matrix)
+    assert [p.name for p in out.parent.iterdir()] == [out.name]
+
+
+def test_the_tool_writes_nothing_without_weights(tmp_path: Path) -> None:
+    sizes = json.dumps(tiny_models.TEXT_ARCH)
+    out = tmp_path / 'out.pth'
+    result = run('coco_80', '--arch', sizes, '--weights', str(tmp_path / 'no.pt'), '-o', str(out))
+    assert result.returncode == 1 and not out.exists()
+    assert 'Nothing was written' in result.stderr and 'no.pt' in result.stderr
