@@ -8,15 +8,18 @@ from .clip_weights import (
     export_clip_state_dict,
     load_clip_state_dict,
 )
-from .files import check_loadable, file_kind, read_file
+from .files import file_kind, read_file
+from .loading import guard_stock_loading
+
+guard_stock_loading()
 
 __all__ = [
     'CLIPPretrained',
-    'check_loadable',
     'clear_cache',
     'clip_keys',
     'export_clip_state_dict',
     'file_kind',
+    'guard_stock_loading',
     'load_clip_state_dict',
     'read_file',
 ]

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import open_clip
@@ -15,12 +14,11 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
 from .files import PathLike, read_file
+from .state_dicts import find_state_dict
 
 StateDict = dict[str, Tensor]
 
 _DEFAULT_TAG = 'openai'
-_CONTAINERS = ('state_dict', 'model')
-_WRAPPERS = ('module.', '_orig_mod.', 'clip.')
 # Found in every CLIP file: the image tower, or the text tower's projection.
 _LANDMARKS = ('visual.', 'text_projection', 'token_embedding.weight')
 
@@ -52,7 +50,7 @@ def load_clip_state_dict(source: PathLike) -> tuple[StateDict, dict[str, Any]]:
     key = (os.path.abspath(path), status.st_mtime_ns, status.st_size)
     if key not in _last_loaded:
         kind, content = read_file(path, 'CLIP weights')
-        state_dict = _unwrap(content, path)
+        state_dict = _clip_state_dict(content, path)
         notes = dict(source=name, file=os.path.basename(path), format=kind, tensors=len(state_dict))
         _last_loaded.clear()
         _last_loaded[key] = (state_dict, notes)
@@ -172,26 +170,12 @@ def _download(name: str) -> str:
     )
 
 
-def _unwrap(content: Any, path: str) -> StateDict:
+def _clip_state_dict(content: Any, path: str) -> StateDict:
     """The bare CLIP state dict in a file's content."""
-    while isinstance(content, Mapping):
-        inner = next((content[key] for key in _CONTAINERS if key in content), None)
-        if not isinstance(inner, Mapping):
-            break
-        content = inner
-    if not isinstance(content, Mapping):
-        raise ValueError(f'{path} holds a {type(content).__name__}, not a state dict')
-    state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-    wrapped = True
-    while wrapped and state:
-        wrapped = False
-        for prefix in _WRAPPERS:
-            if all(key.startswith(prefix) for key in state):
-                state = {key[len(prefix) :]: value for key, value in state.items()}
-                wrapped = True
+    state = find_state_dict(content, path)
     if not any(key.startswith(_LANDMARKS) for key in state):
         raise ValueError(
             f'{path} is not a CLIP checkpoint: none of its {len(state)} tensors is named '
-            f'{" or ".join(_LANDMARKS)}; its first keys: {list(content)[:5]}'
+            f'{" or ".join(_LANDMARKS)}; its first keys: {list(state)[:5]}'
         )
-    return {key: v.detach().float() if v.is_floating_point() else v for key, v in state.items()}
+    return state

@@ -18,13 +18,12 @@ from ..version import __version__
 from .expected import PARTS, IncompleteError, arch_name, expected_shapes, infer_arch, part_of
 from .layouts import BACKGROUND, EMBEDDINGS, LOGIT_SCALE, NEEDED, Unused, clip_key, our_key
 from .layouts import recognise as recognise_kind
+from .state_dicts import find_state_dict
 
 PathLike = str | os.PathLike
 BOX_HEAD = 'roi_head.bbox_head'
 # CLIP's logit scale at the end of its training, where a file does not tell: ln 100
 CLIP_LOGIT_SCALE = 4.6052
-_CONTAINERS = ('state_dict', 'model')
-_WRAPPERS = ('module.', '_orig_mod.', 'clip.')
 
 
 @dataclass
@@ -72,7 +71,7 @@ def convert(
         ValueError: No known kind; a part incomplete, of other shapes, or absent although a file
             of this kind has it; tensors of unknown names.
     """
-    state = _state_dict(content)
+    state = find_state_dict(content)
     result = Conversion(recognise_kind(state))
     for key, tensor in state.items():
         place = our_key(key, result.kind)
@@ -214,26 +213,6 @@ def save(state: Mapping[str, Tensor], notes: Mapping[str, Any], path: PathLike) 
     finally:
         if os.path.exists(unfinished):
             os.remove(unfinished)
-
-
-def _state_dict(content: Any) -> dict[str, Tensor]:
-    while isinstance(content, Mapping):
-        inner = next((content[key] for key in _CONTAINERS if key in content), None)
-        if not isinstance(inner, Mapping):
-            break
-        content = inner
-    if not isinstance(content, Mapping):
-        raise ValueError(f'The file holds a {type(content).__name__}, not a state dict.')
-    state = {}
-    for key, value in content.items():
-        if hasattr(value, '__array__') and not isinstance(value, Tensor):
-            value = torch.as_tensor(value)  # detectron2's model zoo
-        if isinstance(value, Tensor):
-            state[str(key)] = value.detach()
-    for prefix in _WRAPPERS:
-        if state and all(key.startswith(prefix) for key in state):
-            state = {key[len(prefix) :]: value for key, value in state.items()}
-    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
 
 
 def _check_background(state: Mapping[str, Tensor]) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from ..compat.checkpoints import load_plain
+
 PathLike = str | os.PathLike
 
 _HEAD_BYTES = 512
@@ -60,7 +62,9 @@ def file_kind(path: PathLike, what: str = 'checkpoint') -> str:
     return 'state dict'
 
 
-def read_file(path: PathLike, what: str = 'checkpoint') -> tuple[str, Any]:
+def read_file(
+    path: PathLike, what: str = 'checkpoint', map_location: Any = 'cpu'
+) -> tuple[str, Any]:
     """Kind of a file and its content.
 
     Pickles are read as tensors and plain types only; of a TorchScript archive, which ``torch``
@@ -69,9 +73,11 @@ def read_file(path: PathLike, what: str = 'checkpoint') -> tuple[str, Any]:
     Args:
         path: A local file.
         what: What it should be, for messages.
+        map_location: Where the tensors of a state dict go, as in ``torch.load``; those of the
+            other kinds are on the CPU.
 
     Returns:
-        As ``file_kind`` says, and the content on the CPU.
+        As ``file_kind`` says, and the content.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -86,39 +92,8 @@ def read_file(path: PathLike, what: str = 'checkpoint') -> tuple[str, Any]:
             return kind, load_file(path)
         if kind == 'TorchScript archive':
             return kind, torch.jit.load(path, map_location='cpu').state_dict()
-        return kind, torch.load(path, map_location='cpu', weights_only=True)
+        return kind, load_plain(path, map_location)
     except (MemoryError, ImportError):
-        raise
-    except Exception as error:  # what reading damaged bytes raises cannot be foreseen
-        raise _unreadable(path, what, error) from None
-
-
-def check_loadable(path: PathLike, what: str = 'checkpoint') -> None:
-    """Refuse a local file that mmengine could not load, before it tries.
-
-    Args:
-        path: A local file, of a model of this project.
-        what: What it should be, for messages.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: As ``read_file``; or it is of a kind that only CLIP's weights come in. Where
-            torch is older than 2.6, mmengine itself runs what a pickle asks for, and so is this
-            not looked for.
-    """
-    path = os.fspath(path)
-    kind = file_kind(path, what)
-    if kind != 'state dict':
-        raise ValueError(
-            f'{what} {path} is a {kind} file, which mmengine does not load. Weights of CLIP are '
-            "named in the config of a part: init_cfg=dict(type='CLIPPretrained', checkpoint=...)."
-        )
-    if tuple(map(int, torch.__version__.split('.')[:2])) < (2, 6):
-        return
-    try:
-        # mapped, not read: what costs time are the tensors
-        torch.load(path, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(path))
-    except MemoryError:
         raise
     except Exception as error:  # what reading damaged bytes raises cannot be foreseen
         raise _unreadable(path, what, error) from None

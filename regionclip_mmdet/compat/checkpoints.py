@@ -1,9 +1,16 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Let ``torch.load`` read mmengine's checkpoints under ``weights_only=True``.
+"""Reading checkpoints without running what they may ask for, with every torch.
 
-Since torch 2.6 that is the default, and it refuses the training history that mmengine
-stores beside the weights. Exactly the classes that occur there are allowed.
+Since torch 2.6 ``weights_only=True`` is the default, and it refuses the training history that
+mmengine stores beside the weights: exactly the classes that occur there are allowed. Earlier
+versions cannot be told so; they get an unpickler that finds the same things and nothing else.
 """
+
+from __future__ import annotations
+
+import pickle
+import types
+from typing import Any
 
 # Booleans, integers, floats and strings; no objects.
 _DTYPE_CODES = '?bhilqBHILQefdgSU'
@@ -12,11 +19,79 @@ _DTYPE_CODES = '?bhilqBHILQefdgSU'
 def allow_mmengine_checkpoints() -> None:
     """Register what mmengine's checkpoints contain as safe to unpickle."""
     import torch
+
+    if _torch_takes_pairs():
+        torch.serialization.add_safe_globals(_safe_globals())
+
+
+def load_plain(path: str, map_location: Any = 'cpu') -> Any:
+    """The content of a file written by ``torch.save``: tensors, plain types, mmengine's history.
+
+    Args:
+        path: A local file, in either of torch's formats.
+        map_location: As in ``torch.load``.
+
+    Raises:
+        Exception: Of many types, for damaged files; for objects that need code to be built, with
+            ``unsupported global`` and their name in the message.
+    """
+    import torch
+
+    if _torch_takes_pairs():
+        return torch.load(path, map_location=map_location, weights_only=True)
+    return torch.load(path, map_location=map_location, pickle_module=plain_pickle())
+
+
+def plain_pickle() -> types.ModuleType:
+    """Stands in for the ``pickle`` module; finds tensors, plain types and mmengine's history."""
+    found = _plain_globals()
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            # torch's protocol writes Python 2's name of the module
+            full = f'{module.replace("__builtin__", "builtins")}.{name}'
+            if full not in found:
+                raise pickle.UnpicklingError(f'Unsupported global: {full}')
+            return found[full]
+
+    stand_in = types.ModuleType('plain_pickle')
+    stand_in.Unpickler = Unpickler
+    stand_in.load = lambda file, **options: Unpickler(file, **options).load()
+    return stand_in
+
+
+def _torch_takes_pairs() -> bool:
+    """Whether torch can be told of an object and the name that files call it by."""
+    import torch
     from packaging.version import Version
 
-    # Earlier versions do not need it, and 2.4 and 2.5 know no (object, name) pairs.
-    if Version(torch.__version__) >= Version('2.6'):
-        torch.serialization.add_safe_globals(_safe_globals())
+    return Version(torch.__version__) >= Version('2.6')
+
+
+def _plain_globals() -> dict[str, Any]:
+    """What files of weights name: torch's own, and what ``_safe_globals`` allows."""
+    import _codecs
+    from collections import OrderedDict
+
+    import torch
+
+    # encode: how Python 3 writes bytes in the protocol that torch uses
+    found: dict[str, Any] = {
+        'collections.OrderedDict': OrderedDict,
+        '_codecs.encode': _codecs.encode,
+    }
+    for item in [torch.Size, torch.device, torch.Tensor, torch.nn.Parameter, *_safe_globals()]:
+        thing, name = item if isinstance(item, tuple) else (item, None)
+        found[name or f'{thing.__module__}.{thing.__name__}'] = thing
+    found['torch.nn.parameter.Parameter'] = torch.nn.Parameter
+    found.update({'builtins.set': set, 'builtins.complex': complex})
+    for name in ('tensor', 'tensor_v2', 'parameter', 'parameter_with_state', 'qtensor'):
+        name = f'_rebuild_{name}'
+        found[f'torch._utils.{name}'] = getattr(torch._utils, name)
+    for name in dir(torch):
+        if isinstance(getattr(torch, name), torch.dtype) or name.endswith('Storage'):
+            found[f'torch.{name}'] = getattr(torch, name)
+    return found
 
 
 def _safe_globals() -> list:

@@ -29,7 +29,17 @@ class DataPositionHook(Hook):
         checkpoint[KEY] = self._loop.position(checkpoint['meta'])
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep the position; it is used if the run is resumed, not if only weights are loaded."""
+        """Keep the position; it is used if the run is resumed, not if only weights are loaded.
+
+        Raises:
+            ValueError: The run is to be resumed from weights alone.
+        """
+        if runner._resume and not {'iter', 'epoch'} <= set(checkpoint.get('meta') or ()):
+            raise ValueError(
+                'The checkpoint cannot be resumed: it holds weights, but no iteration to go on '
+                'from. To start a new run with these weights set load_from=CHECKPOINT and '
+                'resume=False (tools/train.py: --cfg-options load_from=CHECKPOINT, no --resume).'
+            )
         self._loop.recorded = checkpoint.get(KEY)
 
 

@@ -2,7 +2,7 @@
 """Accounting for the origin of weights."""
 
 from .guard import WeightGuard
-from .initializers import LocalizerPretrained, RandomWeights
+from .initializers import LocalizerPretrained, PartPretrained, RandomWeights
 from .report import LoadReport
 
-__all__ = ['LoadReport', 'LocalizerPretrained', 'RandomWeights', 'WeightGuard']
+__all__ = ['LoadReport', 'LocalizerPretrained', 'PartPretrained', 'RandomWeights', 'WeightGuard']

@@ -10,6 +10,8 @@ from mmengine.logging import print_log
 from mmengine.model import initialize
 from torch import Tensor, nn
 
+from ...checkpoints.loading import named_source
+from .initializers import use_strict_pretrained
 from .report import LoadReport
 
 NAME_THEM = (
@@ -38,8 +40,9 @@ class WeightGuard(nn.Module):
     * loading a state dict (``Runner``, ``init_detector``): every key is accounted for by part, the
       report is logged, and a surprise raises before anything is changed;
     * ``ensure_weights()``, called by ``loss`` and ``predict``: a part that has no source yet but an
-      ``init_cfg`` is initialised (``Runner.test`` and ``init_detector`` never do that); a part that
-      stays random is refused, unless all of it is being trained;
+      ``init_cfg`` is initialised (``Runner.test`` and ``init_detector`` never do that); mmengine's
+      ``Pretrained`` is made strict, see ``PartPretrained``; a part that stays random is refused,
+      unless all of it is being trained;
     * saving: ``unsaved_parts`` are left out of state dicts.
 
     Call ``set_parts`` at the end of the constructor.
@@ -76,6 +79,8 @@ class WeightGuard(nn.Module):
                     f"'{part}' of {type(self).__name__} is trained, but checkpoints would not hold "
                     'it. Freeze it, or have it saved.'
                 )
+        for part in self._parts:
+            use_strict_pretrained(_find(self, part))
         self._register_state_dict_hook(_drop_unsaved)
 
     def weight_sources(self) -> dict[str, str | None]:
@@ -94,7 +99,10 @@ class WeightGuard(nn.Module):
         Raises:
             RuntimeError: A part has random weights and is not being trained.
         """
-        for name in self._parts if part is None else (part,):
+        names = self._parts if part is None else (part,)
+        if getattr(self, 'init_cfg', None) and any(not _source(_find(self, n)) for n in names):
+            initialize(self, self.init_cfg)  # Pretrained, for example: a whole checkpoint
+        for name in names:
             module = _find(self, name)
             if _source(module) is None and getattr(module, 'init_cfg', None):
                 # not init_weights(), which would also log a line for every single tensor
@@ -126,7 +134,7 @@ class WeightGuard(nn.Module):
         self._refuse_surprises(report, self._vocabulary_problems(state_dict, prefix))
         for part in self._parts:
             if report.is_complete(part):
-                _find(self, part).weights_source = 'checkpoint'
+                _find(self, part).weights_source = named_source(local_metadata)
         # a part that gets its weights elsewhere is not missing: neither is a strict load to fail,
         # nor mmengine to warn of hundreds of keys
         for part in self._parts:

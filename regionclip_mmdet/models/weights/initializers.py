@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, PretrainedInit
 from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
@@ -45,28 +45,91 @@ class LocalizerPretrained:
             RuntimeError: A tensor of the localizer is missing in the file or has another shape.
         """
         require_file(self.checkpoint, 'localizer')
-        state = CheckpointLoader.load_checkpoint(self.checkpoint, map_location='cpu')
-        state = state.get('state_dict', state)
-        nested = {k[len('localizer.') :]: v for k, v in state.items() if k.startswith('localizer.')}
-        state = _rpn_head_keys(nested or state)
-        own = {k: v for k, v in module.state_dict().items() if 'num_batches_tracked' not in k}
-        report = LoadReport.compare(
-            type(module).__name__, own, state, ('backbone', 'neck', 'rpn_head')
+        state = _state_dict(self.checkpoint)
+        state = _rpn_head_keys(_below('localizer.', state) or state)
+        number = _fill(module, state, ('backbone', 'neck', 'rpn_head'), self.checkpoint)
+        print_log(f'Localizer: {number} of {number} tensors from {self.checkpoint}', 'current')
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class PartPretrained:
+    """Fills a part completely or not at all, where mmengine's ``Pretrained`` loads what fits.
+
+    ``WeightGuard`` puts it in place of ``Pretrained`` where a part of a model has that.
+
+    Args:
+        checkpoint: File or URL, as mmengine's loader takes them.
+        prefix: Key prefix of the part in the file, e.g. ``'backbone.'``.
+        map_location: As in mmengine; the part stays where it is.
+    """
+
+    def __init__(
+        self, checkpoint: str, prefix: str | None = None, map_location: str = 'cpu'
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.prefix = prefix
+        self.map_location = map_location
+
+    def __call__(self, module: nn.Module) -> None:
+        """Load strictly.
+
+        Raises:
+            RuntimeError: A tensor of the part is missing in the file or has another shape.
+        """
+        state = _state_dict(self.checkpoint, self.map_location)
+        if self.prefix is not None:
+            state = _below(self.prefix.rstrip('.') + '.', state)
+        number = _fill(module, state, (), self.checkpoint, self.prefix)
+        name = type(module).__name__
+        print_log(f'{name}: {number} of {number} tensors from {self.checkpoint}', 'current')
+
+
+def use_strict_pretrained(module: nn.Module) -> None:
+    """Replace mmengine's ``Pretrained`` in a part's ``init_cfg`` by ``PartPretrained``."""
+    configs = getattr(module, 'init_cfg', None)
+    if not configs:
+        return
+
+    def strict(config: dict) -> dict:
+        stock = config.get('type') in ('Pretrained', PretrainedInit)
+        return {**config, 'type': 'PartPretrained'} if stock else config
+
+    several = isinstance(configs, (list, tuple))
+    module.init_cfg = [strict(config) for config in configs] if several else strict(configs)
+
+
+def _state_dict(checkpoint: str, map_location: str = 'cpu') -> dict:
+    content = CheckpointLoader.load_checkpoint(checkpoint, map_location=map_location)
+    return content.get('state_dict', content)
+
+
+def _below(prefix: str, state: dict) -> dict:
+    return {key[len(prefix) :]: v for key, v in state.items() if key.startswith(prefix)}
+
+
+def _fill(
+    module: nn.Module, state: dict, parts: tuple[str, ...], source: str, prefix: str | None = None
+) -> int:
+    """Load a module strictly, mark it and return its number of tensors."""
+    own = {k: v for k, v in module.state_dict().items() if 'num_batches_tracked' not in k}
+    name = type(module).__name__
+    report = LoadReport.compare(name, own, state, parts)
+    if report.missing or report.mismatched:
+        wrong = sum([*report.missing.values(), *report.mismatched.values()], [])
+        below = f" below prefix '{prefix}'" if prefix else ''
+        raise RuntimeError(
+            f'{source} does not fill {name}: {len(wrong)} of {len(own)} tensors missing{below} or '
+            f'of another shape, e.g. {", ".join(wrong[:3])}. Nothing was loaded. Is it a '
+            f'checkpoint of this architecture, and prefix that of the part in it?\n{report}'
         )
-        if report.missing or report.mismatched:
-            wrong = sum([*report.missing.values(), *report.mismatched.values()], [])
-            raise RuntimeError(
-                f'{self.checkpoint} does not fill the localizer: {len(wrong)} tensors missing or '
-                f'of another shape, e.g. {", ".join(wrong[:3])}.\n{report}'
-            )
-        module.load_state_dict({k: state[k] for k in own}, strict=False)
-        # mmengine initialises a module's children after the module itself: without this mark,
-        # backbone and head would at once overwrite what was loaded with their own random weights
-        for part in module.modules():
-            if part is not module and isinstance(part, BaseModule):
-                part.is_init = True
-        print_log(f'Localizer: {len(own)} of {len(own)} tensors from {self.checkpoint}', 'current')
-        module.weights_source = self.checkpoint
+    module.load_state_dict({k: state[k] for k in own}, strict=False)
+    # mmengine initialises a module's children after the module itself: without this mark, they
+    # would at once overwrite what was loaded with their own random weights
+    for child in module.modules():
+        if child is not module and isinstance(child, BaseModule):
+            child.is_init = True
+    module.weights_source = source
+    return len(own)
 
 
 def _rpn_head_keys(state: dict) -> dict:

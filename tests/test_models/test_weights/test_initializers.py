@@ -71,11 +71,64 @@ def test_a_file_that_does_not_fill_it_is_refused(file: Path, tmp_path: Path, fau
     torch.save(state, tmp_path / 'other.pth')
     localizer = MODELS.build(tiny_models.localizer(tmp_path / 'other.pth'))
     before = {k: v.clone() for k, v in localizer.state_dict().items()}
-    message = 'does not fill the localizer: 1 tensors.*rpn_reg.weight'
+    message = r'does not fill RPNLocalizer: 1 of \d+ tensors.*rpn_reg.weight'
     with pytest.raises(RuntimeError, match=message):
         localizer.init_weights()
     assert_filled(localizer, before)
     assert getattr(localizer, 'weights_source', None) is None
+
+
+class TestPretrained:
+    """mmengine's own initialiser, made strict by the guard."""
+
+    def config(self, checkpoint: Path, **settings: object) -> dict:
+        config = tiny_models.detector_config()
+        config.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(checkpoint), **settings)
+        config.roi_head.region_encoder.init_cfg = dict(type='RandomWeights')
+        return config
+
+    @pytest.fixture
+    def checkpoint(self, tmp_path: Path) -> Path:
+        model = tiny_models.fill(MODELS.build(tiny_models.detector_config()), seed=7)
+        torch.save(dict(state_dict=model.state_dict()), tmp_path / 'detector.pth')
+        return tmp_path / 'detector.pth'
+
+    @pytest.mark.parametrize('prefix', ['backbone', 'backbone.'])
+    @pytest.mark.parametrize('late', [False, True])
+    def test_a_part(self, checkpoint: Path, prefix: str, late: bool) -> None:
+        """``late``: as in testing, where nobody calls ``init_weights``."""
+        model = MODELS.build(self.config(checkpoint, prefix=prefix))
+        model.ensure_weights('backbone') if late else model.init_weights()
+        expected = weights_of(checkpoint)
+        for key, value in model.backbone.state_dict().items():
+            assert torch.equal(value, expected[f'backbone.{key}'])
+        assert model.weight_sources()['backbone'] == str(checkpoint)
+
+    def test_a_file_that_fits_in_part_is_refused(self, checkpoint: Path) -> None:
+        content = torch.load(checkpoint)
+        del content['state_dict']['backbone.layer3.0.conv1.weight']
+        torch.save(content, checkpoint)
+        model = MODELS.build(self.config(checkpoint, prefix='backbone.'))
+        before = {k: v.clone() for k, v in model.backbone.state_dict().items()}
+        with pytest.raises(RuntimeError, match='does not fill CLIPResNet: 1 of .*layer3.0.conv1'):
+            model.init_weights()
+        assert_filled(model.backbone, before)
+        assert model.weight_sources()['backbone'] is None
+
+    def test_a_forgotten_prefix(self, checkpoint: Path) -> None:
+        with pytest.raises(RuntimeError, match='does not fill CLIPResNet: 75 of 75.*prefix that'):
+            MODELS.build(self.config(checkpoint)).init_weights()
+
+    @pytest.mark.parametrize('late', [False, True])
+    def test_the_whole_model(self, checkpoint: Path, late: bool) -> None:
+        config = tiny_models.detector_config()
+        config.backbone.init_cfg = config.roi_head.region_encoder.init_cfg = None
+        config.init_cfg = dict(type='Pretrained', checkpoint=str(checkpoint))
+        model = MODELS.build(config)
+        model.ensure_weights() if late else model.init_weights()
+        assert set(model.weight_sources().values()) == {f'checkpoint {checkpoint}'}
+        expected = weights_of(checkpoint)
+        assert torch.equal(model.backbone.conv1.weight, expected['backbone.conv1.weight'])
 
 
 def test_random_weights_on_purpose() -> None:

@@ -99,7 +99,7 @@ def test_from_pretraining_to_a_tested_detector(clip: Path, rpn: Path, tmp_path: 
     fresh = detection(clip, rpn, tmp_path / 'test', load_from=checkpoint)
     metrics = fresh.test()
     assert metrics['found/count'] > 2
-    assert set(fresh.model.weight_sources().values()) == {'checkpoint'}
+    assert set(fresh.model.weight_sources().values()) == {f'checkpoint {checkpoint}'}
 
 
 def test_testing_without_any_checkpoint(clip: Path, rpn: Path, tmp_path: Path) -> None:
