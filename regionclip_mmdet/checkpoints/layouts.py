@@ -23,8 +23,9 @@ KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (CLIP, ('visual.', 'token_embedding.')),
     (FINETUNED, ('roi_heads.box_predictor.bbox_pred.', 'roi_heads.box_predictor.cls_score.')),
     (LOCALIZER, ('proposal_generator.', 'backbone.stem.', 'backbone.bottom_up.', 'backbone.res')),
-    (PRETRAINED, ('backbone.attnpool.', 'backbone.layer4.', 'lang_encoder.')),
+    # before the next: an R50-FPN has a layer4, too
     (OUR_LOCALIZER, ('rpn_head.', 'bbox_head.rpn_')),
+    (PRETRAINED, ('backbone.attnpool.', 'backbone.layer4.', 'lang_encoder.')),
     (PRETRAINED, ('backbone.conv1.', 'offline_backbone.')),
 )
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -50,6 +52,29 @@ def test_lvis_transfer_and_pretraining_warm_up() -> None:
     assert found[0] == pytest.approx(2e-6)
     assert found[500] == pytest.approx(0.002 * 0.5005, rel=1e-6)
     assert found[1000] == found[1001] == pytest.approx(0.002, rel=1e-6)
+
+
+def test_localizers_and_short_pretraining() -> None:
+    found = rates('rpn_90k', 90000)
+    assert found[0] == pytest.approx(0.02 * 0.001)
+    assert found[500] == pytest.approx(0.02 * 0.5005, rel=1e-6)
+    assert found[1000] == found[59999] == pytest.approx(0.02, rel=1e-6)
+    assert found[60000] == found[79999] == pytest.approx(0.002, rel=1e-6)
+    assert found[80000] == found[89999] == pytest.approx(0.0002, rel=1e-6)
+    assert rates('rpn_180k', 1002) == found[:1002]
+    found = rates('pretrain_coco_23k', 23400)
+    assert found[1000] == found[11699] == pytest.approx(0.002, rel=1e-6)
+    assert found[11700] == found[20474] == pytest.approx(0.0002, rel=1e-6)
+    assert found[20475] == pytest.approx(0.00002, rel=1e-6)
+
+
+def test_large_scale_jitter_falls_as_a_cosine() -> None:
+    found = rates('rpn_lsj_737k', 2001)
+    assert found[0] == pytest.approx(0.1 * 0.067, rel=1e-6)
+    for iteration in (250, 500, 2000):
+        warm_up = min(1.0, 0.067 + (1 - 0.067) * iteration / 500)
+        cosine = (1 + math.cos(math.pi * iteration / 737500)) / 2
+        assert found[iteration] == pytest.approx(0.1 * warm_up * cosine, rel=1e-6)
 
 
 @pytest.mark.parametrize(

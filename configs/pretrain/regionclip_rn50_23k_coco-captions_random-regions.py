@@ -1,0 +1,12 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Ablation of pretraining on COCO captions: regions are random boxes, no localizer.
+
+    python tools/train.py configs/pretrain/regionclip_rn50_23k_coco-captions_random-regions.py
+
+Published (paper, tables 5 to 8): not found. Not yet run here.
+"""
+
+_base_ = './regionclip_rn50_23k_coco-captions.py'
+
+model = dict(localizer=None)
+train_dataloader = dict(dataset=dict(pipeline={{_base_.random_regions_pipeline}}))

@@ -1,0 +1,170 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Every experiment's config trains and evaluates, on generated files of the right formats."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_recipes
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from regionclip_mmdet.config_paths import config_folder
+
+# One of each family always, all others with -m slow.
+QUICK = {
+    'pretrain/regionclip_rn50_23k_coco-captions.py',
+    'zero_shot/regionclip_rn50_rpn_zero-shot_coco65.py',
+    'ov_coco/regionclip_rn50_c4_1x_ov-coco.py',
+    'ov_lvis/regionclip_rn50_fpn-lsj_mask_180k_ov-lvis.py',
+    'supervised/regionclip_rn50_c4_1x_coco80.py',
+    'localizers/rpn_r50-caffe-c4_1x_coco48.py',
+}
+FAMILIES = ('localizers', 'ov_coco', 'ov_lvis', 'pretrain', 'supervised', 'zero_shot')
+EXPERIMENTS = [
+    path.relative_to(config_folder()).as_posix()
+    for family in FAMILIES
+    for path in sorted((Path(config_folder()) / family).glob('*.py'))
+]
+# Images with at least one wanted object; see tiny_recipes.
+IMAGES = {
+    'coco48': (4, 3),
+    'coco65': (5, 3),
+    'coco80': (6, 4),
+    'lvis866': (3, 2),
+    'ov-coco': (4, 3),
+    'ov-lvis': (3, 2),
+    'lvis1203': (4, 2),
+}
+LOSSES = {
+    'localizers': {'loss_rpn_cls', 'loss_rpn_bbox'},
+    'ov_coco': {'loss_cls', 'loss_bbox'},
+    'ov_lvis': {'loss_cls', 'loss_bbox', 'loss_mask'},
+    'coco-captions': {'loss_region_distill', 'loss_region_contrast', 'loss_image_text'},
+    'image-text-only': {'loss_image_text'},
+    'region-text-only': {'loss_region_contrast'},
+    'distill-only': {'loss_region_distill'},
+}
+RECALLS = {f'proposals/{kind}@{n}' for kind in ('AR', 'R50') for n in (100, 300, 1000)}
+LVIS_AP = {'AP', 'AP50', 'APr', 'APc', 'APf'}
+# Rate of iteration 0 and how much the warm-up adds each time.
+WARM_UP = {
+    'localizers': (0.02, 0.001, 1000),
+    'lsj': (0.1, 0.067, 500),
+    'transfer': (0.002, 0.001, 5000),
+    'pretrain': (0.002, 0.001, 1000),
+}
+
+
+def params(names: list[str]) -> list[Any]:
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which ``data/`` lies, as the current one."""
+    monkeypatch.chdir(tmp_path)
+    # a runner formats its config five times, which takes longer than everything else here
+    monkeypatch.setattr(Config, 'pretty_text', property(lambda cfg: str(cfg.to_dict())))
+    tiny_recipes.make_coco()
+    tiny_recipes.make_lvis()
+    tiny_recipes.make_cc3m()
+    return tmp_path
+
+
+class Keep(Hook):
+    """Losses and rates of every iteration, metrics of the last validation."""
+
+    def __init__(self) -> None:
+        self.losses: list[dict[str, float]] = []
+        self.rates: list[float] = []
+        self.metrics: dict[str, float] = {}
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        self.rates.append(runner.optim_wrapper.get_lr()['lr'][0])
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        self.losses.append({key: float(value) for key, value in outputs.items()})
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        self.metrics = metrics
+
+
+def start(name: str) -> tuple[Runner, Keep]:
+    cfg = tiny_recipes.load(name)
+    tiny_recipes.make_files(cfg)
+    runner = Runner.from_cfg(cfg)
+    kept = Keep()
+    runner.register_hook(kept, priority='LOW')
+    return runner, kept
+
+
+def ending(name: str, table: dict) -> Any:
+    """Value of the key that the config's name ends with, or of its family."""
+    stem = Path(name).stem
+    return next((v for k, v in table.items() if stem.endswith(k)), table.get(name.split('/')[0]))
+
+
+@pytest.mark.parametrize('name', params([n for n in EXPERIMENTS if 'zero-shot' not in n]))
+def test_trains_and_validates(name: str, data: Path) -> None:
+    runner, kept = start(name)
+    runner.train()
+    family = name.split('/')[0]
+    assert (data / 'run' / 'iter_2.pth').is_file()
+
+    found = {key for key in kept.losses[0] if key.startswith('loss_')}
+    wanted = ending(name, LOSSES) or LOSSES['ov_lvis' if 'lvis' in name else 'ov_coco']
+    if family == 'pretrain' and not found & {'loss_image_text'} == found:
+        wanted = ending(name, LOSSES) if 'only' in name else LOSSES['coco-captions']
+    assert found == wanted
+    assert all(math.isfinite(value) for losses in kept.losses for value in losses.values())
+
+    kind = 'transfer' if family in ('ov_coco', 'ov_lvis', 'supervised') else family
+    rate, first, length = WARM_UP['lsj' if '_lsj_' in name else kind]
+    assert kept.rates == pytest.approx(
+        [rate * first, rate * (first + (1 - first) / length)], rel=1e-6
+    )
+
+    images = ending(name, IMAGES)
+    dataset = runner.train_dataloader.dataset
+    if images is None:
+        assert len(dataset) == 6 and not kept.metrics  # captions, never validated
+        return
+    inner = getattr(dataset, 'dataset', dataset)
+    assert (len(inner), len(runner.val_dataloader.dataset)) == images
+    check_metrics(name, kept.metrics)
+
+
+@pytest.mark.parametrize('name', params([n for n in EXPERIMENTS if 'zero-shot' in n]))
+def test_names_boxes_without_training(name: str, data: Path) -> None:
+    runner, _ = start(name)
+    metrics = runner.test()
+    number = {'coco65': 3, 'coco48': 3, 'coco17': 2, 'lvis': 2}[name[:-3].rpartition('_')[2]]
+    assert len(runner.test_dataloader.dataset) == number
+    check_metrics(name, metrics)
+    model = runner.model
+    assert (model.localizer is None) == ('_gt_' in name)
+    assert not model.roi_head.bbox_head.with_reg
+
+
+def check_metrics(name: str, metrics: dict[str, float]) -> None:
+    """The metrics that the experiment is about are there, as numbers."""
+    if name.startswith('localizers'):
+        wanted = RECALLS
+    elif 'lvis' in name:
+        kinds = ('bbox',) if 'zero-shot' in name else ('bbox', 'segm')
+        wanted = {f'lvis/{kind}_{ap}' for kind in kinds for ap in LVIS_AP}
+        if 'zero-shot' in name:
+            assert not any('segm' in key for key in metrics)
+    elif any(name.endswith(end) for end in ('ov-coco.py', 'coco65.py')):
+        wanted = {'coco/base_ap50', 'coco/novel_ap50', 'coco/bbox_mAP_50'}
+    else:
+        wanted = {'coco/bbox_mAP', 'coco/bbox_mAP_50'}
+    assert wanted <= set(metrics)
+    assert all(math.isfinite(metrics[key]) for key in wanted)
