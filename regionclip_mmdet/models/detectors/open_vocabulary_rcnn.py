@@ -14,6 +14,7 @@ from torch import Tensor
 from ..localizers import get_proposals
 from ..text import TextEmbeddings
 from ..weights import WeightGuard
+from .image_metas import complete_image_metas
 
 PARTS = (
     'backbone',
@@ -119,8 +120,14 @@ class OpenVocabularyRCNN(WeightGuard, TwoStageDetector):
         batch_data_samples: Sequence[DetDataSample],
         rescale: bool = True,
     ) -> list[DetDataSample]:
-        """Detections of a batch, in the original images' pixels unless ``rescale`` is False."""
+        """Detections of a batch, in the original images' pixels unless ``rescale`` is False.
+
+        Raises:
+            ValueError: Metas are missing; see ``complete_image_metas``.
+        """
         self.ensure_weights()
+        if rescale:
+            complete_image_metas(batch_data_samples)
         proposals = get_proposals(self.localizer, batch_inputs, batch_data_samples)
         results = self.roi_head.predict(
             self.extract_feat(batch_inputs), proposals, batch_data_samples, rescale=rescale

@@ -7,6 +7,7 @@ import pytest
 import tiny_models
 import torch
 from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -109,6 +110,47 @@ def test_twenty_thousand_proposals_are_encoded_in_chunks(objectness: str) -> Non
         assert chunks.sizes == [512] * 39 + [32]  # 39 * 512 + 32 = 20,000
     else:
         assert 0 < sum(chunks.sizes) <= number
+
+
+@torch.no_grad()
+@pytest.mark.slow
+def test_a_hundred_thousand_proposals() -> None:
+    config = detector_config(rcnn=dict(objectness='none', score_thr=0.0))
+    config.roi_head.region_encoder.chunk_size = 4096
+    model = fill(config).eval()
+    chunks = ChunkSizes(model.roi_head.region_encoder)
+    samples = tiny_models.samples((32, 32), proposals=[boxes(100_000)])
+    found = model.predict(tiny_models.images((32, 32)), samples)[0].pred_instances
+    assert chunks.sizes == [4096] * 24 + [1696]  # 24 * 4096 + 1696 = 100,000
+    assert 0 < len(found) <= 20 and found.scores.isfinite().all()
+
+
+@torch.no_grad()
+class TestMetas:
+    """A test pipeline without Resize, or that does not pack what Resize says."""
+
+    def predict(self, **metas: object) -> InstanceData:
+        model = fill(detector_config()).eval()
+        samples = tiny_models.samples((32, 40), proposals=[boxes(6)])
+        kept = {k: v for k, v in samples[0].metainfo.items() if k in ('img_shape', 'img_path')}
+        sample = DetDataSample(metainfo=kept | metas)
+        sample.proposals = samples[0].proposals
+        return model.predict(tiny_models.images((32, 40)), [sample])[0].pred_instances
+
+    def test_nothing_was_resized(self) -> None:
+        expected = self.predict(scale_factor=(1.0, 1.0), ori_shape=(32, 40))
+        for metas in (dict(), dict(ori_shape=(32, 40))):
+            found = self.predict(**metas)
+            assert len(found) > 1 and torch.equal(found.bboxes, expected.bboxes)
+        scaled = self.predict(scale_factor=(2.0, 2.0), ori_shape=(16, 20))
+        torch.testing.assert_close(scaled.bboxes, expected.bboxes / 2)
+
+    def test_what_cannot_be_known_is_named(self) -> None:
+        message = r'Image a.jpg, originally \(16, 20\), comes without scale_factor.*meta_keys'
+        with pytest.raises(ValueError, match=message):
+            self.predict(ori_shape=(16, 20), img_path='a.jpg')
+        with pytest.raises(ValueError, match='Image a.jpg comes without img_shape'):
+            self.predict(img_shape=None, img_path='a.jpg')
 
 
 def test_pretraining_draws_from_many_proposals() -> None:
