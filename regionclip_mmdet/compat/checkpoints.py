@@ -112,11 +112,11 @@ def _safe_globals() -> list:
             ('scalar', multiarray.scalar),
         )
     ]
+    classes = [HistoryBuffer, np.ndarray, np.dtype, *sorted(dtypes, key=lambda d: d.__name__)]
+    # With its name each: OneDL's mmengine allows the bare classes while it loads a file, and
+    # afterwards withdraws them from whoever had allowed them before.
     return [
-        HistoryBuffer,
-        np.ndarray,
-        np.dtype,
-        *sorted(dtypes, key=lambda dtype: dtype.__name__),
+        *((owner, f'{owner.__module__}.{owner.__qualname__}') for owner in classes),
         *rebuild,
         (_history_statistic, 'builtins.getattr'),
     ]

@@ -53,6 +53,16 @@ def test_history_survives_the_round_trip(tmp_path: Path) -> None:
     assert loaded['runtime_info']['iter'] == 7
 
 
+def test_others_allow_and_withdraw_the_same_classes() -> None:
+    """As OneDL's mmengine does around each file that it loads."""
+    classes = [HistoryBuffer, np.ndarray, np.dtype, type(np.dtype(np.float64))]
+    content = dict(buffer=HistoryBuffer([1.0, 3.0], [1, 1]), array=np.ones(2))
+    with torch.serialization.safe_globals(classes):
+        torch.load(saved(content), weights_only=True)
+    loaded = torch.load(saved(content), weights_only=True)
+    assert loaded['buffer'].mean() == 2 and loaded['array'].tolist() == [1, 1]
+
+
 @pytest.mark.parametrize(
     'array',
     [
