@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from regionclip_mmdet.checkpoints import file_kind, read_file
 
 WEIGHTS = {'visual.a': torch.arange(3000.0), 'b': torch.ones(2, 2, dtype=torch.half)}
-RUNS_CODE = 'run code from the file; it was not loaded .*unsupported'
+RUNS_CODE = 'run code from the file; it was not loaded .*[Uu]nsupported'
 NOT_READABLE = 'cannot be read as plain tensors: it is damaged, or no file of weights'
 
 
@@ -147,5 +147,5 @@ def test_code_in_a_pickle_is_refused_and_not_run(zipped: bool, tmp_path: Path) -
 
 
 def test_objects_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=RUNS_CODE.replace('unsupported', 'Unsupported')):
+    with pytest.raises(ValueError, match=RUNS_CODE):
         read_file(saved(Scripted(), tmp_path / 'a.pth'))
