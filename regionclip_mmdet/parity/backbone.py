@@ -24,7 +24,7 @@ EVERY_16TH = 'res4_every16th'
 def run(case: Case, comparison: Comparison) -> None:
     """Compare one image and the features of its boxes, stage by stage."""
     arch = models.arch_of(case, case['region_features'].shape[1])
-    model = models.build(models.detector_config(arch)).eval()
+    model = models.build(models.detector_config(models.DETECTOR, arch)).eval()
     models.load_detector(model, models.official_weights(case, 'detector_shapes', arch))
     batch, _ = models.preprocess(model.data_preprocessor, [case['image']])
     limit = case.limit('res4_max_abs', 2e-4)

@@ -24,6 +24,9 @@ from .generated_weights import fill_tensors
 
 DETECTOR = '_base_/models/regionclip_rn50.py'
 DETECTOR_WITH_MASKS = '_base_/models/regionclip_rn50_fpn_lvis_mask.py'
+ZERO_SHOT = '_base_/models/regionclip_rn50_zero_shot.py'
+ZERO_SHOT_ON_PROPOSALS = '_base_/models/regionclip_rn50_fpn_zero_shot.py'
+PRETRAINING = '_base_/models/regionclip_rn50_pretrain.py'
 LOCALIZER = '_base_/localizers/rpn_r50_{}.py'
 # Official depth flags of the backbone (MODEL.RESNETS.DEPTH).
 DEPTHS = {50: 'RN50', 101: 'RN101', 200: 'RN50x4'}
@@ -59,19 +62,44 @@ def build(config: ConfigDict) -> nn.Module:
         return MODELS.build(config)
 
 
-def detector_config(
-    arch: str, localizer: str | None = None, with_masks: bool = False
-) -> ConfigDict:
-    """The shipped detector config, with another arch or localizer where the case has them."""
-    name = DETECTOR_WITH_MASKS if with_masks else DETECTOR
+def detector_config(name: str, arch: str, localizer: str | None = None) -> ConfigDict:
+    """A shipped detector config, with another arch or localizer where the case has them.
+
+    Args:
+        name: Of the config.
+        arch: Name of a CLIP ResNet.
+        localizer: One of ``official_shapes.LOCALIZERS``; None for none. A localizer of that kind
+            which the config has is kept, with its settings.
+    """
     config = Config.fromfile(config_path(name)).model
-    config.localizer = None if localizer is None else localizer_config(localizer)
+    own = config.get('localizer')
+    if localizer is None:
+        config.localizer = None
+    elif own is None or not _is_kind(own, localizer):
+        config.localizer = localizer_config(localizer)
     if arch != config.backbone.arch:
         sizes = CLIP_RESNETS[arch]
         config.backbone.arch = config.roi_head.region_encoder.arch = arch
         config.roi_head.bbox_head.embed_dim = sizes.embed_dim
-        if with_masks:
+        if 'mask_head' in config.roi_head:
             config.roi_head.mask_head.in_channels = sizes.stage_channels(4)
+    return config
+
+
+def _is_kind(config: ConfigDict, kind: str) -> bool:
+    normed = config.get('neck') is not None and 'norm_cfg' in config.neck
+    return kind == ('c4' if config.get('neck') is None else 'fpn_lsj' if normed else 'fpn')
+
+
+def pretraining_config(arch: str, teacher: str) -> ConfigDict:
+    """The shipped pretraining config without localizer; where weights come from is left out."""
+    config = Config.fromfile(config_path(PRETRAINING)).model
+    config.localizer, config.save_frozen = None, True
+    student = (config.backbone, config.roi_head.region_encoder, config.text_encoder)
+    teachers = (config.teacher.backbone, config.teacher.region_encoder)
+    for part in (*student, *teachers):
+        part.init_cfg = None
+        part.arch = arch if part in student else teacher
     return config
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
-from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -68,37 +67,14 @@ def build(case: Case) -> RegionCLIP:
     teacher_pool = case['concept_pool_teacher'] if separate else student_pool
     arch = models.arch_of(case, student_pool.shape[1])
     teacher = models.arch_of(case, teacher_pool.shape[1])
-    head = ConfigDict(
-        type='RegionTextHead',
-        concept_pool=TextEmbeddings.from_tensor(student_pool),
-        teacher_concept_pool=TextEmbeddings.from_tensor(teacher_pool),
-    )
+    config = models.pretraining_config(arch, teacher)
+    head = config.roi_head.region_text_head
+    head.concept_pool = TextEmbeddings.from_tensor(student_pool)
+    head.teacher_concept_pool = TextEmbeddings.from_tensor(teacher_pool)
     models.set_unless_official(head, 'concept_threshold', case.note('concept_threshold'), 0.1)
-    shipped = models.detector_config(arch)
-    roi_head = ConfigDict(
-        type='RegionTextRoIHead',
-        region_encoder=shipped.roi_head.region_encoder,
-        region_text_head=head,
-        loss_image_text=dict(type='ImageTextContrastiveLoss', uneven='trim'),
-        global_box='padded',
-    )
-    temperature = case.note('temperature')
-    if temperature not in (None, 0.01):  # the teacher's is fixed in the official code
-        roi_head.loss_image_text['temperature'] = temperature
-        head.loss_contrast = dict(type='RegionTextContrastiveLoss', temperature=temperature)
-        head.loss_distill = dict(type='RegionDistillationLoss', temperature=temperature)
-    config = ConfigDict(
-        type='RegionCLIP',
-        data_preprocessor=shipped.data_preprocessor,
-        backbone=shipped.backbone,
-        roi_head=roi_head,
-        teacher=dict(
-            backbone=dict(type='CLIPResNet', arch=teacher),
-            region_encoder=dict(type='RegionEncoder', arch=teacher),
-        ),
-        text_encoder=dict(type='CLIPTextEncoder', arch=arch, truncate='official'),
-        save_frozen=True,
-    )
+    # the teacher's is fixed in the official code
+    for loss in (config.roi_head.loss_image_text, head.loss_contrast, head.loss_distill):
+        models.set_unless_official(loss, 'temperature', case.note('temperature'), 0.01)
     model = models.build(config).train()
     models.load_detector(model, models.official_weights(case, 'pretraining_shapes', arch, teacher))
     return model

@@ -56,7 +56,8 @@ def run(case: Case, comparison: Comparison) -> None:
 def _build(case: Case, with_masks: bool) -> OpenVocabularyRCNN:
     arch = models.arch_of(case, case['text_emb_train'].shape[1])
     kind = models.localizer_kind(case)
-    config = models.detector_config(arch, kind, with_masks)
+    name = models.DETECTOR_WITH_MASKS if with_masks else models.DETECTOR
+    config = models.detector_config(name, arch, kind)
     official = LVIS if with_masks else COCO
     head, rcnn = config.roi_head.bbox_head, config.test_cfg.rcnn
     models.set_unless_official(head, 'temperature', case.note('temperature'), 0.01)

@@ -57,34 +57,33 @@ def _on_annotated_boxes(case: Case) -> bool:
 
 
 def _build(case: Case, on_boxes: bool) -> OpenVocabularyRCNN:
-    """The shipped detector with the changes that zero-shot tests make."""
     arch = models.arch_of(case, case['text_emb'].shape[1])
     kind = None if on_boxes else models.localizer_kind(case)
-    config = models.detector_config(arch, kind)
-    config.roi_head.bbox_head.with_reg = False
-    rcnn = config.test_cfg.rcnn
+    shipped = models.ZERO_SHOT if on_boxes else models.ZERO_SHOT_ON_PROPOSALS
+    config = models.detector_config(shipped, arch, kind)
+    head, rcnn = config.roi_head.bbox_head, config.test_cfg.rcnn
+    set_unless_official = models.set_unless_official
+    set_unless_official(head, 'temperature', case.note('temperature'), 0.01)
+    set_unless_official(rcnn, 'score_thr', case.note('score_thresh'), 0.001)
+    set_unless_official(rcnn, 'max_per_img', case.note('topk'), 100)
     soft = case.note('soft_nms', default=[False])[0] is True
-    rcnn.nms = models.nms_config(case, soft)
-    models.set_unless_official(rcnn, 'score_thr', case.note('score_thresh'), 0.001)
-    models.set_unless_official(rcnn, 'max_per_img', case.note('topk'), 100)
-    models.set_unless_official(
-        config.roi_head.bbox_head, 'temperature', case.note('temperature'), 0.01
-    )
+    nms = models.nms_config(case, soft)
+    set_unless_official(rcnn, 'nms', nms, dict(type='nms', iou_threshold=0.5))
     multiplied = _is_on(case.option('MODEL.CLIP.MULTIPLY_RPN_SCORE'), not on_boxes)
-    rcnn.objectness = 'logit' if multiplied else 'none'
-    rcnn.report_scores = 'class' if _is_on(case.option('MODEL.CLIP.VIS'), False) else 'fused'
+    if multiplied is on_boxes:
+        rcnn.objectness = 'logit' if multiplied else 'none'
+    if _is_on(case.option('MODEL.CLIP.VIS'), False):
+        rcnn.report_scores = 'class'
     if kind is not None:
-        cfg = config.localizer.test_cfg
-        cfg.nms.iou_threshold = case.note('rpn', 'nms_thresh', default=0.9)
-        cfg.nms_pre = case.note('rpn', 'pre_nms_topk_per_level', default=cfg.nms_pre)
-        cfg.max_per_img = case.note('rpn', 'post_nms_topk', default=cfg.max_per_img)
-        cfg.min_bbox_size = case.note('rpn', 'min_box_size', default=cfg.min_bbox_size)
-        models.set_unless_official(
-            config.localizer,
-            'pad_size_divisor',
-            case.note('rpn', 'offline_pad_divisor') or 1,
-            1 if kind == 'c4' else 32,
-        )
+        cfg, rpn = config.localizer.test_cfg, case.note('rpn', default={})
+        set_unless_official(cfg.nms, 'iou_threshold', rpn.get('nms_thresh'), 0.9)
+        before = 6000 if kind == 'c4' else 1000
+        set_unless_official(cfg, 'nms_pre', rpn.get('pre_nms_topk_per_level'), before)
+        set_unless_official(cfg, 'max_per_img', rpn.get('post_nms_topk'), 1000)
+        set_unless_official(cfg, 'min_bbox_size', rpn.get('min_box_size'), 0.0)
+        divisor = rpn.get('offline_pad_divisor') or 1
+        usual = 1 if kind == 'c4' else 32
+        set_unless_official(config.localizer, 'pad_size_divisor', divisor, usual)
     model = models.build(config).eval()
     official = models.official_weights(case, 'detector_shapes', arch, kind)
     models.load_detector(model, official, test_vocabulary=case['text_emb'])
@@ -143,7 +142,7 @@ def _compare_detections(
     for sample, found in zip(samples, proposals, strict=True):
         sample.proposals = found
     cfg = model.roi_head.test_cfg
-    by_score = cfg.report_scores == 'fused' or cfg.nms.type != 'nms'
+    by_score = cfg.get('report_scores', 'fused') == 'fused' or cfg.nms.type != 'nms'
     for i, sample in enumerate(model.predict(batch, samples)):
         compare_detections(
             comparison,

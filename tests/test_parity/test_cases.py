@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from regionclip_mmdet.models.localizers import RPNLocalizer
-from regionclip_mmdet.models.region_encoders import region_encoder
+from regionclip_mmdet.models.region_encoders import region_align
 from regionclip_mmdet.models.text import classifier
 from regionclip_mmdet.parity import Comparison, find_cases, models, open_case, verify, zero_shot
 
@@ -66,11 +66,11 @@ def wrong_temperature(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_half_pixel_shift(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = region_encoder.RoIAlign
+    right = region_align.axis_weights
     monkeypatch.setattr(
-        region_encoder,
-        'RoIAlign',
-        lambda *args, **kwargs: right(*args, **{**kwargs, 'aligned': False}),
+        region_align,
+        'axis_weights',
+        lambda start, end, *args: right(start + 0.5, end + 0.5, *args),
     )
 
 
