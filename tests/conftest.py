@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Puts ``tests/`` on the import path, so that every test can ``import golden_weights``."""
+"""Puts ``tests/`` on the import path, so that every test can ``import tiny_models``."""
 
 import os
 

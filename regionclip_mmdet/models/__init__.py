@@ -9,6 +9,7 @@ from . import (
     post_processing,
     region_encoders,
     roi_heads,
+    task_modules,
     text,
     weights,
 )
@@ -21,6 +22,7 @@ __all__ = [
     'post_processing',
     'region_encoders',
     'roi_heads',
+    'task_modules',
     'text',
     'weights',
 ]

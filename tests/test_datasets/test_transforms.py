@@ -92,3 +92,17 @@ def test_text_reaches_the_data_sample() -> None:
     pipeline = Compose([PickCaption(), PackDetInputs(meta_keys=('text',))])
     sample = pipeline(results)['data_samples']
     assert sample.text == sample.metainfo['text'] == 'a red circle'
+
+
+def test_only_the_first_captions_or_boxes() -> None:
+    captions = [f'caption {i}' for i in range(7)]
+    drawn = {PickCaption(first=5)(dict(captions=captions))['text'] for _ in range(300)}
+    assert drawn == set(captions[:5])
+    assert PickCaption(first=5)(dict(captions=captions[:1]))['text'] == 'caption 0'
+    with pytest.raises(ValueError, match='positive or None, not 0'):
+        PickCaption(first=0)
+    boxes = np.arange(20, dtype=np.float32).reshape(5, 4)
+    ignored = np.array([0, 1, 0, 0, 0], bool)
+    results = ProposalsFromGT(max_num=2)(dict(gt_bboxes=boxes, gt_ignore_flags=ignored))
+    assert np.array_equal(results['proposals'], boxes[[0, 2]])
+    assert len(results['proposals_scores']) == 2

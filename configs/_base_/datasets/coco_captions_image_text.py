@@ -29,7 +29,7 @@ train_pipeline = [
     dict(type='LoadImageChecked'),
     resize,
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PickCaption'),
+    dict(type='PickCaption', first=5),
     dict(type='PackDetInputs', meta_keys=meta_keys),
 ]
 # With boxes drawn at random instead of a localizer's
@@ -38,7 +38,7 @@ random_regions_pipeline = [
     resize,
     dict(type='RandomFlip', prob=0.5),
     dict(type='RandomProposals', num_proposals=100),
-    dict(type='PickCaption'),
+    dict(type='PickCaption', first=5),
     dict(type='PackDetInputs', meta_keys=meta_keys),
 ]
 

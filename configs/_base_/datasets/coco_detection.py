@@ -40,7 +40,7 @@ gt_proposals_test_pipeline = [
     load_image,
     dict(type='LoadAnnotations', with_bbox=True),
     test_resize,
-    dict(type='ProposalsFromGT'),
+    dict(type='ProposalsFromGT', max_num=500),
     dict(type='PackDetInputs', meta_keys=test_meta_keys),
 ]
 

@@ -31,7 +31,8 @@ localizer = dict(
             scale_major=False,
         ),
         bbox_coder=dict(
-            type='DeltaXYWHBBoxCoder',
+            # boxes may shrink without limit, as in the official code
+            type='UpperClampBBoxCoder',
             target_means=(0.0, 0.0, 0.0, 0.0),
             target_stds=(1.0, 1.0, 1.0, 1.0),
         ),

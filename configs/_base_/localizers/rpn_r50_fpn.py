@@ -29,7 +29,8 @@ localizer = dict(
             strides=[4, 8, 16, 32, 64],
         ),
         bbox_coder=dict(
-            type='DeltaXYWHBBoxCoder',
+            # boxes may shrink without limit, as in the official code
+            type='UpperClampBBoxCoder',
             target_means=(0.0, 0.0, 0.0, 0.0),
             target_stds=(1.0, 1.0, 1.0, 1.0),
         ),

@@ -27,9 +27,12 @@ class ProposalsFromGT(BaseTransform):
 
     Args:
         score: Objectness given to every box.
+        max_num: Only the first so many boxes of an image, crowd not counted (500 in the official
+            code); None: all.
     """
 
-    def __init__(self, score: float = 1.0) -> None:
+    def __init__(self, score: float = 1.0, max_num: int | None = None) -> None:
+        self.max_num = max_num
         self.score = score
 
     def transform(self, results: dict) -> dict:
@@ -45,9 +48,10 @@ class ProposalsFromGT(BaseTransform):
         ignored = results.get('gt_ignore_flags')
         if ignored is not None:
             boxes = boxes[~np.asarray(ignored, dtype=bool)]
+        boxes = boxes[: self.max_num]
         results['proposals'] = boxes
         results['proposals_scores'] = np.full(len(boxes), self.score, dtype=np.float32)
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(score={self.score})'
+        return f'{type(self).__name__}(score={self.score}, max_num={self.max_num})'

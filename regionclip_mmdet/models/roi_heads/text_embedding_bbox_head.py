@@ -23,7 +23,7 @@ FOCAL_SCALED = dict(type='FocalScaledCrossEntropyLoss', gamma=0.5, background_we
 REPORTED_SCORES = ('fused', 'class')
 L1 = dict(type='L1Loss', loss_weight=1.0)
 BOX_CODER = dict(
-    type='DeltaXYWHBBoxCoder',
+    type='UpperClampBBoxCoder',
     target_means=(0.0, 0.0, 0.0, 0.0),
     target_stds=(0.1, 0.1, 0.2, 0.2),
     clip_border=True,

@@ -1,9 +1,10 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """The weight generator is bit-exact: golden outputs depend on it."""
 
-import golden_weights as gw
 import numpy as np
 import pytest
+
+from regionclip_mmdet.parity import generated_weights as gw
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Reproducible weights for the golden tests, named by the official RegionCLIP key layout.
+"""Reproducible weights of golden cases, named by the official RegionCLIP key layout.
 
 A tensor depends on nothing but its key, its shape and a 32-bit seed: the raw 64-bit stream of
 ``numpy.random.PCG64(crc32(key) ^ seed)`` (which numpy promises never to change) becomes uniform
 numbers in [0, 1), and a rule chosen by the key spreads them. The golden outputs were recorded from
-the official code carrying these very weights, so a test needs no weight file: it asks for the
-shapes of the official state dict, converts the key names and loads.
+the official code carrying these very weights, so a comparison needs no weight file: it asks for
+the shapes of the official state dict (``official_shapes``), converts and loads.
 
 >>> arrays = fill_state_dict({'backbone.conv1.weight': (32, 3, 3, 3)}, seed=1)
 >>> tensors = fill_tensors({'backbone.conv1.weight': (32, 3, 3, 3)}, seed=1)
