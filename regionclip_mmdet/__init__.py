@@ -12,9 +12,17 @@ from .version import __version__
 check_dependencies()
 install_shims()
 
-from . import checkpoints, datasets, engine, models  # noqa: E402
+from . import checkpoints, datasets, engine, evaluation, models  # noqa: E402
 from .config_paths import config_path, register_config_package  # noqa: E402
 
 register_config_package()
 
-__all__ = ['__version__', 'checkpoints', 'config_path', 'datasets', 'engine', 'models']
+__all__ = [
+    '__version__',
+    'checkpoints',
+    'config_path',
+    'datasets',
+    'engine',
+    'evaluation',
+    'models',
+]

@@ -1,11 +1,10 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Datasets: COCO, LVIS, image-text pairs, shapes world; their transforms; proposal recall."""
+"""Datasets: COCO, LVIS, image-text pairs, shapes world; their transforms."""
 
 from .broken_images import BrokenImagePolicy
 from .image_text import ImageTextDataset
 from .open_vocabulary import OVCocoDataset, OVLVISDataset
 from .proposal_file import ProposalFile
-from .proposal_recall import ProposalRecallMetric
 from .shapes_dataset import ShapesWorldDataset
 from .shapes_world import ShapesWorldSpec, make_shapes_world
 from .transforms import (
@@ -32,7 +31,6 @@ __all__ = [
     'PackRegionInputs',
     'PickCaption',
     'ProposalFile',
-    'ProposalRecallMetric',
     'ProposalsFromGT',
     'RandomProposals',
     'ResizeShortestEdgeTruncated',

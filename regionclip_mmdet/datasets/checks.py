@@ -271,12 +271,13 @@ def check_classes(in_file: Sequence[str], wanted: Sequence[str], path: str, hint
         )
 
 
-def check_split(metainfo: Mapping[str, Any], what: str) -> None:
+def check_split(metainfo: Mapping[str, Any], what: str, may_be_empty: bool = False) -> None:
     """Refuse metainfo without the base/novel split that a metric reports by.
 
     Args:
         metainfo: With ``classes``, ``base_classes`` and ``novel_classes``.
         what: For messages.
+        may_be_empty: Accept a part without names, as long as the other has some.
 
     Raises:
         ValueError: A part is missing or empty, has unknown names, or the parts overlap.
@@ -284,7 +285,7 @@ def check_split(metainfo: Mapping[str, Any], what: str) -> None:
     classes = metainfo.get('classes') or ()
     parts = {key: metainfo.get(key) for key in ('base_classes', 'novel_classes')}
     for key, names in parts.items():
-        if not names:
+        if names is None or not (names or (may_be_empty and any(parts.values()))):
             raise ValueError(
                 f'{what}: the metric reports base and novel classes apart, but the metainfo has no '
                 f"{key}. Add base_classes and novel_classes to the dataset's metainfo, or use "

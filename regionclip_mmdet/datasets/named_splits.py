@@ -12,9 +12,10 @@ from .checks import check_classes, require_file
 class NamedSplits:
     """A COCO-format dataset with several lists of classes: mix in before mmdet's class.
 
-    Subclasses have ``CLASS_SPLITS`` and, in ``METAINFO``, all ``classes``, ``palette`` (one colour
-    a class, or None), ``base_classes`` and ``novel_classes``. The metainfo of an instance has the
-    classes of its split, in the split's order, and those of them that are base and novel.
+    Subclasses have ``CLASS_SPLITS`` and, in ``METAINFO``, all ``classes``, ``palette`` and, for
+    LVIS, ``frequencies`` (one entry a class, or None), ``base_classes`` and ``novel_classes``. The
+    metainfo of an instance has the classes of its split, in the split's order, and those of them
+    that are base and novel.
 
     Args:
         class_split: Key of ``CLASS_SPLITS``: which classes the labels count through. The annotation
@@ -54,11 +55,10 @@ class NamedSplits:
         for key in ('base_classes', 'novel_classes'):
             names = set(cls.METAINFO[key])
             found[key] = tuple(name for name in classes if name in names)
-        palette = cls.METAINFO.get('palette') or ()
-        colours = dict(zip(cls.METAINFO['classes'], palette, strict=False))
-        found['palette'] = (
-            [colours[name] for name in classes] if set(classes) <= set(colours) else None
-        )
+        for key in ('palette', 'frequencies'):
+            values = dict(zip(cls.METAINFO['classes'], cls.METAINFO.get(key) or (), strict=False))
+            complete = set(classes) <= set(values)
+            found[key] = [values[name] for name in classes] if complete else None
         return found
 
     def check_categories(self, names: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from mmdet.registry import DATASETS
 from .broken_images import BrokenImagePolicy
 from .categories import (
     COCO_80,
+    LVIS_V1,
     LVIS_V1_NAMES,
     OV_COCO_ALL,
     OV_COCO_BASE,
@@ -72,6 +73,7 @@ class OVLVISDataset(NamedSplits, BrokenImagePolicy, ProposalFile, LVISV1Dataset)
         'base_classes': OV_LVIS_BASE,
         'novel_classes': OV_LVIS_NOVEL,
         'palette': None,
+        'frequencies': tuple(category.frequency for category in LVIS_V1),
     }
     CLASS_SPLITS: ClassVar[dict] = {
         'all': LVIS_V1_NAMES,

@@ -158,6 +158,17 @@ def test_splits(metainfo: dict, message: str) -> None:
     check_split(dict(classes=NAMES, base_classes=('cat',), novel_classes=('dog',)), '')
 
 
+def test_splits_with_an_empty_part() -> None:
+    one = dict(classes=NAMES, base_classes=('cat',), novel_classes=())
+    check_split(one, '', may_be_empty=True)
+    with pytest.raises(ValueError, match='no novel_classes'):
+        check_split(one, '')
+    with pytest.raises(ValueError, match='no base_classes'):
+        check_split(dict(one, base_classes=()), '', may_be_empty=True)
+    with pytest.raises(ValueError, match='no novel_classes'):
+        check_split(dict(classes=NAMES, base_classes=('cat',)), '', may_be_empty=True)
+
+
 def test_shapes_worlds_are_checked_when_built(scenes: Path, tmp_path: Path) -> None:
     content = json.loads((scenes / 'instances.json').read_text())
     content['annotations'][5]['bbox'][2] = NAN

@@ -4,14 +4,12 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from mmdet.registry import DATASETS, METRICS
 from mmengine.config import Config
 
-from regionclip_mmdet.datasets import ProposalRecallMetric, ShapesWorldDataset
-from regionclip_mmdet.datasets.proposal_recall import match_proposals
+from regionclip_mmdet.datasets import ShapesWorldDataset
 from regionclip_mmdet.datasets.shapes_world import BASE_CLASSES, CLASSES, NOVEL_CLASSES
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / '_base_' / 'datasets'
@@ -89,36 +87,6 @@ def test_ov_coco_metric(
         else:
             assert result[f'coco/{group}_ap50'] == pytest.approx(expected)
     assert (result['coco/bbox_mAP_50'] == 1.0) == (wrong == ())
-
-
-def test_match_proposals_is_one_to_one() -> None:
-    gt = np.array([[0, 0, 10, 10], [0, 0, 10, 8]], dtype=np.float32)
-    found = np.array([[0, 0, 10, 9]], dtype=np.float32)
-    np.testing.assert_allclose(match_proposals(gt, found), [0.9, 0.0], rtol=1e-6)
-    np.testing.assert_allclose(match_proposals(gt, gt[::-1]), [1, 1])
-    assert match_proposals(gt[:0], found).shape == (0,)
-
-
-def test_proposal_recall(scenes: Path) -> None:
-    dataset = make_dataset(scenes, 'instances.json')
-    metric = ProposalRecallMetric(str(scenes / 'instances.json'), proposal_nums=(1, 50))
-    metric.dataset_meta = dataset.metainfo
-    samples = predictions(dataset)
-    objects = sum(len(s['pred_instances']['bboxes']) for s in samples)
-    for sample in samples:  # lose the novel objects, and put useless boxes last
-        pred = sample['pred_instances']
-        kept = [i for i, k in enumerate(pred['labels']) if CLASSES[k] in BASE_CLASSES]
-        useless = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
-        pred['bboxes'] = torch.cat([useless, pred['bboxes'][kept]])
-        pred['scores'] = torch.cat([torch.zeros(1), pred['scores'][kept]])
-    base = sum(len(s['pred_instances']['bboxes']) - 1 for s in samples)
-    with_base = sum(len(s['pred_instances']['bboxes']) > 1 for s in samples)
-    metric.process({}, samples)
-    result = metric.evaluate(len(dataset))
-    assert result['proposals/base_R50@50'] == 1.0
-    assert result['proposals/novel_R50@50'] == 0.0
-    assert result['proposals/AR@50'] == pytest.approx(base / objects)
-    assert result['proposals/R50@1'] == pytest.approx(with_base / objects)
 
 
 @pytest.mark.parametrize('name', ['shapes_detection', 'shapes_proposals', 'shapes_image_text'])

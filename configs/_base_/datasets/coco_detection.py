@@ -3,7 +3,7 @@
 
 mmdet's own base resizes with OpenCV, to one size. Here: Pillow, bilinear, short side 800 of at
 most 1333 in tests, drawn from six sizes in training; images of a batch are both upright or both
-wide. Results: coco/bbox_mAP, coco/bbox_mAP_50 and so on.
+wide. Results: coco/bbox_mAP, coco/bbox_mAP_50 and so on (docs/data.md).
 """
 
 data_root = 'data/coco/'
@@ -83,7 +83,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 val_evaluator = dict(
-    type='CocoMetric',
+    type='OVCocoAPMetric',
     ann_file=data_root + 'annotations/instances_val2017.json',
     metric='bbox',
     format_only=False,

@@ -3,7 +3,7 @@
 
 Evaluation has the 4836 images with at least one of the 65 classes, as published numbers do.
 Make the files first: python tools/data/prepare_ov_coco.py data/coco
-Results: coco/novel_ap50, coco/base_ap50, coco/bbox_mAP_50 (all 65).
+Results: coco/bbox_novel_ap50, coco/bbox_base_ap50, coco/bbox_all_ap50.
 """
 
 _base_ = ['./coco_detection.py']
@@ -20,7 +20,5 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-val_evaluator = dict(
-    type='OVCocoMetric', ann_file=_base_.data_root + 'annotations/ov_coco_val_all.json'
-)
+val_evaluator = dict(ann_file=_base_.data_root + 'annotations/ov_coco_val_all.json')
 test_evaluator = val_evaluator

@@ -7,7 +7,5 @@ val_dataloader = dict(
     dataset=dict(class_split='base', ann_file='annotations/ov_coco_val_base.json')
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(
-    type='CocoMetric', ann_file=_base_.data_root + 'annotations/ov_coco_val_base.json'
-)
+val_evaluator = dict(ann_file=_base_.data_root + 'annotations/ov_coco_val_base.json')
 test_evaluator = val_evaluator

@@ -58,7 +58,7 @@ test_dataloader = val_dataloader
 
 val_evaluator = dict(
     _delete_=True,
-    type='LVISMetric',
+    type='OVLVISMetric',
     ann_file=data_root + 'annotations/ov_lvis_val_annotated.json',
     metric=['bbox', 'segm'],
 )

@@ -1,7 +1,7 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Scenes for a class-agnostic localizer: base boxes in training, recall of all boxes in tests.
 
-Results: proposals/AR@n, /R50@n, /base_R50@n, /novel_R50@n for n = 5, 10, 50.
+Results: proposals/AR@n, /R50@n, /base_R50@n, /novel_R50@n and so on for n = 5, 10, 50.
 """
 
 _base_ = ['./shapes_detection.py']

@@ -18,6 +18,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ...datasets.checks import check_classes, check_coco, check_split, read_json
+from ...evaluation import OVCocoAPMetric
 
 
 @HOOKS.register_module()
@@ -30,7 +31,8 @@ class DatasetCheckHook(Hook):
       more, by the main process alone (datasets that have checked their own file are left out).
     * Images: a sample of files must exist; only local files are looked for.
     * ``OVCocoMetric`` needs ``base_classes`` and ``novel_classes``, which it would otherwise miss
-      after the first validation. Training checks the validation's data as well.
+      after the first validation; of ``OVCocoAPMetric`` one of them may be empty. Training checks
+      the validation's data as well.
 
     Part of the default runtime config.
 
@@ -63,8 +65,10 @@ class DatasetCheckHook(Hook):
 
     def _check_evaluation(self, loop: Any, what: str) -> None:
         dataset = loop.dataloader.dataset
-        if any(isinstance(metric, OVCocoMetric) for metric in loop.evaluator.metrics):
-            check_split(dataset.metainfo, f'The {what} dataset')
+        for metric in loop.evaluator.metrics:
+            if isinstance(metric, OVCocoMetric):
+                ours = isinstance(metric, OVCocoAPMetric)
+                check_split(dataset.metainfo, f'The {what} dataset', may_be_empty=ours)
         self._check_dataset(dataset, what)
 
     def _check_dataset(self, dataset: Any, what: str) -> None:

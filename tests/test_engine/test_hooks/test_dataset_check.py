@@ -146,6 +146,16 @@ def test_a_metric_of_base_and_novel_needs_the_split(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match='The validation dataset: .* no novel_classes'):
         runner.val()
+    # mmdet's metric would take all classes for novel ones, ours leaves them out
+    half['novel_classes'] = ()
+    folders = (tmp_path / 'a', tmp_path / 'a', half)
+    runner = make_runner(tmp_path / 'c', *folders, metric='OVCocoMetric')
+    with pytest.raises(ValueError, match='The validation dataset: .* no novel_classes'):
+        runner.val()
+    runner = make_runner(tmp_path / 'd', *folders, metric='OVCocoAPMetric')
+    runner.train()
+    metrics = runner.val()
+    assert 'coco/bbox_base_ap50' in metrics and not any('novel' in key for key in metrics)
 
 
 def check(dataset: object, **settings: object) -> None:

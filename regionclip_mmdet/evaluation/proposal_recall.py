@@ -1,8 +1,9 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Recall of class-agnostic proposals, for base and novel objects apart."""
+"""Recall of class-agnostic proposals: of all objects, base and novel, small and large ones."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -45,12 +46,16 @@ class ProposalRecallMetric(BaseMetric):
     mmdet's ``CocoMetric(metric='proposal_fast')`` computes the same AR, but builds a ragged array,
     which NumPy >= 1.24 refuses; and it cannot tell base from novel objects.
 
-    Results, for every n of ``proposal_nums``: ``AR@n`` (mean over IoU 0.5, 0.55, ..., 0.95) and
-    ``R50@n`` (IoU 0.5); and, if the dataset's metainfo has ``base_classes`` and
-    ``novel_classes``, ``base_R50@n`` and ``novel_R50@n``. -1 where there is nothing to find.
+    Results, with the prefix 'proposals/', for every n of ``proposal_nums``: ``AR@n`` (mean over
+    IoU 0.5, 0.55, ..., 0.95) and ``R50@n`` (IoU 0.5); then the same of groups of objects:
+    ``base_AR@n``, ``novel_R50@n`` and so on if the dataset's metainfo has ``base_classes`` and
+    ``novel_classes``, and ``small_...``, ``medium_...``, ``large_...`` (``area`` of the annotation
+    below 32 x 32, up to 96 x 96, above). Objects of a group are matched as if there were no others,
+    as in detectron2. -1 where there is nothing to find.
 
     Args:
-        ann_file: COCO-format file with the boxes to find. Crowd and ignored boxes do not count.
+        ann_file: COCO- or LVIS-format file with the boxes to find. Crowd and ignored boxes do not
+            count.
         proposal_nums: How many proposals per image to use.
         collect_device: As in mmengine.
         prefix: As in mmengine. Defaults to 'proposals'.
@@ -58,11 +63,16 @@ class ProposalRecallMetric(BaseMetric):
 
     default_prefix: ClassVar[str | None] = 'proposals'
     IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+    AREAS: ClassVar[dict] = {
+        'small': (0, 32**2),
+        'medium': (32**2, 96**2),
+        'large': (96**2, 1e10),
+    }
 
     def __init__(
         self,
         ann_file: str,
-        proposal_nums: Sequence[int] = (5, 10, 50),
+        proposal_nums: Sequence[int] = (100, 300, 1000),
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
@@ -78,8 +88,8 @@ class ProposalRecallMetric(BaseMetric):
             order = pred['scores'].sort(descending=True, stable=True)[1][: self.proposal_nums[-1]]
             self.results.append((sample['img_id'], pred['bboxes'][order].cpu().numpy()))
 
-    def _targets(self, img_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes ``(G, 4)`` and category ids ``(G,)`` of an image."""
+    def _targets(self, img_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes ``(G, 4)``, category ids ``(G,)`` and areas ``(G,)`` of an image."""
         annotations = [
             ann
             for ann in self._coco.load_anns(self._coco.get_ann_ids(img_ids=[img_id]))
@@ -87,29 +97,35 @@ class ProposalRecallMetric(BaseMetric):
         ]
         boxes = np.array([ann['bbox'] for ann in annotations], dtype=np.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
-        return boxes, np.array([ann['category_id'] for ann in annotations], dtype=np.int64)
+        categories = np.array([ann['category_id'] for ann in annotations], dtype=np.int64)
+        return boxes, categories, np.array([ann['area'] for ann in annotations], dtype=np.float64)
+
+    def _groups(self, categories: np.ndarray, areas: np.ndarray) -> dict[str, np.ndarray]:
+        """Which objects of an image belong to each group; keys are the results' prefixes."""
+        groups = {'': np.ones(len(areas), dtype=bool)}
+        ids = {category['name']: id for id, category in self._coco.cats.items()}
+        meta = self.dataset_meta or {}
+        for name in ('base', 'novel'):
+            names = meta.get(f'{name}_classes')
+            if names:
+                members = [ids[n] for n in names if n in ids]
+                groups[f'{name}_'] = np.isin(categories, members)
+        for name, (low, high) in self.AREAS.items():
+            groups[f'{name}_'] = (areas >= low) & (areas <= high)
+        return groups
 
     def compute_metrics(self, results: list[tuple[int, np.ndarray]]) -> dict[str, float]:
         """Recalls over all images seen."""
-        targets = [self._targets(img_id) for img_id, _ in results]
-        categories = np.concatenate([ids for _, ids in targets])
-        meta = self.dataset_meta or {}
-        groups = {
-            name: np.isin(categories, self._coco.get_cat_ids(cat_names=meta[f'{name}_classes']))
-            for name in ('base', 'novel')
-            if f'{name}_classes' in meta
-        }
+        overlaps: dict[tuple[str, int], list[np.ndarray]] = defaultdict(list)
+        for img_id, found in results:
+            boxes, categories, areas = self._targets(img_id)
+            for name, mask in self._groups(categories, areas).items():
+                for number in self.proposal_nums:
+                    matched = match_proposals(boxes[mask], found[:number])
+                    overlaps[name, number].append(matched)
         metrics: dict[str, float] = {}
-        for number in self.proposal_nums:
-            matched = [
-                match_proposals(boxes, found[:number])
-                for (boxes, _), (_, found) in zip(targets, results, strict=True)
-            ]
-            ious = np.concatenate(matched)
-            hits = ious[:, None] >= self.IOU_THRESHOLDS
-            metrics[f'AR@{number}'] = float(hits.mean()) if len(ious) else -1.0
-            metrics[f'R50@{number}'] = float(hits[:, 0].mean()) if len(ious) else -1.0
-            for name, mask in groups.items():
-                recall = float(hits[mask, 0].mean()) if mask.any() else -1.0
-                metrics[f'{name}_R50@{number}'] = recall
+        for (name, number), parts in overlaps.items():
+            hits = np.concatenate(parts)[:, None] >= self.IOU_THRESHOLDS
+            metrics[f'{name}AR@{number}'] = float(hits.mean()) if len(hits) else -1.0
+            metrics[f'{name}R50@{number}'] = float(hits[:, 0].mean()) if len(hits) else -1.0
         return metrics

@@ -1,0 +1,199 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""LVIS AP by frequency, with the usual limit of detections or as fixed AP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lvis import LVISEval, LVISResults
+from lvis.eval import Params
+from mmdet.evaluation import LVISMetric
+from mmdet.registry import METRICS
+
+from ..datasets.preparation import read_image_ids
+from .precision import FREQUENCIES, IOU_50, mean_of_valid, standard_items
+
+_ITEMS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl')
+
+
+@METRICS.register_module()
+class OVLVISMetric(LVISMetric):
+    """AP of LVIS: rare (novel), common and frequent classes, and all.
+
+    The numbers are those of the ``lvis`` package; mmdet's ``LVISMetric`` rounds them to three
+    digits, has no AP50 by frequency, and sorts masks into small, medium and large by the areas of
+    their boxes.
+
+    * *Standard AP*: the best ``max_per_image=300`` detections of each image.
+    * *Fixed AP* (Dave et al., "Evaluating Large-Vocabulary Object Detectors: The Devil is in the
+      Details", 2021): the best 10,000 of each class over the whole dataset, however many of an
+      image: ``max_per_image=None, max_per_class=10000``. The detector must put out more than 300
+      an image for it to make a difference (``test_cfg.rcnn.max_per_img``, ``score_thr``).
+    * *Minival*: ``image_ids``, a file with the ids of the images that count. It can stand beside a
+      metric of all images in one evaluation, under another ``prefix``.
+
+    Results, with the prefix 'lvis/': ``bbox_AP``, ``bbox_AP50``, ``bbox_AP75``, ``bbox_APs``,
+    ``bbox_APm``, ``bbox_APl``, ``bbox_APr``, ``bbox_APc``, ``bbox_APf``, ``bbox_APr50``,
+    ``bbox_APc50``, ``bbox_APf50``; the same with ``segm_`` for masks. -1 without objects.
+
+    Args:
+        ann_file: LVIS-format file with all classes of the dataset.
+        metric: 'bbox', 'segm' or a list of both.
+        max_per_image: See above; None for no limit.
+        max_per_class: See above; None for no limit.
+        image_ids: A file: JSON (a list of ids, or ``images`` with ``id``) or text, one id a line.
+        **kwargs: ``format_only``, ``outfile_prefix``, ``backend_args``, ``collect_device`` and
+            ``prefix`` as in mmdet.
+
+    Raises:
+        ValueError: Unknown ``metric``, or ``image_ids`` that the annotations do not have.
+    """
+
+    def __init__(
+        self,
+        ann_file: str,
+        metric: str | Sequence[str] = 'bbox',
+        max_per_image: int | None = 300,
+        max_per_class: int | None = None,
+        image_ids: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kinds = [metric] if isinstance(metric, str) else list(metric)
+        unknown = [kind for kind in kinds if kind not in ('bbox', 'segm')]
+        if unknown:
+            raise ValueError(
+                f"OVLVISMetric: metric must be 'bbox' or 'segm', not {unknown}; recall of "
+                'proposals is ProposalRecallMetric.'
+            )
+        super().__init__(ann_file=ann_file, metric=kinds, **kwargs)
+        self.max_per_image = max_per_image
+        self.max_per_class = max_per_class
+        self.cat_ids = self._lvis_api.get_cat_ids()
+        self.img_ids = sorted(self._lvis_api.get_img_ids())
+        if image_ids is not None:
+            wanted = read_image_ids(image_ids)
+            unknown = sorted(wanted - set(self.img_ids))
+            if unknown:
+                raise ValueError(
+                    f'OVLVISMetric: {len(unknown)} of {len(wanted)} ids of {image_ids} are not in '
+                    f'{ann_file}, e.g. {unknown[:5]}.'
+                )
+            self.img_ids = sorted(wanted)
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Compute the results.
+
+        Args:
+            results: Pairs of ground truth and predictions, as ``process`` keeps them.
+
+        Raises:
+            ValueError: The file has other classes than the dataset; there are no masks.
+        """
+        classes = self.dataset_meta['classes']
+        if len(classes) != len(self.cat_ids):
+            raise ValueError(
+                f'OVLVISMetric: the annotation file has {len(self.cat_ids)} categories, the '
+                f'dataset {len(classes)} classes. Give metric and dataset the same file.'
+            )
+        counted = set(self.img_ids)
+        predictions = [found for _, found in results if found['img_id'] in counted]
+        metrics: dict[str, float] = {}
+        for kind in self.metrics:
+            detections = self._detections(predictions, kind)
+            if self.outfile_prefix is not None:
+                _write(Path(f'{self.outfile_prefix}.{kind}.json'), detections)
+            if not self.format_only:
+                table = self._precision(detections, kind)
+                found = self._results(table)
+                metrics.update({f'{kind}_{name}': value for name, value in found.items()})
+        return metrics
+
+    def _detections(self, predictions: Sequence[dict], kind: str) -> list[dict[str, Any]]:
+        """Detections as lvis wants them, at most ``max_per_class`` of each class."""
+        if kind == 'segm' and predictions and 'masks' not in predictions[0]:
+            raise ValueError('segm is to be evaluated, but the predictions have no masks.')
+        key = 'mask_scores' if kind == 'segm' and 'mask_scores' in predictions[0] else 'scores'
+        if not predictions:
+            return []
+        scores = np.concatenate([found[key] for found in predictions])
+        labels = np.concatenate([found['labels'] for found in predictions])
+        kept = _best_of_each(scores, labels, self.max_per_class)
+        is_kept = iter(kept)
+        detections = []
+        for found in predictions:
+            boxes = found['bboxes'].astype(np.float64)
+            boxes[:, 2:] -= boxes[:, :2]
+            for row, box in enumerate(boxes):
+                if not next(is_kept):
+                    continue
+                detection = {
+                    'image_id': found['img_id'],
+                    'category_id': self.cat_ids[found['labels'][row]],
+                    'score': float(found[key][row]),
+                }
+                if kind == 'bbox':
+                    detection['bbox'] = box.tolist()
+                else:  # with boxes, their areas would decide on small and large
+                    detection['segmentation'] = found['masks'][row]
+                detections.append(detection)
+        return detections
+
+    def _precision(self, detections: list[dict], kind: str) -> np.ndarray:
+        """Precision ``(IoU, recall, category in the order of ids, area)``."""
+        limit = -1 if self.max_per_image is None else self.max_per_image
+        if not detections:  # the package cannot do without
+            return self._precision_of_nothing()
+        found = LVISResults(self._lvis_api, detections, max_dets=limit)
+        evaluator = LVISEval(self._lvis_api, found, kind)
+        evaluator.params.img_ids = self.img_ids
+        evaluator.params.max_dets = limit
+        evaluator.evaluate()
+        evaluator.accumulate()
+        return evaluator.eval['precision']
+
+    def _precision_of_nothing(self) -> np.ndarray:
+        """Precision without any detection: 0 for classes that have objects."""
+        params = Params('bbox')
+        ids = sorted(self.cat_ids)
+        table = np.full((len(params.iou_thrs), 1, len(ids), len(params.area_rng)), -1.0)
+        annotations = self._lvis_api.get_ann_ids(img_ids=self.img_ids)
+        for annotation in self._lvis_api.load_anns(annotations):
+            row = np.searchsorted(ids, annotation['category_id'])
+            for place, (low, high) in enumerate(params.area_rng):
+                if low <= annotation['area'] <= high:
+                    table[:, :, row, place] = 0.0
+        return table
+
+    def _results(self, table: np.ndarray) -> dict[str, float]:
+        metrics = standard_items(table, _ITEMS)
+        found = [c['frequency'] for c in self._lvis_api.load_cats(sorted(self.cat_ids))]
+        parts = {
+            letter: table[:, :, np.flatnonzero(np.array(found) == letter), 0]
+            for letter in FREQUENCIES
+        }
+        metrics.update({f'AP{letter}': mean_of_valid(part) for letter, part in parts.items()})
+        metrics.update(
+            {f'AP{letter}50': mean_of_valid(part[IOU_50]) for letter, part in parts.items()}
+        )
+        return metrics
+
+
+def _best_of_each(scores: np.ndarray, labels: np.ndarray, limit: int | None) -> np.ndarray:
+    """Which of ``N`` detections are among the best ``limit`` of their label; bool ``(N,)``."""
+    kept = np.ones(len(scores), dtype=bool)
+    if limit is None:
+        return kept
+    order = np.lexsort((-scores, labels))  # by label, then by falling score; equal ones by place
+    first = np.searchsorted(labels[order], labels[order], side='left')
+    kept[order] = np.arange(len(order)) - first < limit
+    return kept
+
+
+def _write(path: Path, detections: list[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # the masks' run lengths are bytes
+    path.write_text(json.dumps(detections, default=bytes.decode), encoding='utf-8')

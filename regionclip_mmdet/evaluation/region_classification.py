@@ -1,0 +1,131 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""How well annotated boxes are named: accuracy and average precision, by group of classes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from mmdet.registry import METRICS
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+
+from .precision import class_groups
+
+_SETTINGS = (
+    "test_cfg.rcnn=dict(score_thr=0.0, nms=dict(type='nms', iou_threshold=1.0), max_per_img=-1, "
+    "objectness='none')"
+)
+
+
+@METRICS.register_module()
+class RegionClassificationMetric(BaseMetric):
+    """Accuracy and AP of naming ground-truth boxes: recognition without localisation.
+
+    For a detector whose proposals are the annotated boxes (``ProposalsFromGT``) and which puts out
+    every (box, name) pair: no threshold, no NMS, no limit, no box regression.
+
+    Results, with the prefix 'regions/': ``top1``, ``top5`` (share of boxes whose name is the best,
+    or among the five best, of all names; background does not count as a name) and ``ap``: each
+    class ranks all boxes by its score, AP is the mean of the precision at its own boxes, averaged
+    over classes with boxes. Then the same of each group of classes, ``base_top1``, ``novel_ap`` and
+    so on (with base and novel classes in the metainfo), ``rare_top1``, ``common_...``,
+    ``frequent_...`` (of LVIS). All names compete in every group. -1 without boxes.
+
+    This AP ranks boxes and knows no duplicates; the zero-shot AP50 on annotated boxes that is
+    published for RegionCLIP is ``OVCocoAPMetric`` with the official threshold and NMS.
+
+    Args:
+        average_precision: False leaves AP out. It keeps all scores: boxes x classes x 4 bytes,
+            1.2 GB for the validation set of LVIS.
+        collect_device: As in mmengine.
+        prefix: As in mmengine. Defaults to 'regions'.
+    """
+
+    default_prefix: ClassVar[str | None] = 'regions'
+    TOPS = (1, 5)
+
+    def __init__(
+        self,
+        average_precision: bool = True,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.average_precision = average_precision
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep, of every annotated box, its label, the rank of its name and all scores.
+
+        Raises:
+            KeyError: Predictions do not say which region they belong to, or boxes were not loaded.
+        """
+        classes = len(self.dataset_meta['classes'])
+        for sample in data_samples:
+            found, truth = sample['pred_instances'], sample.get('gt_instances', {})
+            if 'region_inds' not in found or 'labels' not in truth:
+                raise KeyError(
+                    'RegionClassificationMetric needs pred_instances.region_inds (of '
+                    'OpenVocabRoIHead) and gt_instances (LoadAnnotations and ProposalsFromGT in '
+                    f'the pipeline); {sample.get("img_path", "a sample")} lacks them.'
+                )
+            labels = truth['labels'].cpu().numpy()
+            regions, names = (found[k].cpu().numpy() for k in ('region_inds', 'labels'))
+            if len(regions) and regions.max() >= len(labels):
+                raise ValueError(
+                    f'RegionClassificationMetric: {sample.get("img_path", "a sample")} has '
+                    f'{len(labels)} annotated boxes, but region {regions.max()} was named. The '
+                    'proposals must be the annotated boxes: use ProposalsFromGT.'
+                )
+            scores = np.full((len(labels), classes), -np.inf, dtype=np.float32)
+            scores[regions, names] = found['scores'].float().cpu().numpy()
+            own = scores[np.arange(len(labels)), labels][:, None]
+            # of equal scores the lower label comes first
+            before = (scores == own) & (np.arange(classes) < labels[:, None])
+            ranks = ((scores > own) | before).sum(axis=1)
+            ranks[np.isneginf(own[:, 0])] = max(classes, *self.TOPS)  # never a hit
+            wanted = min(max(self.TOPS), classes)
+            incomplete = int((np.isfinite(scores).sum(axis=1) < wanted).sum())
+            kept = scores if self.average_precision else None
+            self.results.append((labels, ranks, kept, incomplete))
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Compute the results over all boxes seen."""
+        labels, ranks = (np.concatenate([r[k] for r in results]) for k in (0, 1))
+        incomplete = sum(result[3] for result in results)
+        if incomplete:
+            print_log(
+                f'RegionClassificationMetric: {incomplete} of {len(labels)} boxes have fewer than '
+                f'{max(self.TOPS)} scored names; what is missing counts as wrong. If this is not '
+                f'rounding of scores to 0, use {_SETTINGS}.',
+                logger='current',
+                level=logging.WARNING,
+            )
+        precision = self._average_precision(labels, results) if self.average_precision else None
+        groups = {'': np.arange(len(self.dataset_meta['classes']))}
+        groups.update({f'{k}_': v for k, v in class_groups(self.dataset_meta).items()})
+        metrics: dict[str, float] = {}
+        for name, members in groups.items():
+            chosen = ranks[np.isin(labels, members)]
+            for top in self.TOPS:
+                share = float((chosen < top).mean()) if len(chosen) else -1.0
+                metrics[f'{name}top{top}'] = share
+            if precision is not None:
+                valid = precision[members][precision[members] >= 0]
+                metrics[f'{name}ap'] = float(valid.mean()) if len(valid) else -1.0
+        return metrics
+
+    def _average_precision(self, labels: np.ndarray, results: list) -> np.ndarray:
+        """AP of each class; -1 without boxes."""
+        precision = np.full(len(self.dataset_meta['classes']), -1.0)
+        scores = np.concatenate([result[2] for result in results])
+        for label in np.unique(labels):
+            column = scores[:, label]
+            order = np.argsort(-column, kind='stable')
+            hits = (labels == label)[order]
+            at = np.flatnonzero(hits)
+            found = np.isfinite(column[order[at]])  # boxes that were not scored are not found
+            precision[label] = (np.arange(1, len(at) + 1) / (at + 1) * found).mean()
+        return precision
