@@ -6,7 +6,7 @@
     python tools/convert_checkpoint.py RN50.pt -o clip.safetensors
     python tools/convert_checkpoint.py RN50/openai rpn_coco_48.pth -o clip_with_localizer.pth
     python tools/convert_checkpoint.py trained_here.pth --to clip -o open_clip.pt
-    python tools/convert_checkpoint.py concept_embeds.pth --names names.txt -o vocabulary.pth
+    python tools/convert_checkpoint.py coco_65_cls_emb.pth --names ov_coco_65 -o vocabulary.pth
 
 What each file is, is recognised. Every tensor is accounted for; a part that is incomplete, or
 absent although such a file has it, ends the conversion, and nothing is written. Several files
@@ -26,8 +26,10 @@ from torch import Tensor
 from regionclip_mmdet.checkpoints import conversion, load_clip_state_dict
 from regionclip_mmdet.checkpoints.expected import PARTS
 from regionclip_mmdet.checkpoints.files import read_file
+from regionclip_mmdet.known_files import NAME_LISTS
 from regionclip_mmdet.models.backbones import CLIP_RESNETS
 from regionclip_mmdet.models.text import TextEmbeddings
+from regionclip_mmdet.recipes.name_lists import LISTS
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,8 +52,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--names',
-        type=Path,
-        help='text file, a name per line, in the order of nameless class embeddings in the input',
+        help='names of nameless class embeddings, in the order of their rows: a text file, a name '
+        f'per line, or a list: {", ".join(NAME_LISTS)}',
     )
     parser.add_argument(
         '--allow-missing',
@@ -73,8 +75,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Convert, report, write."""
     args = parse_args()
-    names = None if args.names is None else args.names.read_text(encoding='utf-8').splitlines()
     try:
+        names = None if args.names is None else read_names(args.names)
         contents = [(path, read_input(path)) for path in args.inputs]
         if len(contents) == 1 and isinstance(contents[0][1], Tensor):
             convert_embeddings(args, contents[0][1], names)
@@ -89,6 +91,13 @@ def read_input(path: Path) -> object:
     if not path.exists() and path.parts[0] in CLIP_RESNETS:
         return load_clip_state_dict(path.as_posix())[0]
     return read_file(path)[1]
+
+
+def read_names(source: str) -> list[str]:
+    """Names of a list, or of a file, which may hold empty ones, as official files do."""
+    if source in LISTS:
+        return list(LISTS[source])
+    return Path(source).read_text(encoding='utf-8').splitlines()
 
 
 def convert_embeddings(args: argparse.Namespace, matrix: Tensor, names: list[str] | None) -> None:

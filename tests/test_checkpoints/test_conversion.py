@@ -309,3 +309,16 @@ def test_tool_takes_names_of_open_clip(tmp_path: Path, monkeypatch: pytest.Monke
     # a name that is no CLIP model's is a file that is not there
     with pytest.raises(SystemExit, match='RN5/openai'):
         run_tool(monkeypatch, 'RN5/openai', '-o', 'x.pth')
+
+
+def test_tool_knows_lists_of_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = torch.randn(17, 8)
+    torch.save(matrix, tmp_path / 'coco_17_target_cls_emb.pth')
+    out = tmp_path / 'ov_coco_17_rn50.pth'
+    source = tmp_path / 'coco_17_target_cls_emb.pth'
+    run_tool(monkeypatch, source, '--names', 'ov_coco_17', '-o', out)
+    made = TextEmbeddings.load(out)
+    assert (made.names[0], made.names[-1]) == ('airplane', 'scissors')
+    assert torch.equal(made.matrix, matrix)
+    with pytest.raises(SystemExit, match='48 names'):
+        run_tool(monkeypatch, source, '--names', 'ov_coco_48', '-o', tmp_path / 'x.pth')
