@@ -13,11 +13,12 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.regionclip_mmdet_installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-classic test-fork test-ops lint wheel clean
+.PHONY: help install demo test test-gpu test-classic test-fork test-ops lint wheel clean
 
 help:
 	@echo 'make demo     install, then run the quickstart: CLIP becomes RegionCLIP on the CPU'
 	@echo 'make test     install, then run the tests'
+	@echo 'make test-gpu install, then run the tests that need a GPU (two, where there are two)'
 	@echo 'make install  create $(VENV) with tested versions (done by the others when needed)'
 	@echo 'make test-classic  the same with Python 3.10, torch 2.1 and numpy 1.26, in .venv-classic'
 	@echo 'make test-fork     the same with the OneDL fork of OpenMMLab, in .venv-fork'
@@ -46,6 +47,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(PY) -m pytest $(TEST_ARGS)
+
+test-gpu: $(STAMP)
+	$(PY) -m pytest -m gpu $(TEST_ARGS)
 
 # Other stacks have a folder of their own unless VENV is given: one environment, one stack.
 own_venv = $(if $(filter command environment,$(firstword $(origin VENV))),$(VENV),$(1))

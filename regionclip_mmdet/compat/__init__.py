@@ -7,7 +7,7 @@ must be able to speak before anything it checks is imported.
 
 from .autocast import cast_masks_under_cpu_autocast, cpu_autocast_is_on
 from .checkpoints import allow_mmengine_checkpoints
-from .cuda import warn_of_unusable_gpu
+from .cuda import warn_of_unusable_gpu, why_cuda_is_unusable
 from .dependencies import DEPENDENCIES, Dependency, check_dependencies
 from .distributed import end_distributed_run, prepare_cpu_launch
 from .installed_packages import provide_package_lookup
@@ -29,6 +29,7 @@ __all__ = [
     'provide_package_lookup',
     'uses_operator_fallback',
     'warn_of_unusable_gpu',
+    'why_cuda_is_unusable',
 ]
 
 

@@ -12,6 +12,21 @@ from pathlib import Path
 DRIVER_VERSION_FILE = Path('/proc/driver/nvidia/version')
 
 
+def why_cuda_is_unusable() -> str | None:
+    """What keeps torch from using a GPU, in one clause; None if CUDA is available."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # torch's own words on the same matter
+        if torch.cuda.is_available():
+            return None
+    if torch.version.cuda is None:
+        return f'torch {torch.__version__} was built without CUDA'
+    if os.environ.get('CUDA_VISIBLE_DEVICES') in ('', '-1'):
+        return 'CUDA_VISIBLE_DEVICES hides all GPUs'
+    return _unfit_driver() or 'this machine has no NVIDIA driver'
+
+
 def warn_of_unusable_gpu() -> None:
     """Print one line if torch was built for CUDA and a driver is there, but CUDA is not available.
 
@@ -19,24 +34,24 @@ def warn_of_unusable_gpu() -> None:
     many times slower. Nothing is said if GPUs are hidden on purpose (``CUDA_VISIBLE_DEVICES``
     empty or -1), nor by any but the first of a launcher's processes.
     """
+    if os.environ.get('RANK', '0') != '0':
+        return
+    reason = why_cuda_is_unusable()
+    if reason is not None and reason == _unfit_driver():
+        print(f'WARNING: running on the CPU: {reason}', file=sys.stderr)
+
+
+def _unfit_driver() -> str | None:
+    """The driver, torch's CUDA version and the remedy; None without a driver."""
     import torch
 
-    hidden = os.environ.get('CUDA_VISIBLE_DEVICES') in ('', '-1')
-    if torch.version.cuda is None or hidden or os.environ.get('RANK', '0') != '0':
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # torch's own words on the same matter
-        if torch.cuda.is_available():
-            return
     try:
         driver = DRIVER_VERSION_FILE.read_text()
     except OSError:
-        return
+        return None
     version = re.search(r'\s(\d+\.[\d.]+)\s', driver)
-    print(
-        f'WARNING: running on the CPU: the NVIDIA driver {version[1] if version else ""} of this '
-        f'machine does not serve torch {torch.__version__}, which was built for CUDA '
-        f'{torch.version.cuda}. Update the driver, or install torch and torchvision for a CUDA '
-        'version that nvidia-smi shows or an older one.',
-        file=sys.stderr,
+    return (
+        f'the NVIDIA driver {version[1] if version else ""} of this machine does not serve torch '
+        f'{torch.__version__}, which was built for CUDA {torch.version.cuda}. Update the driver, '
+        'or install torch and torchvision for a CUDA version that nvidia-smi shows or an older one.'
     )

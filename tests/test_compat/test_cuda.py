@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from regionclip_mmdet.compat import cuda, warn_of_unusable_gpu
+from regionclip_mmdet.compat import cuda, warn_of_unusable_gpu, why_cuda_is_unusable
 
 DRIVER = """NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.82.01  Wed Oct 27 21:21:55 UTC 2021
 GCC version:  gcc version 9.3.0
@@ -57,3 +57,29 @@ def test_nothing_is_said_otherwise(
         monkeypatch.setenv('RANK', '1')
     warn_of_unusable_gpu()
     assert capsys.readouterr().err == ''
+
+
+@pytest.mark.parametrize(
+    ('case', 'reason'),
+    [
+        ('usable', None),
+        ('cpu build', 'built without CUDA'),
+        ('hidden', 'CUDA_VISIBLE_DEVICES hides all GPUs'),
+        ('no driver', 'no NVIDIA driver'),
+        ('old driver', 'the NVIDIA driver 470.82.01 of this machine does not serve torch'),
+    ],
+)
+def test_reasons(
+    case: str, reason: str | None, old_driver: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a skipped test says."""
+    if case == 'cpu build':
+        monkeypatch.setattr(torch.version, 'cuda', None)
+    elif case == 'usable':
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    elif case == 'hidden':
+        monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '-1')
+    elif case == 'no driver':
+        old_driver.unlink()
+    said = why_cuda_is_unusable()
+    assert said is None if reason is None else reason in said

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import toy_training
+from devices import require_one_each
 from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +58,10 @@ SAMPLERS = dict(
         pytest.param(1, 'passes', marks=pytest.mark.slow),
     ],
 )
-def test_as_if_never_killed(tmp_path: Path, processes: int, sampler: str) -> None:
+def test_as_if_never_killed(
+    tmp_path: Path, processes: int, sampler: str, device: torch.device
+) -> None:
+    require_one_each(processes, device)
     loader = toy_training.config()['train_dataloader'] | dict(sampler=SAMPLERS[sampler])
     rng = np.random.default_rng([processes, list(SAMPLERS).index(sampler)])
     # not before the first checkpoint (iteration 4), not after the last iteration
@@ -87,7 +91,8 @@ def test_as_if_never_killed(tmp_path: Path, processes: int, sampler: str) -> Non
             assert (entry['index'], entry['noise']) == (one[i]['index'], one[i]['noise'])
             assert entry['loss'] == pytest.approx(one[i]['loss'], rel=1e-5)
     ends = [
-        torch.load(folder / 'iter_20.pth', weights_only=False)['state_dict'] for folder in folders
+        torch.load(folder / 'iter_20.pth', map_location='cpu', weights_only=False)['state_dict']
+        for folder in folders
     ]
     for key, value in ends[0].items():
         torch.testing.assert_close(ends[1][key], value, rtol=1e-5, atol=1e-6)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import toy_training
+from devices import require_one_each
 from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +50,8 @@ def test_usage(script: str, needed: str) -> None:
     assert os.access(TOOLS / script, os.X_OK)
 
 
-def test_two_processes_train_and_test(tmp_path: Path) -> None:
+def test_two_processes_train_and_test(tmp_path: Path, device: torch.device) -> None:
+    require_one_each(2, device)
     config = tmp_path / 'toy.py'
     Config(toy_training.config()).dump(config)
     port = str(29500 + os.getpid() % 2000)
@@ -62,7 +64,8 @@ def test_two_processes_train_and_test(tmp_path: Path) -> None:
     assert not (tmp_path / 'run' / 'iter_4.pth').exists()
     weights = tmp_path / 'run' / 'iter_20.pth'
     # mmengine saves the moving average, which is what is tested, as the model's weights
-    slope = torch.load(weights, weights_only=False)['state_dict']['line.weight'].sum()
+    state = torch.load(weights, map_location='cpu', weights_only=False)['state_dict']
+    slope = state['line.weight'].sum()
     result = run('dist_test.sh', config, weights, 2, '--work-dir', tmp_path / 'test', PORT=port)
     assert result.returncode == 0, result.stderr[-3000:]
     # 11 samples on two processes: the twelfth, drawn to make them even, is not counted

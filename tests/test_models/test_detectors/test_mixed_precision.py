@@ -1,8 +1,9 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Training steps and detections under bfloat16 autocast, against float32.
+"""Training steps and detections in mixed precision, against float32.
 
 bfloat16 has 8 significant bits: one rounding is off by up to 0.2 %. The roundings of the tiny
 models' few layers add up like a random walk, so that losses differ by about 1 % and the limit is 3.
+float16 has 11 bits, but a narrow range: its losses are scaled, as in training.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi
 from mmdet.structures.mask import PolygonMasks
+from packaging.version import Version
 from torch import Tensor, nn
 
 from regionclip_mmdet.models import losses as loss_functions
@@ -31,8 +33,22 @@ BOXES = [
 ]
 
 
-def bfloat16(enabled: bool = True) -> torch.autocast:
-    return torch.autocast('cpu', torch.bfloat16, enabled=enabled)
+LOSS_SCALE = 1024.0
+FP16_ON_CPU = Version(torch.__version__) >= Version('2.4')
+
+
+def reduced_precision(
+    dtype: torch.dtype | None = torch.bfloat16, device: torch.device | str = 'cpu'
+) -> torch.autocast:
+    """Autocast to a type; None: none."""
+    return torch.autocast(torch.device(device).type, dtype, enabled=dtype is not None)
+
+
+@pytest.fixture(params=['bfloat16', 'float16'])
+def dtype(request: pytest.FixtureRequest, device: torch.device) -> torch.dtype:
+    if device.type == 'cpu' and request.param == 'float16' and not FP16_ON_CPU:
+        pytest.skip(f'torch {torch.__version__} has no float16 autocast on CPUs')
+    return getattr(torch, request.param)
 
 
 def detector(**settings: object) -> nn.Module:
@@ -43,7 +59,7 @@ def detector(**settings: object) -> nn.Module:
     return model
 
 
-def pretrainer(**settings: object) -> nn.Module:
+def pretrainer(device: torch.device | str = 'cpu', **settings: object) -> nn.Module:
     """One concept per region, so that labels differ although a random network hardly tells them."""
     config = tiny_models.regionclip_config(
         region_text_head=dict(concept_pool=tiny_models.vocabulary('abcdef')), **settings
@@ -55,37 +71,48 @@ def pretrainer(**settings: object) -> nn.Module:
     common = F.normalize(regions.mean(0), dim=0)
     head = model.roi_head.region_text_head
     head.concepts = head.teacher_concepts = apart - (apart @ common)[:, None] * common
-    return model
+    return model.to(device)
 
 
-def samples(proposals: list[Tensor] | None = BOXES, with_masks: bool = False) -> list:
+def samples(
+    proposals: list[Tensor] | None = BOXES,
+    with_masks: bool = False,
+    device: torch.device | str = 'cpu',
+) -> list:
     found = tiny_models.samples(*SIZES, captions=CAPTIONS, proposals=proposals)
     for sample in found if with_masks else ():
         boxes = sample.gt_instances.bboxes.numpy()
         polygons = [[box[[0, 1, 2, 1, 2, 3, 0, 3]]] for box in boxes]
         sample.gt_instances.masks = PolygonMasks(polygons, *sample.img_shape)
-    return found
+    return [sample.to(device) for sample in found]
 
 
-def training_step(model: nn.Module, reduced: bool, **settings: object) -> tuple[dict, dict]:
+def training_step(
+    model: nn.Module, dtype: torch.dtype | None, device: torch.device, **settings: object
+) -> tuple[dict, dict]:
     """Losses and gradients."""
     model = copy.deepcopy(model).train()
     torch.manual_seed(0)
-    with bfloat16(reduced):
-        losses = model(tiny_models.images(*SIZES), samples(**settings), mode='loss')
+    batch = tiny_models.images(*SIZES).to(device)
+    with reduced_precision(dtype, device):
+        losses = model(batch, samples(device=device, **settings), mode='loss')
     total, _ = model.parse_losses(losses)
-    total.backward()
-    return losses, {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    scale = LOSS_SCALE if dtype == torch.float16 else 1.0
+    (total * scale).backward()
+    gradients = {n: p.grad / scale for n, p in model.named_parameters() if p.grad is not None}
+    return losses, gradients
 
 
 @pytest.mark.parametrize('with_cp', [False, True])
 @pytest.mark.parametrize('kind', ['detection', 'detection with masks', 'pretraining'])
-def test_a_training_step_is_close_to_float32(kind: str, with_cp: bool) -> None:
+def test_a_training_step_is_close_to_float32(
+    kind: str, with_cp: bool, dtype: torch.dtype, device: torch.device
+) -> None:
     masks = kind == 'detection with masks'
-    model = pretrainer() if kind == 'pretraining' else detector(with_mask=masks)
-    expected, gradients = training_step(model, False, with_masks=masks)
+    model = (pretrainer() if kind == 'pretraining' else detector(with_mask=masks)).to(device)
+    expected, gradients = training_step(model, None, device, with_masks=masks)
     model.backbone.with_cp = model.roi_head.region_encoder.with_cp = with_cp
-    losses, reduced = training_step(model, True, with_masks=masks)
+    losses, reduced = training_step(model, dtype, device, with_masks=masks)
     names = [name for name in expected if name.startswith('loss')]
     assert len(names) == (2 if kind == 'detection' else 3)
     for name in names:
@@ -102,10 +129,12 @@ def test_a_training_step_is_close_to_float32(kind: str, with_cp: bool) -> None:
 
 
 @pytest.mark.parametrize('follow_autocast', [False, True])
-def test_a_step_on_the_localizers_proposals(follow_autocast: bool) -> None:
-    model = pretrainer(localizer=tiny_models.localizer(follow_autocast=follow_autocast))
-    with bfloat16():
-        losses = model.loss(tiny_models.images(*SIZES), samples(None))
+def test_a_step_on_the_localizers_proposals(
+    follow_autocast: bool, dtype: torch.dtype, device: torch.device
+) -> None:
+    model = pretrainer(device, localizer=tiny_models.localizer(follow_autocast=follow_autocast))
+    with reduced_precision(dtype, device):
+        losses = model.loss(tiny_models.images(*SIZES).to(device), samples(None, device=device))
     assert sum(name.startswith('loss') for name in losses) == 3
     assert all(value.isfinite() for value in losses.values())
 
@@ -120,14 +149,16 @@ def test_a_step_on_the_localizers_proposals(follow_autocast: bool) -> None:
     ids=['hard NMS', 'soft NMS', 'objectness'],
 )
 @torch.no_grad()
-def test_detections_are_float32_and_close(rcnn: dict) -> None:
-    model = detector(with_mask=True, rcnn=rcnn).eval()
-    given = samples()
+def test_detections_are_float32_and_close(
+    rcnn: dict, dtype: torch.dtype, device: torch.device
+) -> None:
+    model = detector(with_mask=True, rcnn=rcnn).eval().to(device)
+    given = samples(device=device)
     for sample in given:
-        sample.proposals.objectness_logits = torch.tensor([2.0, 1.0, -0.5])
-    batch, found = tiny_models.images(*SIZES), []
-    for reduced in (False, True):
-        with bfloat16(reduced):
+        sample.proposals.objectness_logits = torch.tensor([2.0, 1.0, -0.5], device=device)
+    batch, found = tiny_models.images(*SIZES).to(device), []
+    for precision in (None, dtype):
+        with reduced_precision(precision, device):
             results = model.predict(batch, [sample.clone() for sample in given])
         found.append([sample.pred_instances for sample in results])
     for exact, reduced in zip(*found, strict=True):
@@ -164,7 +195,7 @@ LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
 def test_losses_of_bfloat16_features_are_computed_in_float32(name: str) -> None:
     """The features are rounded, nothing after them: equal to float32 on the rounded features."""
     features = embeddings(5).bfloat16().requires_grad_()
-    with bfloat16():
+    with reduced_precision():
         loss = LOSSES[name](features)
     loss.backward()
     rounded = features.detach().float().requires_grad_()
@@ -197,7 +228,7 @@ def test_distillation_stays_finite_where_probabilities_underflow() -> None:
 def test_vocabularies_are_embedded_in_float32() -> None:
     encoder = tiny_models.fill(MODELS.build(tiny_models.text_encoder()), seed=3)
     expected = encoder.encode_names(['cat', 'dog'], ['a {}'])
-    with bfloat16():
+    with reduced_precision():
         found = encoder.encode_names(['cat', 'dog'], ['a {}'])
         assert not torch.equal(encoder(['a cat', 'a dog']), expected.matrix)
     assert torch.equal(found.matrix, expected.matrix)
