@@ -44,6 +44,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--list', action='store_true', help='name the cases and their kinds')
     parser.add_argument('--details', action='store_true', help='a line for every array')
+    parser.add_argument(
+        '--device', default='cpu', help='where models run, e.g. cuda (default: cpu)'
+    )
     parser.add_argument('--threads', type=int, help="number of threads (default: torch's choice)")
     return parser.parse_args()
 
@@ -53,6 +56,8 @@ def main() -> int:
     args = parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
+    # the tolerances are those of float32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:
         cases = select(args.folder, args.only)
     except FileNotFoundError as error:
@@ -65,7 +70,7 @@ def main() -> int:
     level = logger.level
     logger.setLevel('ERROR')
     try:
-        failed = run_cases(cases, args.details)
+        failed = run_cases(cases, args.details, args.device)
     finally:
         logger.setLevel(level)
     print(f'{len(cases) - len(failed)} of {len(cases)} cases pass')
@@ -74,13 +79,13 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def run_cases(cases: dict[str, Path], with_details: bool) -> list[str]:
+def run_cases(cases: dict[str, Path], with_details: bool, device: str) -> list[str]:
     """Run cases, print their lines; the names of those that fail."""
     failed = []
     for number, (name, path) in enumerate(cases.items(), 1):
         if sys.stderr.isatty():
             print(f'{number}/{len(cases)} {name} ...', end='\r', file=sys.stderr, flush=True)
-        outcome = verify(path)
+        outcome = verify(path, device)
         print(outcome.line(), flush=True)
         if with_details and outcome.comparison is not None:
             print('\n'.join(details(d) for d in outcome.comparison.differences))

@@ -26,6 +26,7 @@ def run(case: Case, comparison: Comparison) -> None:
     arch = models.arch_of(case, case['region_features'].shape[1])
     model = models.build(models.detector_config(models.DETECTOR, arch)).eval()
     models.load_detector(model, models.official_weights(case, 'detector_shapes', arch))
+    model.to(case.device)
     batch, _ = models.preprocess(model.data_preprocessor, [case['image']])
     limit = case.limit('res4_max_abs', 2e-4)
 

@@ -31,6 +31,7 @@ class Case:
             lists all its arrays.
         left_out: Arrays that this copy of the case does without.
         borrowed: Arrays of other files that belong to this copy, by file name.
+        device: Where its tensors are asked for, and its models run.
     """
 
     def __init__(
@@ -38,7 +39,9 @@ class Case:
         path: Path,
         left_out: tuple[str, ...] = (),
         borrowed: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        device: torch.device | str = 'cpu',
     ) -> None:
+        self.device = torch.device(device)
         self.path = path
         self.name = path.stem
         self.left_out = left_out
@@ -76,7 +79,7 @@ class Case:
         return self.arrays[name]
 
     def __getitem__(self, name: str) -> Tensor:
-        return torch.from_numpy(np.array(self.array(name)))
+        return torch.from_numpy(np.array(self.array(name))).to(self.device)
 
     def wants(self, name: str) -> bool:
         """Whether an output is to be compared: it is recorded, or ought to be."""
@@ -169,13 +172,14 @@ def find_cases(folder: Path) -> dict[str, Path]:
     return found
 
 
-def open_case(path: Path) -> Case:
+def open_case(path: Path, device: torch.device | str = 'cpu') -> Case:
     """Read a case, with what ``trimmed.json`` next to it says of it."""
     notes = _trimmed(path.parent)
     return Case(
         path,
         tuple(notes.get('left_out', {}).get(path.stem, ())),
         notes.get('borrowed', {}).get(path.stem, {}),
+        device,
     )
 
 

@@ -37,10 +37,11 @@ def compare_proposals(
         limit: For the objectness of matched ones.
     """
     try:
-        recorded, logits = (comparison.case[name] for name in names)
+        recorded, logits = (comparison.case[name].cpu() for name in names)
     except CaseError as error:
         comparison.fail(names[0], str(error))
         return
+    boxes, objectness = boxes.cpu(), objectness.cpu()
     if recorded.shape[1:] != (4,) or logits.shape != recorded.shape[:1]:
         shapes = f'{list(recorded.shape)} and {list(logits.shape)}'
         comparison.fail(names[0], f'recorded shapes {shapes} are no boxes with logits')
@@ -103,11 +104,12 @@ def compare_detections(
     """
     try:
         boxes, scores, labels = (
-            comparison.case[f'{prefix}{name}'] for name in ('boxes', 'scores', 'classes')
+            comparison.case[f'{prefix}{name}'].cpu() for name in ('boxes', 'scores', 'classes')
         )
     except CaseError as error:
         comparison.fail(f'{prefix}boxes', str(error))
         return
+    found = found.cpu()
     if not (boxes.shape == (len(scores), 4) and labels.shape == scores.shape):
         comparison.fail(f'{prefix}boxes', 'boxes, scores and classes have no common length')
         return

@@ -39,8 +39,9 @@ def run(case: Case, comparison: Comparison) -> None:
     models.load_part(
         localizer, models.official_weights(case, 'localizer_shapes', kind), 'localizer'
     )
+    localizer.to(case.device)
     images = [case[f'image{i}'] for i in case.numbered('image{}')]
-    batch, samples = models.preprocess(models.data_preprocessor(), images)
+    batch, samples = models.preprocess(models.data_preprocessor().to(case.device), images)
     metas = [sample.metainfo for sample in samples]
 
     x = localizer.convert_inputs(batch, [meta['img_shape'] for meta in metas])

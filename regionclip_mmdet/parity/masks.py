@@ -46,7 +46,7 @@ def compare_pasted_masks(
     results = head.predict_mask(feats, list(metas), detections)
     for i, result in enumerate(results):
         height, width = metas[i]['img_shape'][:2]
-        name, masks = f'det_masks_packed{i}', result.masks.numpy()
+        name, masks = f'det_masks_packed{i}', result.masks.cpu().numpy()
         if packed[i].shape[1:] != (height, -(-width // 8)):
             comparison.fail(name, f'shape {list(packed[i].shape)} is not that of packed masks')
             continue

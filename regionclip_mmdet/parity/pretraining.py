@@ -77,7 +77,7 @@ def build(case: Case) -> RegionCLIP:
         models.set_unless_official(loss, 'temperature', case.note('temperature'), 0.01)
     model = models.build(config).train()
     models.load_detector(model, models.official_weights(case, 'pretraining_shapes', arch, teacher))
-    return model
+    return model.to(case.device)
 
 
 def inputs(

@@ -26,6 +26,7 @@ def run(case: Case, comparison: Comparison) -> None:
     models.load_part(
         encoder, models.official_weights(case, 'text_tower_shapes', arch), 'text_encoder'
     )
+    encoder.to(case.device)
     captions, names = case.note('captions'), case.note('concept_names')
     if not captions or not names:
         raise CaseError("meta has no 'captions' or no 'concept_names'")
@@ -48,6 +49,7 @@ def run(case: Case, comparison: Comparison) -> None:
 def _all_tokens(encoder: CLIPTextEncoder, ids: Tensor) -> Tensor:
     """Projected outputs at all positions ``(N, L, D)``; an embedding is the one at the end."""
     tower = encoder.model
+    ids = ids.to(tower.positional_embedding.device)
     x = tower.token_embedding(ids) + tower.positional_embedding
     x = tower.transformer(x, attn_mask=tower.attn_mask)
     return tower.ln_final(x) @ tower.text_projection

@@ -89,7 +89,7 @@ def _build(case: Case, with_masks: bool) -> OpenVocabularyRCNN:
     model = models.build(config)
     official_state = models.official_weights(case, 'detector_shapes', arch, kind, with_masks)
     models.load_detector(model, official_state, case['text_emb_train'], case['text_emb_test'])
-    return model
+    return model.to(case.device)
 
 
 def _sampled(case: Case, index: int, with_masks: bool) -> tuple[SamplingResult, InstanceData]:
@@ -101,7 +101,7 @@ def _sampled(case: Case, index: int, with_masks: bool) -> tuple[SamplingResult, 
     objects = InstanceData(bboxes=case[f'gt_boxes{index}'], labels=case[f'gt_classes{index}'])
     if with_masks:
         height, width = case[f'image{index}'].shape[1:]
-        polygons = case[f'gt_polygons{index}'].double().numpy()
+        polygons = case[f'gt_polygons{index}'].double().cpu().numpy()
         objects.masks = PolygonMasks([[polygon] for polygon in polygons], height, width)
     same = (targets[:, None] == objects.bboxes).all(2)
     if not bool(same[foreground].any(1).all()):
@@ -114,7 +114,7 @@ def _sampled(case: Case, index: int, with_masks: bool) -> tuple[SamplingResult, 
         boxes,
         objects.bboxes,
         AssignResult(len(objects), assigned, None, labels),
-        torch.zeros(len(boxes), dtype=torch.uint8),
+        torch.zeros(len(boxes), dtype=torch.uint8, device=case.device),
     )
     return sampled, objects
 

@@ -13,6 +13,8 @@ from math import isnan
 from pathlib import Path
 from types import ModuleType
 
+import torch
+
 from . import backbone, gathering, localizer, pretraining, soft_nms, text, transfer, zero_shot
 from .case import Case, CaseError, find_cases, open_case
 from .comparison import Comparison, Difference
@@ -108,15 +110,16 @@ def kind_of(case: Case) -> ModuleType | None:
     return KINDS.get('d' if letter and letter[1] == 'e' else letter[1]) if letter else None
 
 
-def verify(path: Path) -> Outcome:
+def verify(path: Path, device: torch.device | str = 'cpu') -> Outcome:
     """Run one case; whatever goes wrong is part of the outcome.
 
     Args:
         path: Of the ``.npz`` file.
+        device: Where the models run; those of several processes always on the CPU.
     """
     started = time.perf_counter()
     try:
-        case = open_case(path)
+        case = open_case(path, device)
     except CaseError as error:
         return Outcome(path.stem, str(error), None)
     kind = kind_of(case)

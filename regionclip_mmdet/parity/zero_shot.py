@@ -87,7 +87,7 @@ def _build(case: Case, on_boxes: bool) -> OpenVocabularyRCNN:
     model = models.build(config).eval()
     official = models.official_weights(case, 'detector_shapes', arch, kind)
     models.load_detector(model, official, test_vocabulary=case['text_emb'])
-    return model
+    return model.to(case.device)
 
 
 def _is_on(value: object, default: bool) -> bool:
@@ -101,9 +101,9 @@ def _resize(case: Case, comparison: Comparison) -> tuple[list[Tensor], list[dict
     resize = Resize(scale=edges, keep_ratio=True, backend='pillow')
     images, metas = [], []
     for i in case.numbered('raw_img{}'):
-        raw = case[f'raw_img{i}'].numpy()
+        raw = case.array(f'raw_img{i}')
         inputs = dict(img=raw, img_shape=raw.shape[:2])
-        inputs['gt_bboxes'] = HorizontalBoxes(case[f'gt_boxes_raw_img{i}'])
+        inputs['gt_bboxes'] = HorizontalBoxes(case[f'gt_boxes_raw_img{i}'].cpu())
         resized = resize(inputs)
         comparison.add(f'resized_img{i}', resized['img'], 0)
         limit = case.limit('boxes_max_abs', 0.02)

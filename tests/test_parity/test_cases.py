@@ -28,8 +28,10 @@ def test_all_cases_are_here() -> None:
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_case(name: str) -> None:
-    outcome = verify(CASES[name])
+def test_case(name: str, device: torch.device) -> None:
+    if device.type == 'cuda' and name == 'f_pretrain_gather2':
+        pytest.skip('its processes talk by gloo and run on the CPU: make test')
+    outcome = verify(CASES[name], device)
     assert outcome.passed, '\n'.join([outcome.line(), *outcome.failures()])
 
 
