@@ -23,8 +23,8 @@ import regionclip_mmdet  # noqa: F401
 # isort: split
 from torch import Tensor
 
-from regionclip_mmdet.checkpoints import conversion, load_clip_state_dict
-from regionclip_mmdet.checkpoints.expected import PARTS
+from regionclip_mmdet.checkpoints import conversion, load_clip_state_dict, provenance
+from regionclip_mmdet.checkpoints.expected import CLASS_EMBEDDINGS, PARTS
 from regionclip_mmdet.checkpoints.files import read_file
 from regionclip_mmdet.known_files import NAME_LISTS
 from regionclip_mmdet.models.backbones import CLIP_RESNETS
@@ -59,7 +59,7 @@ def parse_args() -> argparse.Namespace:
         '--allow-missing',
         nargs='*',
         default=(),
-        choices=PARTS,
+        choices=(*PARTS, CLASS_EMBEDDINGS),
         metavar='PART',
         help='may be absent',
     )
@@ -125,7 +125,7 @@ def convert_models(
             raise ValueError(f'{path}: {error}') from None
         print(f'{path}: {converted[-1]}')
     result, replaced = conversion.merge(converted)
-    result.notes['sources'] = [path.name for path in args.inputs]
+    result.notes['sources'] = provenance.origins(args.inputs, converted)
     for part in replaced:
         print(f"'{part}' is taken from the later file.")
     if names is not None:

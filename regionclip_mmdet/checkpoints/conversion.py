@@ -15,8 +15,25 @@ from torch import Tensor
 from ..models.text import TextEmbeddings
 from ..models.text.text_embeddings import encode_names
 from ..version import __version__
-from .expected import PARTS, IncompleteError, arch_name, expected_shapes, infer_arch, part_of
-from .layouts import BACKGROUND, EMBEDDINGS, LOGIT_SCALE, NEEDED, Unused, clip_key, our_key
+from .expected import (
+    CLASS_EMBEDDINGS,
+    PARTS,
+    IncompleteError,
+    arch_name,
+    expected_shapes,
+    infer_arch,
+    part_of,
+)
+from .layouts import (
+    BACKGROUND,
+    EMBEDDINGS,
+    FINETUNED,
+    LOGIT_SCALE,
+    NEEDED,
+    Unused,
+    clip_key,
+    our_key,
+)
 from .layouts import recognise as recognise_kind
 from .state_dicts import find_state_dict
 
@@ -36,6 +53,7 @@ class Conversion:
         notes: JSON-able notes: kind, sizes, logit scale, ...
         parts: What each part is, in words, and its number of tensors.
         unused: Names of tensors that are not used, by reason.
+        absent: Parts that such a file should have, absent by permission.
         embeddings: Nameless class embeddings found in the file, ``(K, D)`` each, by classifier.
     """
 
@@ -44,11 +62,13 @@ class Conversion:
     notes: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, tuple[str, int]] = field(default_factory=dict)
     unused: dict[str, list[str]] = field(default_factory=dict)
+    absent: list[str] = field(default_factory=list)
     embeddings: dict[str, Tensor] = field(default_factory=dict)
 
     def __str__(self) -> str:
         rows = [self.kind]
         rows += [f'  {p:<28}{n:>5} of {n} tensors   {w}' for p, (w, n) in self.parts.items()]
+        rows += [f'  {part:<28}    absent, as allowed' for part in self.absent]
         for reason, keys in self.unused.items():
             rows.append(f'  not used: {len(keys)}, {reason}, e.g. {keys[0]}')
         return '\n'.join(rows)
@@ -61,7 +81,8 @@ def convert(
 
     Args:
         content: A state dict, possibly nested under ``state_dict`` or ``model``.
-        allow_missing: Parts (``expected.PARTS``) that the file may do without.
+        allow_missing: Parts (``expected.PARTS``, or ``expected.CLASS_EMBEDDINGS``) that the file
+            may do without.
         custom_sizes: True allows CLIP ResNets of sizes that were never published.
 
     Returns:
@@ -136,6 +157,9 @@ def add_vocabulary(
     prefix = f'{BOX_HEAD}.{classifier}.'
     result.state_dict[f'{prefix}embeddings'] = vocabulary.matrix.clone()
     result.state_dict[f'{prefix}names_utf8'] = encode_names(vocabulary.names)
+    result.notes.setdefault('vocabularies', {})[classifier] = dict(
+        names=len(vocabulary), **{k: v for k, v in vocabulary.provenance.items() if k != 'names'}
+    )
     result.notes['dataset_meta'] = dict(classes=list(vocabulary.names))
 
 
@@ -160,8 +184,10 @@ def merge(conversions: Sequence[Conversion]) -> tuple[Conversion, list[str]]:
         merged.state_dict.update(other.state_dict)
         merged.parts.update(other.parts)
         merged.embeddings.update(other.embeddings)
+        merged.absent.extend(part for part in other.absent if part not in merged.absent)
         for reason, keys in other.unused.items():
             merged.unused.setdefault(reason, []).extend(keys)
+    merged.absent = [part for part in merged.absent if part not in merged.parts]
     return merged, replaced
 
 
@@ -224,13 +250,17 @@ def _check_background(state: Mapping[str, Tensor]) -> None:
 
 
 def _check_parts(result: Conversion, allow_missing: Collection[str], custom_sizes: bool) -> None:
-    wrong_names = sorted(set(allow_missing) - set(PARTS))
+    wrong_names = sorted(set(allow_missing) - {*PARTS, CLASS_EMBEDDINGS})
     if wrong_names:
         raise ValueError(f'No parts: {wrong_names}. Parts are: {", ".join(PARTS)}.')
     present = dict.fromkeys(part_of(key) for key in result.state_dict)
     problems = []
-    for part in NEEDED[result.kind]:
-        if part not in present and part not in allow_missing:
+    for part in (*NEEDED[result.kind], *_needed_heads(result)):
+        if part in present:
+            continue
+        if part in allow_missing:
+            result.absent.append(part)
+        else:
             problems.append(f"'{part}' is absent (allow_missing={part!r} if that is meant)")
     for part in filter(None, present):
         try:
@@ -261,3 +291,15 @@ def _check_parts(result: Conversion, allow_missing: Collection[str], custom_size
         raise ValueError(f'{result.kind}, but:\n  ' + '\n  '.join(problems))
     if 'roi_head.region_encoder' in present and 'backbone' in present:
         result.notes['arch'] = arch_name(infer_arch(result.state_dict)) or 'custom'
+
+
+def _needed_heads(result: Conversion) -> list[str]:
+    """What an official finetuned detector has besides: class embeddings; LVIS' also masks.
+
+    Detectors of LVIS are told by their FPN localizer; those of COCO have R50-C4 and no masks.
+    """
+    if result.kind != FINETUNED:
+        return []
+    heads = [] if 'classifier' in result.embeddings else [CLASS_EMBEDDINGS]
+    fpn = any(key.startswith('localizer.neck.') for key in result.state_dict)
+    return [*heads, 'roi_head.mask_head'] if fpn else heads

@@ -29,6 +29,8 @@ PARTS = (
     'roi_head.bbox_head.fc_reg',
     'roi_head.mask_head',
 )
+# Not tensors of a model but of an official finetuned file: nameless, they become a vocabulary.
+CLASS_EMBEDDINGS = 'roi_head.bbox_head.classifier'
 _LOCALIZER_CONFIG = '_base_/localizers/rpn_r50_{}.py'
 
 

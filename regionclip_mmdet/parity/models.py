@@ -14,6 +14,7 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from ..checkpoints import conversion
+from ..checkpoints.expected import CLASS_EMBEDDINGS
 from ..checkpoints.official_localizer import FILE_PREFIXES, MODEL_PREFIXES
 from ..config_paths import config_path
 from ..models.backbones import CLIP_RESNETS
@@ -152,9 +153,11 @@ def load_detector(
         vocabulary: Class embeddings ``(K, D)`` of training, which become part of the checkpoint.
         test_vocabulary: Those of testing.
     """
-    given = {part for part in ('localizer', 'text_encoder') if getattr(model, part, None)}
-    absent = {'localizer', 'text_encoder'} - given
-    result = conversion.convert(dict(model=dict(official)), allow_missing=absent)
+    parts = ('localizer', 'text_encoder', 'roi_head.mask_head')
+    absent = {part for part in parts if part not in model.weight_sources()}
+    result = conversion.convert(
+        dict(model=dict(official)), allow_missing={*absent, CLASS_EMBEDDINGS}
+    )
     for name, matrix in (('classifier', vocabulary), ('test_classifier', test_vocabulary)):
         if matrix is not None:
             conversion.add_vocabulary(result, TextEmbeddings.from_tensor(matrix), name)

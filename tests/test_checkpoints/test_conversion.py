@@ -127,6 +127,7 @@ FILES = {
             'offline_backbone.res4',
             'roi_heads.box_predictor.bbox_pred',
             'roi_heads.mask_head.deconv',
+            'roi_heads.box_predictor.cls_score',
         ),
     ),
     'teacher_student': (
@@ -174,8 +175,19 @@ def test_a_missing_submodule_is_named(name: str, dropped: str) -> None:
         convert(left)
     gone = [layouts.our_key(key, FILES[name][0]) for key in state if key not in left]
     own = [key for key in gone if isinstance(key, str)]
-    part = conversion.part_of(own[0])
+    part = conversion.part_of(own[0]) if own else 'roi_head.bbox_head.classifier'
     assert f"'{part}'" in str(error.value)
+
+
+def test_detectors_of_lvis_have_masks() -> None:
+    lvis = {k: v for k, v in finetuned().items() if not k.startswith('offline_')}
+    lvis |= localizer('fpn_lsj')
+    assert not convert(lvis).absent
+    left = {k: v for k, v in lvis.items() if 'mask_head' not in k}
+    with pytest.raises(ValueError, match="'roi_head.mask_head' is absent"):
+        convert(left)
+    allowed = conversion.convert(left, ('roi_head.mask_head',), custom_sizes=True)
+    assert allowed.absent == ['roi_head.mask_head']
 
 
 def test_values_find_their_places() -> None:
