@@ -109,8 +109,7 @@ class NameFinder:
                     for first, last, longer in known
                     if first <= start
                     and end <= last
-                    and last - first > end - start
-                    # not another word for the same thing: 'teddy bear' around 'teddy'
+                    # neither the form itself nor another word for it: 'teddy bear' around 'teddy'
                     and longer not in self.forms[name]
                 ]
                 yield Mention(name, form, around[-1] if around else '')

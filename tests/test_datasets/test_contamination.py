@@ -75,11 +75,12 @@ def test_longer_names_are_told_apart() -> None:
 
 def test_counts_in_texts() -> None:
     texts = ['a dog and another dog', 'dogs', 'hot dogs', 'a hot dog for the dog', 'a cat', 'sofa']
+    texts.append('one dog, one hot dog')
     counts = search_texts(NameFinder(['dog', 'cat', 'couch', 'tie']), texts, progress=False)
     dog = counts['dog']
-    assert (dog.texts, dog.inside, dog.alone) == (4, 1, 3)
-    assert dict(dog.forms) == {'dog': 3, 'dogs': 1}
-    assert dict(dog.longer) == {'hot dogs': 1, 'hot dog': 1}
+    assert (dog.texts, dog.inside, dog.alone) == (5, 1, 4)
+    assert dict(dog.forms) == {'dog': 4, 'dogs': 1}
+    assert dict(dog.longer) == {'hot dogs': 1, 'hot dog': 2}
     assert [counts[name].alone for name in ('cat', 'couch', 'tie')] == [1, 1, 0]
 
 
