@@ -13,6 +13,7 @@ import pytest
 from regionclip_mmdet.datasets import preparation
 from regionclip_mmdet.datasets.categories import COCO_80, OV_COCO_BASE, OV_COCO_NOVEL
 from regionclip_mmdet.datasets.preparation import files as preparation_files
+from regionclip_mmdet.datasets.preparation.subsets import Counts
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'data'
 # person, chair: base; cat, bus: novel; stop sign: neither
@@ -76,19 +77,33 @@ def test_the_same_bytes_every_time(coco: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_other_counts_than_the_public_ones_are_refused(
-    coco: Path, monkeypatch: pytest.MonkeyPatch
+    coco: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     with pytest.raises(SystemExit, match=r'has 6 images; of the public data it would be 118287'):
         run_tool(monkeypatch, 'prepare_ov_coco', coco)
     assert len(list((coco / 'annotations').iterdir())) == 2
     # the source as known, the result not: the train file of six images passes itself off
-    known = {**preparation.ov_coco.KNOWN, 'train': dict(images=6, categories=80)}
-    monkeypatch.setattr(preparation.ov_coco, 'KNOWN', known)
-    with pytest.raises(SystemExit, match=r'train_base.json has 2 images; .* be 107761'):
-        run_tool(monkeypatch, 'prepare_ov_coco', coco, '--parts', 'train')
-    known['train_base'] = dict(images=2, categories=48)
+    known = {split: Counts(dict(images=6, categories=80)) for split in ('train', 'val')}
+    monkeypatch.setattr(preparation.ov_coco, 'KNOWN', {**preparation.ov_coco.KNOWN, **known})
+    with pytest.raises(SystemExit, match=r'val_all.json has 4 images; .* be 4836'):
+        run_tool(monkeypatch, 'prepare_ov_coco', coco, '--parts', 'val')
+    assert len(list((coco / 'annotations').iterdir())) == 2
+    # a count from memory may be wrong: the file is made
     run_tool(monkeypatch, 'prepare_ov_coco', coco, '--parts', 'train')
+    said = capsys.readouterr().out
+    assert 'train_base.json: 2 images, 2 annotations, 48 categories' in said
+    assert 'WARNING: ov_coco_train_base.json has 2 images; the public data has 107761' in said
     assert ids(read(coco / 'annotations/ov_coco_train_base.json')) == [101, 105]
+
+
+def test_a_missing_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, file in (
+        ('prepare_ov_coco', 'instances_train2017'),
+        ('prepare_ov_lvis', 'lvis_v1_train'),
+    ):
+        with pytest.raises(SystemExit, match=f'no annotation file .*{file}.json. docs/data.md'):
+            run_tool(monkeypatch, name, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_own_split(coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,11 +178,15 @@ def test_ov_lvis(lvis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ids(annotated) == [201, 202, 204] and len(annotated['annotations']) == 6
 
 
-def test_ov_lvis_refuses(lvis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ov_lvis_refuses(
+    lvis: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     val = lvis / 'annotations/lvis_v1_val.json'
     args = ('prepare_ov_lvis', lvis, '--parts', 'val')
-    with pytest.raises(SystemExit, match='4 images; of the public data it would be 19809'):
-        run_tool(monkeypatch, *args)
+    run_tool(monkeypatch, *args, '--out', lvis / 'out')
+    said = capsys.readouterr().out
+    assert 'WARNING' in said and 'has 4 images; the public data has 19809' in said
+    assert len(read(lvis / 'out/ov_lvis_val_annotated.json')['images']) == 3
     content = read(val)
     content['categories'][12]['frequency'] = 'c'
     generated.write(val, content)

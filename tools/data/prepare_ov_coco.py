@@ -4,11 +4,13 @@
     python tools/data/prepare_ov_coco.py data/coco
 
 Reads annotations/instances_{train,val}2017.json and writes next to them:
-    ov_coco_train_base.json       48 base names, images with at least one of them (107761)
-    ov_coco_val_base.json         48 names (4533 images)
-    ov_coco_val_novel.json        17 names (2064 images)
-    ov_coco_val_all.json          65 names (4836 images): the protocol of published numbers
+    ov_coco_train_base.json       48 base names, images with at least one of them
+    ov_coco_val_base.json         48 names, images with at least one of them
+    ov_coco_val_novel.json        17 names, images with at least one of them
+    ov_coco_val_all.json          65 names, 4836 images: the protocol of published numbers
     ov_coco_val_all_images.json   65 names, all 5000 images
+Counts are printed. Of the public data some are known, and others refused; some are only recalled,
+and others warned of. Files are written together at the end, or not at all.
 """
 
 from __future__ import annotations

@@ -8,10 +8,11 @@ Reads annotations/lvis_v1_{train,val}.json and writes next to them:
     ov_lvis_train_base.json      866 frequent and common names, images with at least one of them
     ov_lvis_base_names.txt       those names; ov_lvis_novel_names.txt: the 337 rare ones
     ov_lvis_val_annotated.json   1203 names, without the images that have no annotation
-    ov_lvis_minival.json         1203 names, the images of the list IDS (4809)
+    ov_lvis_minival.json         1203 names, the images of the list IDS
 The complete validation set is lvis_v1_val.json itself. IDS is a file with image ids: JSON (a list,
 or 'images' with 'id') or text, one id a line. Minival of MDETR, GLIP and their successors is given
 by the images of lvis_v1_minival_inserted_image_name.json.
+Counts are printed, and warned of where they differ from what is recalled of the public data.
 Training annotations are 1.1 GB of JSON; reading them takes several times that memory.
 """
 

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""OV-COCO, evaluated on the 48 base classes alone (4533 images). Training as ov_coco_detection."""
+"""OV-COCO, evaluated on the 48 base classes alone. Training as ov_coco_detection."""
 
 _base_ = ['./ov_coco_detection.py']
 

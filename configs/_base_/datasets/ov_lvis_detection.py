@@ -1,8 +1,8 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """OV-LVIS: trained on 866 frequent and common classes with masks, evaluated on all 1203.
 
-Images of rare classes are drawn more often (repeat factors, threshold 0.001). Evaluation leaves out
-the images without any annotation, which cannot change LVIS' numbers.
+Images of rare classes are drawn more often (repeat factors, threshold 0.001). As in the official
+code, images without any annotation are left out of the evaluation, too (docs/data.md).
 Make the files first: python tools/data/prepare_ov_lvis.py data/lvis_v1
 Results: lvis/bbox_AP, lvis/bbox_APr (novel), lvis/bbox_APc, lvis/bbox_APf; lvis/segm_AP and so on.
 """

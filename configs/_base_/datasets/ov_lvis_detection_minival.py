@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""OV-LVIS, evaluated on minival (4809 images). Training as ov_lvis_detection.
+"""OV-LVIS, evaluated on minival. Training as ov_lvis_detection.
 
 Make the file first: python tools/data/prepare_ov_lvis.py data/lvis_v1 --parts val --minival IDS
 """

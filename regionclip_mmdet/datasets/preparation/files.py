@@ -24,8 +24,14 @@ def read_annotations(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: No such file.
         ValueError: See ``check_coco``.
     """
-    print(f'reading {path}', flush=True)
-    content = read_json(str(path), who='Preparation')
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'no annotation file {path}. docs/data.md says where to download it and where it '
+            'belongs; --help names the options for other places.'
+        )
+    print(f'reading {path} ({path.stat().st_size / 1e6:.0f} MB)', flush=True)
+    content = read_json(str(path))
     check_coco(content, str(path))
     return content
 

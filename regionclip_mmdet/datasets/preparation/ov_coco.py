@@ -15,19 +15,19 @@ from typing import Any
 
 from ..categories import OV_COCO_BASE, OV_COCO_NOVEL
 from .files import read_annotations
-from .subsets import check_counts, keep_categories
+from .subsets import Counts, check_counts, keep_categories
 
 Prepared = tuple[dict[Path, Any], list[str]]
 
-# Of the public files; image counts after filtering as in public logs of the protocol.
+# 118287 and 5000: COCO 2017 itself. 4836: a public log of the official evaluation.
 KNOWN = {
-    'train': dict(images=118287, categories=80),
-    'val': dict(images=5000, categories=80),
-    'train_base': dict(images=107761, categories=48),
-    'val_base': dict(images=4533, categories=48),
-    'val_novel': dict(images=2064, categories=17),
-    'val_all': dict(images=4836, categories=65),
-    'val_all_images': dict(images=5000, categories=65),
+    'train': Counts(dict(images=118287, categories=80)),
+    'val': Counts(dict(images=5000, categories=80)),
+    'train_base': Counts(dict(categories=48), recalled=dict(images=107761)),
+    'val_base': Counts(dict(categories=48), recalled=dict(images=4533)),
+    'val_novel': Counts(dict(categories=17), recalled=dict(images=2064)),
+    'val_all': Counts(dict(images=4836, categories=65)),
+    'val_all_images': Counts(dict(images=5000, categories=65)),
 }
 
 
@@ -93,10 +93,10 @@ def prepare_ov_coco_train(
         ValueError: The file lacks names, or counts differ from the public ones.
     """
     content = read_annotations(path)
-    lines = [check_counts(content, KNOWN['train'], str(path), any_size)]
+    lines = check_counts(content, KNOWN['train'], str(path), any_size)
     part = keep_categories(content, _ids(content, split.base, path))
     target = folder / 'ov_coco_train_base.json'
-    lines.append(check_counts(part, KNOWN['train_base'], target.name, any_size))
+    lines += check_counts(part, KNOWN['train_base'], target.name, any_size)
     return {target: part}, lines
 
 
@@ -118,7 +118,7 @@ def prepare_ov_coco_val(
         ValueError: The file lacks names, or counts differ from the public ones.
     """
     content = read_annotations(path)
-    lines = [check_counts(content, KNOWN['val'], str(path), any_size)]
+    lines = check_counts(content, KNOWN['val'], str(path), any_size)
     files: dict[Path, Any] = {}
     for name, names, keep_empty in (
         ('val_base', split.base, False),
@@ -128,6 +128,6 @@ def prepare_ov_coco_val(
     ):
         part = keep_categories(content, _ids(content, names, path), keep_empty)
         target = folder / f'ov_coco_{name}.json'
-        lines.append(check_counts(part, KNOWN[name], target.name, any_size))
+        lines += check_counts(part, KNOWN[name], target.name, any_size)
         files[target] = part
     return files, lines

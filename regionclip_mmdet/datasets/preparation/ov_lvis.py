@@ -10,13 +10,14 @@ from ..categories import LVIS_V1
 from ..checks import read_json
 from .files import read_annotations
 from .ov_coco import Prepared
-from .subsets import check_counts, keep_categories, keep_images
+from .subsets import Counts, check_counts, keep_categories, keep_images
 
 KNOWN = {
-    'train': dict(images=100170, annotations=1270141, categories=1203),
-    'train_base': dict(categories=866),
-    'val': dict(images=19809, annotations=244707, categories=1203),
-    'minival': dict(images=4809, categories=1203),
+    'train': Counts(dict(categories=1203), recalled=dict(images=100170, annotations=1270141)),
+    'train_base': Counts(dict(categories=866)),
+    'val': Counts(dict(categories=1203), recalled=dict(images=19809, annotations=244707)),
+    'val_annotated': Counts(dict(categories=1203)),
+    'minival': Counts(dict(categories=1203), recalled=dict(images=4809)),
 }
 
 
@@ -57,12 +58,12 @@ def prepare_ov_lvis_train(path: str | Path, folder: Path, any_size: bool = False
     """
     content = read_annotations(path)
     _check_categories(content, path, any_size)
-    lines = [check_counts(content, KNOWN['train'], str(path), any_size)]
+    lines = check_counts(content, KNOWN['train'], str(path), any_size)
     base = [c for c in content['categories'] if c['frequency'] != 'r']
     rare = [c for c in content['categories'] if c['frequency'] == 'r']
     part = keep_categories(content, {c['id'] for c in base})
     target = folder / 'ov_lvis_train_base.json'
-    lines.append(check_counts(part, KNOWN['train_base'], target.name, any_size))
+    lines += check_counts(part, KNOWN['train_base'], target.name, any_size)
     names = {
         folder / 'ov_lvis_base_names.txt': [c['name'] for c in base],
         folder / 'ov_lvis_novel_names.txt': [c['name'] for c in rare],
@@ -117,13 +118,13 @@ def prepare_ov_lvis_val(
     """
     content = read_annotations(path)
     _check_categories(content, path, any_size)
-    lines = [check_counts(content, KNOWN['val'], str(path), any_size)]
+    lines = check_counts(content, KNOWN['val'], str(path), any_size)
     used = {ann['image_id'] for ann in content['annotations']}
     target = folder / 'ov_lvis_val_annotated.json'
     files: dict[Path, Any] = {target: keep_images(content, used)}
-    lines.append(check_counts(files[target], {}, target.name, any_size))
+    lines += check_counts(files[target], KNOWN['val_annotated'], target.name, any_size)
     if minival is not None:
         target = folder / 'ov_lvis_minival.json'
         files[target] = keep_images(content, read_image_ids(minival))
-        lines.append(check_counts(files[target], KNOWN['minival'], target.name, any_size))
+        lines += check_counts(files[target], KNOWN['minival'], target.name, any_size)
     return files, lines

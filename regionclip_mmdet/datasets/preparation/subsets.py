@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 # LVIS: per image the categories known to be absent, or not annotated completely
@@ -63,31 +64,54 @@ def keep_images(content: Mapping[str, Any], ids: Collection[int]) -> dict[str, A
     }
 
 
+@dataclass(frozen=True)
+class Counts:
+    """What a file of the public data holds.
+
+    Attributes:
+        known: Lengths of 'images', 'annotations' or 'categories' that others reported or that
+            follow from the names; another one is refused.
+        recalled: Lengths from memory, not seen in a source; another one is only warned of.
+    """
+
+    known: Mapping[str, int] = field(default_factory=dict)
+    recalled: Mapping[str, int] = field(default_factory=dict)
+
+
 def check_counts(
-    content: Mapping[str, Any], expected: Mapping[str, int], what: str, any_size: bool
-) -> str:
-    """Compare the lengths of lists with known ones.
+    content: Mapping[str, Any], expected: Counts, what: str, any_size: bool
+) -> list[str]:
+    """Compare the lengths of lists with those of the public data.
 
     Args:
         content: Annotations.
-        expected: Known lengths of 'images', 'annotations' or 'categories'.
+        expected: Lengths of the public data.
         what: For the message.
         any_size: Do not compare: other data than the public one.
 
     Returns:
-        One line that says what is there.
+        One line that says what is there, and one for each difference from what is recalled.
 
     Raises:
-        ValueError: Another count than expected.
+        ValueError: Another count than is known.
     """
     line = ', '.join(f'{len(content[p])} {p}' for p in ('images', 'annotations', 'categories'))
     if any_size:
-        return f'{what}: {line} (not compared with known counts)'
-    for part, count in expected.items():
+        return [f'{what}: {line} (not compared with known counts)']
+    for part, count in expected.known.items():
         if len(content[part]) != count:
             raise ValueError(
                 f'{what} has {len(content[part])} {part}; of the public data it would be {count}. '
                 'Use the complete public file, or --any-size for data of your own or a part.'
             )
-    known = f'; as known: {", ".join(expected)}' if expected else ''
-    return f'{what}: {line}{known}'
+    compared = ', '.join((*expected.known, *(f'{part} (recalled)' for part in expected.recalled)))
+    known = f'; compared: {compared}' if compared else ''
+    return [
+        f'{what}: {line}{known}',
+        *(
+            f'WARNING: {what} has {len(content[part])} {part}; the public data has {count}, as far '
+            'as this tool remembers. Make sure that the file is complete.'
+            for part, count in expected.recalled.items()
+            if len(content[part]) != count
+        ),
+    ]
