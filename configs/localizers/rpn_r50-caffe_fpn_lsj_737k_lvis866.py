@@ -52,7 +52,7 @@ train_dataloader = dict(
     batch_size=1,
     # all images have one size
     batch_sampler=None,
-    dataset=dict(dataset=dict(pipeline=train_pipeline)),
+    dataset=dict(pipeline=train_pipeline),
 )
 val_evaluator = dict(
     _delete_=True,
