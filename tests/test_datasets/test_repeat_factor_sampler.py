@@ -27,7 +27,7 @@ class Labelled:
 
 
 # Class 0 in 96 of 100 images, 1 in 4, 2 in 2, 3 in 1; one image without any.
-LABELS = [[0, 0]] * 93 + [[0, 1], [0, 1], [0, 1, 2], [1], [2], [3], []]
+LABELS = [[0, 0]] * 93 + [[0, 1], [0, 1], [0, 1, 2], [1], [2, 2], [3], []]
 THRESHOLD = 0.09
 ONE, TWO, THREE = 1.5, (0.09 / 0.02) ** 0.5, 3.0
 FACTORS = [1.0] * 93 + [ONE, ONE, TWO, ONE, TWO, THREE, 1.0]
