@@ -16,6 +16,7 @@ custom_hooks = [
     dict(type='RequiredFilesHook'),
     dict(type='VocabularyCheckHook'),
     dict(type='DatasetCheckHook'),
+    dict(type='BatchSizeCheckHook'),
     dict(type='NonFiniteLossHook'),
 ]
 

@@ -1,7 +1,7 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Localizer R50-FPN, trained on boxes of the 866 base names of LVIS.
 
-    python tools/train.py configs/localizers/rpn_r50-caffe_fpn_180k_lvis866.py
+    bash tools/dist_train.sh configs/localizers/rpn_r50-caffe_fpn_180k_lvis866.py 8
 
 Published recall: not found. Not yet run here. The official one was trained as part of a Mask
 R-CNN (detectron2); here the RPN alone is, with its settings.
@@ -35,7 +35,7 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
-train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_evaluator = dict(
     _delete_=True,
     type='ProposalRecallMetric',

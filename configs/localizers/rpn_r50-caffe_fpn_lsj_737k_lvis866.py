@@ -1,7 +1,8 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Localizer R50-FPN with large-scale jitter, from random weights, on the 866 base names of LVIS.
 
-    bash tools/dist_train.sh configs/localizers/rpn_r50-caffe_fpn_lsj_737k_lvis866.py 64 --amp
+    NNODES=8 NODE_RANK=N MASTER_ADDR=HOST bash tools/dist_train.sh \
+        configs/localizers/rpn_r50-caffe_fpn_lsj_737k_lvis866.py 8 --amp
 
 Published recall: not found. Not yet run here. The official model zoo says "400 epochs" and no
 more; the settings are those of detectron2's LSJ baselines.
@@ -51,7 +52,7 @@ train_dataloader = dict(
     batch_size=1,
     # all images have one size
     batch_sampler=None,
-    dataset=dict(dataset=dict(pipeline=train_pipeline)),
+    dataset=dict(pipeline=train_pipeline),
 )
 val_evaluator = dict(
     _delete_=True,

@@ -1,7 +1,7 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """OV-COCO: RN50x4 from RegionCLIP, trained on 48 names, tested on 65.
 
-    python tools/train.py configs/ov_coco/regionclip_rn50x4_c4_1x_ov-coco.py
+    bash tools/dist_train.sh configs/ov_coco/regionclip_rn50x4_c4_1x_ov-coco.py 8
     python tools/test.py configs/ov_coco/regionclip_rn50x4_c4_1x_ov-coco.py \
         work_dirs/regionclip_rn50x4_c4_1x_ov-coco/iter_90000.pth
 

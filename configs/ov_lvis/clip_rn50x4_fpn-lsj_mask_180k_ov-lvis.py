@@ -1,7 +1,7 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """OV-LVIS: RN50x4 from OpenAI's CLIP, trained on 866 names, tested on 1203; masks.
 
-    python tools/train.py configs/ov_lvis/clip_rn50x4_fpn-lsj_mask_180k_ov-lvis.py
+    bash tools/dist_train.sh configs/ov_lvis/clip_rn50x4_fpn-lsj_mask_180k_ov-lvis.py 8
     python tools/test.py configs/ov_lvis/clip_rn50x4_fpn-lsj_mask_180k_ov-lvis.py \
         work_dirs/clip_rn50x4_fpn-lsj_mask_180k_ov-lvis/iter_180000.pth
 

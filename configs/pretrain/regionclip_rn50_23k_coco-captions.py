@@ -1,7 +1,8 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Pretraining on COCO captions: student RN50, teacher RN50.
 
-    python tools/train.py configs/pretrain/regionclip_rn50_23k_coco-captions.py
+    NNODES=4 NODE_RANK=N MASTER_ADDR=HOST bash tools/dist_train.sh \
+        configs/pretrain/regionclip_rn50_23k_coco-captions.py 8
 
 Published: OV-COCO 26.8 novel AP50 after transfer (recalled from the paper).
 Not yet run here. The length is a choice of this project; see the schedule.

@@ -1,7 +1,8 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Ablation of pretraining on COCO captions: only regions and their pseudo labels are contrasted.
 
-    python tools/train.py configs/pretrain/regionclip_rn50_23k_coco-captions_region-text-only.py
+    NNODES=4 NODE_RANK=N MASTER_ADDR=HOST bash tools/dist_train.sh \
+        configs/pretrain/regionclip_rn50_23k_coco-captions_region-text-only.py 8
 
 Published (paper, tables 5 to 8): not found. Not yet run here.
 """

@@ -1,7 +1,8 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Pretraining on CC3M: student RN50, teacher RN50.
 
-    python tools/train.py configs/pretrain/regionclip_rn50_600k_cc3m.py
+    NNODES=4 NODE_RANK=N MASTER_ADDR=HOST bash tools/dist_train.sh \
+        configs/pretrain/regionclip_rn50_600k_cc3m.py 8
 
 Published: OV-COCO 31.4 novel AP50 after transfer (official model zoo).
 Not yet run here.

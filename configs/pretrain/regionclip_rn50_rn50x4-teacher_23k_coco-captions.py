@@ -1,7 +1,8 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Pretraining on COCO captions: student RN50, teacher RN50x4.
 
-    python tools/train.py configs/pretrain/regionclip_rn50_rn50x4-teacher_23k_coco-captions.py
+    NNODES=4 NODE_RANK=N MASTER_ADDR=HOST bash tools/dist_train.sh \
+        configs/pretrain/regionclip_rn50_rn50x4-teacher_23k_coco-captions.py 8
 
 Published: not found. Not yet run here. The length is a choice of this project; see the schedule.
 32 GPUs x 3 images, or see tools/scale_schedule.py; memory not found.

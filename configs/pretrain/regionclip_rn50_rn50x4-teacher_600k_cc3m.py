@@ -1,7 +1,8 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Pretraining on CC3M: student RN50, teacher RN50x4.
 
-    python tools/train.py configs/pretrain/regionclip_rn50_rn50x4-teacher_600k_cc3m.py
+    NNODES=4 NODE_RANK=N MASTER_ADDR=HOST bash tools/dist_train.sh \
+        configs/pretrain/regionclip_rn50_rn50x4-teacher_600k_cc3m.py 8
 
 Published: not found. Not yet run here.
 32 GPUs x 3 images; about 6 days on 32 V100 for RN50 (author, in a thread of the official

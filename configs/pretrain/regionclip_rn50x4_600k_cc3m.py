@@ -1,7 +1,8 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Pretraining on CC3M: student RN50x4, teacher RN50x4.
 
-    python tools/train.py configs/pretrain/regionclip_rn50x4_600k_cc3m.py
+    NNODES=4 NODE_RANK=N MASTER_ADDR=HOST bash tools/dist_train.sh \
+        configs/pretrain/regionclip_rn50x4_600k_cc3m.py 8
 
 Published: OV-COCO 39.3 novel AP50 after transfer (paperswithcode).
 Not yet run here.

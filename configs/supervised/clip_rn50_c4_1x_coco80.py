@@ -1,7 +1,7 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """COCO, all 80 names: RN50 from OpenAI's CLIP, settings of OV-COCO.
 
-    python tools/train.py configs/supervised/clip_rn50_c4_1x_coco80.py
+    bash tools/dist_train.sh configs/supervised/clip_rn50_c4_1x_coco80.py 8
     python tools/test.py configs/supervised/clip_rn50_c4_1x_coco80.py \
         work_dirs/clip_rn50_c4_1x_coco80/iter_90000.pth
 

@@ -1,7 +1,7 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """COCO, all 80 names: RN50x4 from RegionCLIP, settings of OV-COCO.
 
-    python tools/train.py configs/supervised/regionclip_rn50x4_c4_1x_coco80.py
+    bash tools/dist_train.sh configs/supervised/regionclip_rn50x4_c4_1x_coco80.py 8
     python tools/test.py configs/supervised/regionclip_rn50x4_c4_1x_coco80.py \
         work_dirs/regionclip_rn50x4_c4_1x_coco80/iter_90000.pth
 

@@ -1,7 +1,7 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """LVIS, all 1203 names: RN50x4 from RegionCLIP, settings of OV-LVIS; masks.
 
-    python tools/train.py configs/supervised/regionclip_rn50x4_fpn-lsj_mask_180k_lvis1203.py
+    bash tools/dist_train.sh configs/supervised/regionclip_rn50x4_fpn-lsj_mask_180k_lvis1203.py 8
     python tools/test.py configs/supervised/regionclip_rn50x4_fpn-lsj_mask_180k_lvis1203.py \
         work_dirs/regionclip_rn50x4_fpn-lsj_mask_180k_lvis1203/iter_180000.pth
 

@@ -5,6 +5,7 @@ from .broken_images import BrokenImagePolicy
 from .image_text import ImageTextDataset
 from .open_vocabulary import OVCocoDataset, OVLVISDataset
 from .proposal_file import ProposalFile
+from .repeat_factor_sampler import RepeatFactorSampler
 from .shapes_dataset import ShapesWorldDataset
 from .shapes_world import ShapesWorldSpec, make_shapes_world
 from .transforms import (
@@ -34,6 +35,7 @@ __all__ = [
     'ProposalsFromGT',
     'RandomProposals',
     'ResizeShortestEdgeTruncated',
+    'RepeatFactorSampler',
     'ShapesWorldDataset',
     'ShapesWorldSpec',
     'make_shapes_world',

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -85,20 +85,18 @@ def rates(cfg: Config) -> list[float]:
     return found
 
 
-def test_the_run_follows_the_printed_options(tmp_path: Path) -> None:
+def test_the_run_follows_the_printed_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     """Words of the tool, parsed as tools/train.py does, give scaled rates at scaled places."""
     config = config_path('_base_/schedules/coco_transfer_90k.py')
     target = tmp_path / 'mine.py'
-    command = [sys.executable, str(ROOT / 'tools/scale_schedule.py'), config]
-    result = subprocess.run(
-        [*command, '--batch-size', '1600', '--gpus', '100', '--plain', '--out', str(target)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert result.returncode == 0, result.stderr
-    words = result.stdout.split()
-    assert "'" not in result.stdout and 'train_dataloader.batch_size=16' in words
+    options = ['--batch-size', '1600', '--gpus', '100', '--plain', '--out', str(target)]
+    monkeypatch.setattr(sys, 'argv', ['scale_schedule.py', config, *options])
+    runpy.run_path(str(ROOT / 'tools' / 'scale_schedule.py'), run_name='__main__')
+    printed = capsys.readouterr().out
+    words = printed.split()
+    assert "'" not in printed and 'train_dataloader.batch_size=16' in words
     cfg = Config.fromfile(config)
     pairs = [word.split('=', 1) for word in words]
     cfg.merge_from_dict({key: DictAction._parse_iterable(value) for key, value in pairs})

@@ -150,11 +150,12 @@ def test_transfer_learns_as_the_official_code(name: str) -> None:
     rcnn = cfg.model.train_cfg.rcnn
     if 'lvis' in name:
         assert (loss.gamma, loss.background_weight, loss.normalizer) == (0.0, 0.8, 'weights')
-        assert cfg.train_dataloader.dataset.type == 'ClassBalancedDataset'
-        assert cfg.train_dataloader.dataset.oversample_thr == 1e-3
+        sampler = cfg.train_dataloader.sampler
+        assert (sampler.type, sampler.threshold) == ('RepeatFactorSampler', 0.001)
     else:
         assert (loss.gamma, loss.background_weight) == (0.5, 0.2)
         assert 'normalizer' not in loss
+        assert cfg.train_dataloader.sampler.type == 'DefaultSampler'
     assert (rcnn.sampler.num, rcnn.sampler.pos_fraction) == (512, 0.25)
     assert rcnn.sampler.add_gt_as_proposals
     assert rcnn.assigner.pos_iou_thr == rcnn.assigner.neg_iou_thr == 0.5

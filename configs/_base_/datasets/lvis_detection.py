@@ -14,10 +14,6 @@ get_annotations = (
 
 train_dataloader = dict(
     dataset=dict(
-        dataset=dict(
-            class_split='all',
-            ann_file='annotations/lvis_v1_train.json',
-            get_with=get_annotations,
-        )
+        class_split='all', ann_file='annotations/lvis_v1_train.json', get_with=get_annotations
     )
 )

@@ -28,21 +28,18 @@ train_pipeline = [
 ]
 
 train_dataloader = dict(
+    sampler=dict(_delete_=True, type='RepeatFactorSampler', threshold=0.001),
     dataset=dict(
         _delete_=True,
-        type='ClassBalancedDataset',
-        oversample_thr=1e-3,
-        dataset=dict(
-            type='OVLVISDataset',
-            class_split='base',
-            data_root=data_root,
-            ann_file='annotations/ov_lvis_train_base.json',
-            data_prefix=dict(img=''),
-            filter_cfg=dict(filter_empty_gt=True),
-            get_with=prepare,
-            pipeline=train_pipeline,
-        ),
-    )
+        type='OVLVISDataset',
+        class_split='base',
+        data_root=data_root,
+        ann_file='annotations/ov_lvis_train_base.json',
+        data_prefix=dict(img=''),
+        filter_cfg=dict(filter_empty_gt=True),
+        get_with=prepare,
+        pipeline=train_pipeline,
+    ),
 )
 val_dataloader = dict(
     dataset=dict(

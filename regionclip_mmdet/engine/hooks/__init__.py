@@ -2,6 +2,7 @@
 """Hooks."""
 
 from .atomic_checkpoint import AtomicCheckpointHook, AtomicLocalBackend, newest_whole_checkpoint
+from .batch_size_check import BatchSizeCheckHook
 from .dataset_check import DatasetCheckHook
 from .non_finite import NonFiniteLossHook
 from .required_files import RequiredFilesHook
@@ -10,6 +11,7 @@ from .vocabulary_check import VocabularyCheckHook
 __all__ = [
     'AtomicCheckpointHook',
     'AtomicLocalBackend',
+    'BatchSizeCheckHook',
     'DatasetCheckHook',
     'NonFiniteLossHook',
     'RequiredFilesHook',
