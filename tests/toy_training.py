@@ -9,6 +9,9 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +120,65 @@ class KillHook(Hook):
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
         if runner.iter + 1 == self.iteration and get_rank() == self.rank:
             os.kill(os.getpid(), 9)
+
+
+@HOOKS.register_module()
+class StallWhileWriting(Hook):
+    """Stays, on the main process, in the middle of writing the checkpoint of an iteration.
+
+    Half of the bytes are in the temporary file then. All processes leave their ids behind.
+    """
+
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
+
+    def before_train(self, runner: Any) -> None:
+        folder = Path(runner.work_dir)
+        (folder / f'pid_{get_rank()}').write_text(str(os.getpid()))
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        if runner.iter + 1 == self.iteration:
+            os.fsync = partial(self._stall, Path(runner.work_dir))
+
+    @staticmethod
+    def _stall(folder: Path, handle: int) -> None:
+        os.ftruncate(handle, os.fstat(handle).st_size // 2)
+        (folder / 'writing').touch()
+        time.sleep(600)
+
+
+@HOOKS.register_module()
+class SignalHook(Hook):
+    """Sends its process a signal in the middle of an iteration, or right after it.
+
+    Args:
+        iteration: Counted from 1.
+        rank: Which process.
+        after: Whether the iteration's other hooks have all run by then.
+        workers: Whether processes that load data get it, too.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(
+        self, iteration: int, rank: int = 0, after: bool = False, workers: bool = False
+    ) -> None:
+        self.iteration = iteration
+        self.rank = rank
+        self.after = after
+        self.workers = workers
+
+    def before_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        self._send(runner, after=False)
+
+    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        self._send(runner, after=True)
+
+    def _send(self, runner: Any, after: bool) -> None:
+        if (runner.iter + 1, get_rank(), after) == (self.iteration, self.rank, self.after):
+            os.kill(os.getpid(), signal.SIGTERM)
+            for pid in runner.train_dataloader.worker_ids() if self.workers else ():
+                os.kill(pid, signal.SIGTERM)
 
 
 def diary(work_dir: Path, rank: int = 0) -> dict[int, dict]:

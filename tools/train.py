@@ -21,7 +21,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from regionclip_mmdet.compat import end_distributed_run, prepare_cpu_launch, warn_of_unusable_gpu
-from regionclip_mmdet.engine.hooks import newest_whole_checkpoint
+from regionclip_mmdet.engine.hooks import StoppedBySignal, newest_whole_checkpoint
 
 
 def parse_args() -> argparse.Namespace:
@@ -127,7 +127,11 @@ def main() -> None:
     cfg = load_config(args)
     prepare_cpu_launch(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.train()
+    try:
+        runner.train()
+    except StoppedBySignal as stop:
+        end_distributed_run(stop.code)
+        raise
     end_distributed_run()
 
 

@@ -18,6 +18,7 @@ custom_hooks = [
     dict(type='DatasetCheckHook'),
     dict(type='BatchSizeCheckHook'),
     dict(type='NonFiniteLossHook'),
+    dict(type='SaveOnSignalHook'),
 ]
 
 env_cfg = dict(

@@ -45,8 +45,11 @@ def prepare_cpu_launch(cfg: Config) -> None:
         )
 
 
-def end_distributed_run() -> None:
+def end_distributed_run(exit_code: int = 0) -> None:
     """End a script that ran distributed; returns only without a process group or with CUDA.
+
+    Args:
+        exit_code: Of this process. With another one than 0 the others are not waited for.
 
     A gloo process that shuts its interpreter down now and then aborts, even with its group
     destroyed ("terminate called without an active exception"), and the launcher then reports a
@@ -57,10 +60,11 @@ def end_distributed_run() -> None:
     if not (distributed.is_available() and distributed.is_initialized()):
         return
     uses_gloo = distributed.get_backend() == 'gloo'
-    distributed.barrier()
-    distributed.destroy_process_group()
+    if exit_code == 0:
+        distributed.barrier()
+        distributed.destroy_process_group()
     if uses_gloo:
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(exit_code)

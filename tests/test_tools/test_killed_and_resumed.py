@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,34 +13,7 @@ import pytest
 import torch
 import toy_training
 from devices import require_one_each
-from mmengine.config import Config
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def start(config: Path, work_dir: Path, processes: int, *arguments: str) -> int:
-    """Run the tool to its end, whatever that is; returns the exit code."""
-    environment = dict(
-        os.environ,
-        PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / 'tests')]),
-        OMP_NUM_THREADS='1',
-        OMP_WAIT_POLICY='PASSIVE',
-    )
-    command = [sys.executable]
-    if processes > 1:
-        command += ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
-    command += ['tools/train.py', str(config), '--work-dir', str(work_dir), *arguments]
-    if processes > 1:
-        command += ['--launcher', 'pytorch']
-    return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, timeout=300
-    ).returncode
-
-
-def write(path: Path, **changes: object) -> Path:
-    Config(toy_training.config(**changes)).dump(path)
-    return path
-
+from tool_processes import assert_continued, begin, forget_diaries, start, write
 
 SAMPLERS = dict(
     infinite=dict(type='InfiniteSampler', shuffle=True),
@@ -74,28 +47,14 @@ def test_as_if_never_killed(
         custom_hooks=[*hooks, dict(type='KillHook', iteration=killed_at, rank=rank)],
     )
     folders = tmp_path / 'a', tmp_path / 'b'
-    assert start(straight, folders[0], processes) == 0
-    assert start(killed, folders[1], processes) != 0
+    assert start(straight, folders[0], processes)[0] == 0
+    assert start(killed, folders[1], processes)[0] != 0
     assert not (folders[1] / 'iter_20.pth').exists()
-    for path in folders[1].glob('rank_*.jsonl'):
-        path.unlink()
-    assert start(straight, folders[1], processes, '--resume') == 0
-
-    resumed_at = (killed_at - 1) // 4 * 4
-    for number in range(processes):
-        one, other = (toy_training.diary(folder, number) for folder in folders)
-        assert sorted(one) == list(range(20))
-        # rank 0 writes the checkpoint of iteration 4k in that very iteration, before it dies
-        assert sorted(other) in ([*range(resumed_at, 20)], [*range(killed_at // 4 * 4, 20)])
-        for i, entry in other.items():
-            assert (entry['index'], entry['noise']) == (one[i]['index'], one[i]['noise'])
-            assert entry['loss'] == pytest.approx(one[i]['loss'], rel=1e-5)
-    ends = [
-        torch.load(folder / 'iter_20.pth', map_location='cpu', weights_only=False)['state_dict']
-        for folder in folders
-    ]
-    for key, value in ends[0].items():
-        torch.testing.assert_close(ends[1][key], value, rtol=1e-5, atol=1e-6)
+    forget_diaries(folders[1])
+    assert start(straight, folders[1], processes, '--resume')[0] == 0
+    # rank 0 writes the checkpoint of iteration 4k in that very iteration, before it dies
+    resumed_at = {(killed_at - 1) // 4 * 4, killed_at // 4 * 4}
+    assert_continued(*folders, processes, resumed_at)
     if processes == 2:
         indices = [toy_training.diary(folders[0], number)[0]['index'] for number in (0, 1)]
         assert indices[0] != indices[1]
@@ -107,3 +66,29 @@ def test_as_if_never_killed(
         # the rule at the end of a pass: all samples, the first one twice to make both ranks even
         assert sorted(set(first_pass[0] + first_pass[1])) == list(range(11))
         assert len(first_pass[0]) == len(first_pass[1]) == 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('processes', [2, 3])
+def test_a_group_killed_in_the_middle_of_a_write(tmp_path: Path, processes: int) -> None:
+    hooks = toy_training.config()['custom_hooks']
+    straight = write(tmp_path / 'straight.py')
+    stalls = write(
+        tmp_path / 'stalls.py', custom_hooks=[*hooks, dict(type='StallWhileWriting', iteration=12)]
+    )
+    folders = tmp_path / 'a', tmp_path / 'b'
+    assert start(straight, folders[0], processes)[0] == 0
+    with begin(stalls, folders[1], processes) as launcher:
+        deadline = time.monotonic() + 200
+        while not (folders[1] / 'writing').exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        pids = [int((folders[1] / f'pid_{rank}').read_text()) for rank in range(processes)]
+        for pid in [launcher.pid, *pids]:
+            os.kill(pid, signal.SIGKILL)
+    (leftover,) = folders[1].glob('iter_12.pth*')
+    assert leftover.name.endswith('.being-written') and leftover.stat().st_size > 0
+    forget_diaries(folders[1])
+    code, output = start(straight, folders[1], processes, '--resume')
+    assert code == 0, output[-3000:]
+    assert 'which was never finished' in output and not leftover.exists()
+    assert_continued(*folders, processes, {8})

@@ -6,6 +6,7 @@ from .batch_size_check import BatchSizeCheckHook
 from .dataset_check import DatasetCheckHook
 from .non_finite import NonFiniteLossHook
 from .required_files import RequiredFilesHook
+from .save_on_signal import SaveOnSignalHook, StoppedBySignal
 from .vocabulary_check import VocabularyCheckHook
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     'DatasetCheckHook',
     'NonFiniteLossHook',
     'RequiredFilesHook',
+    'SaveOnSignalHook',
+    'StoppedBySignal',
     'VocabularyCheckHook',
     'newest_whole_checkpoint',
 ]

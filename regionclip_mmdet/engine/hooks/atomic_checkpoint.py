@@ -7,6 +7,7 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+
+from ..ranks import failing_together
 
 BACKEND = 'atomic_local'
 TEMPORARY_SUFFIX = '.being-written'
@@ -75,7 +78,8 @@ class AtomicCheckpointHook(CheckpointHook):
     Files are written by ``AtomicLocalBackend``, unless another ``backend_args`` is given, and
     outdated checkpoints are removed only after the new one is there: mmengine removes them before,
     so that with ``max_keep_ckpts=1`` a crash while writing leaves none. Temporary files of a
-    process that was killed are removed at the next start.
+    process that was killed are removed at the next start. If the main process cannot write, or a
+    hook refuses the weights, all processes end with its error.
 
     Args:
         *args: As in mmengine.
@@ -85,6 +89,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def __init__(self, *args: Any, backend_args: dict | None = None, **kwargs: Any) -> None:
         super().__init__(*args, backend_args=backend_args or dict(backend=BACKEND), **kwargs)
+        self._together = False
 
     def before_train(self, runner: Runner) -> None:
         """Prepare the folder; remove what killed processes left half-written."""
@@ -98,11 +103,20 @@ class AtomicCheckpointHook(CheckpointHook):
         backend = self.file_backend
         self.file_backend = later = _RemovesLater(backend)
         try:
-            super()._save_checkpoint_with_step(runner, step, meta)
+            with nullcontext() if self._together else failing_together():
+                super()._save_checkpoint_with_step(runner, step, meta)
         finally:
             self.file_backend = backend
         for remove in later.waiting:
             remove()
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        self._together = True  # this may write two files, the processes meet once
+        try:
+            with failing_together():
+                super()._save_best_checkpoint(runner, metrics)
+        finally:
+            self._together = False
 
 
 class _RemovesLater:

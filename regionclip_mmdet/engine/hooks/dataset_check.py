@@ -12,13 +12,13 @@ import numpy as np
 from mmdet.datasets import CocoDataset, LVISV05Dataset
 from mmdet.evaluation import OVCocoMetric
 from mmdet.registry import HOOKS
-from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ...datasets.checks import check_classes, check_coco, check_split, read_json
 from ...evaluation import OVCocoAPMetric
+from ..ranks import on_main_process
 
 
 @HOOKS.register_module()
@@ -75,7 +75,7 @@ class DatasetCheckHook(Hook):
         for part in innermost(dataset):
             if any(part is seen for seen in self._checked):
                 continue
-            _on_main_process(lambda part=part: self._check_one(part, what))
+            on_main_process(lambda part=part: self._check_one(part, what))
             self._checked.append(part)
 
     def _check_one(self, dataset: Any, what: str) -> None:
@@ -141,16 +141,3 @@ def check_coco_dataset(dataset: CocoDataset) -> None:
         check_classes(names, dataset.metainfo['classes'], path, hint)
     level = logging.WARNING if report.left_out else logging.INFO
     print_log(f'{path}: {report}', logger='current', level=level)
-
-
-def _on_main_process(check: Any) -> None:
-    """Run a check once; all processes end with the same error."""
-    found: list[Exception | None] = [None]
-    if is_main_process():
-        try:
-            check()
-        except (OSError, ValueError) as error:
-            found = [error]
-    broadcast_object_list(found)
-    if found[0] is not None:
-        raise found[0]

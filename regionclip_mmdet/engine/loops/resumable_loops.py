@@ -13,8 +13,9 @@ from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 
 from ..randomness import ITERATION, derive_seed, seed_generators
+from ..ranks import of_all_ranks
 from .data_position import KEY, adopt_sampler_seed, batches_to_skip, describe
-from .dead_workers import explain_dead_workers
+from .dead_workers import DataWorkerError, explain_dead_workers
 from .resumable_data import ResumableLoader
 
 
@@ -110,6 +111,9 @@ class ResumableLoop(BaseLoop):
     def _consumed_by_count(self) -> int:
         return self._iter
 
+    def _check_ranks(self) -> None:
+        """Refuse what would have processes wait for each other."""
+
     def _batches(self) -> Any:
         """Batches from the present position on."""
         epoch = 0 if self.endless else self._epoch
@@ -136,14 +140,19 @@ class ResumableLoop(BaseLoop):
 
         Raises:
             RuntimeError: A checkpoint was resumed whose data are not the present ones.
+            ValueError: Processes have different numbers of batches in an epoch.
             DataWorkerError: A process that loads data died.
         """
         try:
             with explain_dead_workers(self.dataloader):
                 self.runner.call_hook('before_train')
+                self._check_ranks()
                 self._find_position()
                 self._run()
                 self.runner.call_hook('after_train')
+        except DataWorkerError:
+            self.runner.call_hook('after_data_workers_died')
+            raise
         finally:
             self.dataloader_iterator = None
             self.dataloader.close()
@@ -206,6 +215,16 @@ class ResumableEpochTrainLoop(ResumableLoop, EpochBasedTrainLoop):
 
     def _consumed_by_count(self) -> int:
         return max(self._iter - self._epoch * len(self.dataloader), 0)
+
+    def _check_ranks(self) -> None:
+        batches = of_all_ranks(len(self.dataloader))
+        if len(set(batches)) > 1:
+            raise ValueError(
+                f'The processes have different numbers of batches in an epoch: {batches}. Those '
+                'with more would wait for ever for those with fewer. Set '
+                'train_dataloader.sampler.round_up=True, or train by iterations '
+                '(ResumableIterTrainLoop).'
+            )
 
     def _run(self) -> None:
         if self._epoch > 0 and self._skipped == 0:

@@ -1,0 +1,62 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""What one process finds out concerns all of them."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.dist import all_gather, all_reduce, broadcast_object_list, is_main_process
+
+
+@contextmanager
+def failing_together() -> Iterator[None]:
+    """An error of the main process, in what it does for all, ends all processes.
+
+    To be entered and left by all processes at the same place. Without it, the others would go on to
+    their next communication and wait there until it times out.
+
+    Raises:
+        Exception: The main process's error, on all processes; as a ``RuntimeError`` with its text
+            where it cannot be sent.
+    """
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as caught:  # whatever it is, the others must hear of it
+        error = caught
+    found: list[Exception | None] = [_sendable(error) if is_main_process() else None]
+    broadcast_object_list(found)
+    if error is not None:
+        raise error
+    if found[0] is not None:
+        raise found[0]
+
+
+def on_main_process(work: Callable[[], None]) -> None:
+    """Do something once; if it fails, all processes end with the same error."""
+    with failing_together():
+        if is_main_process():
+            work()
+
+
+def any_rank(value: bool) -> bool:
+    """Whether it is so on at least one process; all must ask."""
+    flag = torch.tensor(float(value))
+    all_reduce(flag, 'max')
+    return bool(flag)
+
+
+def of_all_ranks(value: int) -> list[int]:
+    """A number of each process, by rank; all must ask."""
+    return [int(number) for number in all_gather(torch.tensor(value))]
+
+
+def _sendable(error: Exception | None) -> Exception | None:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # exceptions define their own pickling, or fail to
+        return RuntimeError(f'{type(error).__name__}: {error}')
+    return error
