@@ -57,3 +57,12 @@ def test_lvis_files_that_do_not_fit(tmp_path: Path) -> None:
         check_coco_dataset(dataset)
     with pytest.raises(ValueError, match=r"1 categories beside the 1203 classes, e\.g\. 'gnu'"):
         dataset.check_categories([*LVIS_V1_NAMES, 'gnu'])
+
+
+def test_boxes_under_a_pixel_are_left_out(tmp_path: Path) -> None:
+    content = generated.coco_instances([['cat', 'cat', 'cat']])
+    for annotation, side in zip(content['annotations'], (0.5, 1.0, 9.0), strict=True):
+        annotation.update(bbox=[2.0, 3.0, side, 8.0], area=side * 8.0)
+    path = generated.write(tmp_path / 'a.json', content)
+    instances = coco(path, class_split='all').get_data_info(0)['instances']
+    assert [instance['bbox'] for instance in instances] == [[2, 3, 3, 11], [2, 3, 11, 11]]

@@ -8,7 +8,7 @@ from mmcv.transforms import Compose
 from mmdet.datasets.transforms import PackDetInputs, ProposalBroadcaster, RandomFlip, Resize
 from mmdet.structures.bbox import HorizontalBoxes
 
-from regionclip_mmdet.datasets import PickCaption, ProposalsFromGT
+from regionclip_mmdet.datasets import PickCaption, ProposalsFromGT, ResizeShortestEdgeTruncated
 
 BOXES = [[2.0, 4.0, 12.0, 14.0], [0.0, 0.0, 40.0, 30.0], [10.0, 5.0, 20.0, 25.0]]
 # 40 x 30 pixels, doubled, mirrored: x -> 80 - 2x, y -> 2y; the second box is to be ignored
@@ -106,3 +106,17 @@ def test_only_the_first_captions_or_boxes() -> None:
     results = ProposalsFromGT(max_num=2)(dict(gt_bboxes=boxes, gt_ignore_flags=ignored))
     assert np.array_equal(results['proposals'], boxes[[0, 2]])
     assert len(results['proposals_scores']) == 2
+
+
+def test_sizes_of_official_pretraining() -> None:
+    """By hand: truncated, not rounded; the long side first."""
+
+    def size(height: int, width: int) -> tuple[int, int]:
+        resize = ResizeShortestEdgeTruncated(scale=800, max_size=1333, backend='pillow')
+        return resize(dict(img=np.zeros((height, width, 3), np.uint8)))['img'].shape[:2]
+
+    assert size(375, 500) == (800, 1066)  # 1066.67
+    assert size(500, 375) == (1066, 800)
+    assert size(300, 600) == (666, 1333)  # 1600 is too long: 1333 * 800 / 1600 = 666.5
+    assert size(800, 1500) == (800, 1500)  # stays, though too long
+    assert size(400, 400) == (800, 800)
