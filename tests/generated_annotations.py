@@ -62,7 +62,7 @@ def lvis_instances(objects: Sequence[Sequence[int]], split: str = 'val') -> dict
     annotations = []
     for j, (i, c) in enumerate(rows):
         ann = annotation(1 + j, i, c)
-        x, y, w, h = map(float, ann['bbox'])
+        x, y, w, h = ann['bbox']
         ann['segmentation'] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
         annotations.append(ann)
     categories = [

@@ -72,6 +72,24 @@ class NamedSplits:
         """
         check_classes(names, self.metainfo['classes'], self.ann_file, self.FILE_HINT)
 
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """One image, as mmdet has it, with polygons of whole numbers as floats.
+
+        mmdet keeps the type of a polygon's numbers when it scales them, so integers would be cut
+        to whole pixels of the *resized* image.
+        """
+        info = super().parse_data_info(raw_data_info)
+        for instance in info['instances']:
+            mask = instance.get('mask')
+            if isinstance(mask, list):
+                instance['mask'] = [
+                    [float(v) for v in polygon]
+                    if all(isinstance(v, int) for v in polygon)
+                    else polygon
+                    for polygon in mask
+                ]
+        return info
+
     def load_data_list(self) -> list[dict]:
         """Load the annotations.
 
