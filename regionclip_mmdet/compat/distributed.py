@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 def prepare_cpu_launch(cfg: Config) -> None:
     """Make a run started by a launcher work without CUDA; does nothing otherwise.
 
-    mmengine selects a CUDA device for whatever backend it initialises, and wraps the
+    torch synchronises norms on GPUs alone, so ``sync_bn`` is taken out, with a warning. mmengine
+    selects a CUDA device for whatever backend it initialises, and wraps the
     model for one. So the process group is made here, before the runner looks for it.
 
     Args:
-        cfg: Config with ``launcher`` set; ``model_wrapper_cfg`` may be added.
+        cfg: Config with ``launcher`` set; ``model_wrapper_cfg`` may be added, ``sync_bn`` emptied.
 
     Raises:
         ValueError: The launcher is not 'pytorch', the only one that runs on CPUs.
@@ -36,6 +37,13 @@ def prepare_cpu_launch(cfg: Config) -> None:
         )
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group('gloo')
+    if cfg.get('sync_bn') is not None:
+        logging.getLogger(__name__).warning(
+            'sync_bn=%r is left out: torch synchronises norms on GPUs alone. Norms that learn '
+            'take the statistics of each process here.',
+            cfg.sync_bn,
+        )
+        cfg.sync_bn = None
     if cfg.get('model_wrapper_cfg') is None:
         cfg.model_wrapper_cfg = dict(
             type='MMDistributedDataParallel',
