@@ -10,7 +10,8 @@
 
 What each file is, is recognised. Every tensor is accounted for; a part that is incomplete, or
 absent although such a file has it, ends the conversion, and nothing is written. Several files
-become one checkpoint; where two hold the same part, the later one's is taken. A name as RN50/openai
+become one checkpoint; where two hold the same part, the later one's is taken, and a localizer or
+text encoder that one lacks may be in another. A name as RN50/openai
 is downloaded by open_clip. No code in a file is ever run.
 """
 
@@ -26,6 +27,7 @@ from torch import Tensor
 from regionclip_mmdet.checkpoints import conversion, load_clip_state_dict, provenance
 from regionclip_mmdet.checkpoints.expected import CLASS_EMBEDDINGS, PARTS
 from regionclip_mmdet.checkpoints.files import read_file
+from regionclip_mmdet.checkpoints.several import convert_several
 from regionclip_mmdet.known_files import NAME_LISTS
 from regionclip_mmdet.models.backbones import CLIP_RESNETS
 from regionclip_mmdet.models.text import TextEmbeddings
@@ -117,13 +119,11 @@ def convert_models(
     args: argparse.Namespace, contents: list[tuple[Path, object]], names: list[str] | None
 ) -> None:
     """Checkpoints to one checkpoint."""
-    converted = []
-    for path, content in contents:
-        try:
-            converted.append(conversion.convert(content, args.allow_missing, args.custom_sizes))
-        except ValueError as error:
-            raise ValueError(f'{path}: {error}') from None
-        print(f'{path}: {converted[-1]}')
+    named = [(str(path), content) for path, content in contents]
+    with_vocabulary = args.vocabulary is not None
+    converted = convert_several(named, args.allow_missing, args.custom_sizes, with_vocabulary)
+    for (name, _), conversion_of in zip(named, converted, strict=True):
+        print(f'{name}: {conversion_of}')
     result, replaced = conversion.merge(converted)
     result.notes['sources'] = provenance.origins(args.inputs, converted)
     for part in replaced:

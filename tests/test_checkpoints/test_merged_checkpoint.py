@@ -22,6 +22,7 @@ from regionclip_mmdet import config_path
 from regionclip_mmdet.checkpoints import conversion
 from regionclip_mmdet.checkpoints.official import official_key
 from regionclip_mmdet.checkpoints.official_localizer import FILE_PREFIXES, MODEL_PREFIXES
+from regionclip_mmdet.checkpoints.several import convert_several
 from regionclip_mmdet.models.text import TextEmbeddings
 from regionclip_mmdet.parity.generated_weights import fill_tensors
 from regionclip_mmdet.parity.official_shapes import localizer_shapes
@@ -66,8 +67,7 @@ def merged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     TextEmbeddings(NAMES, matrix, notes).save(folder / 'names.pth')
     inputs = [str(folder / name) for name in ('finetuned.pth', 'rpn.pth')]
     options = ['--vocabulary', str(folder / 'names.pth'), '--custom-sizes']
-    absent = ['localizer', 'roi_head.bbox_head.classifier']
-    arguments = [*inputs, *options, '--allow-missing', *absent, '-o']
+    arguments = [*inputs, *options, '-o']
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, 'argv', ['convert_checkpoint.py', *arguments, str(folder / 'all.pth')])
         runpy.run_path(str(ROOT / 'tools' / 'convert_checkpoint.py'), run_name='__main__')
@@ -155,3 +155,20 @@ def test_what_is_absent_is_reported(merged: Path) -> None:
     result = conversion.convert(content, allow_missing=absent, custom_sizes=True)
     assert result.absent == list(absent)
     assert 'localizer                       absent, as allowed' in str(result)
+
+
+def test_what_a_file_lacks_must_be_in_another(merged: Path) -> None:
+    detector, localizer = (
+        torch.load(merged.with_name(name), weights_only=True)
+        for name in ('finetuned.pth', 'rpn.pth')
+    )
+    settings = dict(custom_sizes=True, with_vocabulary=True)
+    both = convert_several([('a.pth', detector), ('b.pth', localizer)], **settings)
+    assert both[0].absent == ['localizer', 'roi_head.bbox_head.classifier']
+    with pytest.raises(ValueError, match="a.pth: .*\\s.*'localizer' is absent"):
+        convert_several([('a.pth', detector)], **settings)
+    with pytest.raises(ValueError, match="a.pth: .* but 'localizer' is absent, and no other file"):
+        convert_several([('a.pth', detector), ('b.pth', detector)], **settings)
+    whole = dict(model={k: v for k, v in detector['model'].items() if 'layer3' not in k})
+    with pytest.raises(ValueError, match="b.pth: .*\\s.*'backbone' is incomplete"):
+        convert_several([('a.pth', localizer), ('b.pth', whole)], **settings)
