@@ -72,6 +72,20 @@ class NamedSplits:
         """
         check_classes(names, self.metainfo['classes'], self.ann_file, self.FILE_HINT)
 
+    def filter_data(self) -> list[dict]:
+        """The filter of mmdet; with ``filter_empty_gt``, images with nothing but crowds go, too.
+
+        detectron2 drops them as well: in training all their regions would be background.
+        """
+        items = super().filter_data()
+        if self.test_mode or not (self.filter_cfg or {}).get('filter_empty_gt', False):
+            return items
+        return [
+            item
+            for item in items
+            if any(not instance['ignore_flag'] for instance in item['instances'])
+        ]
+
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """One image, as mmdet has it, with polygons of whole numbers as floats.
 

@@ -32,6 +32,18 @@ def test_metainfo_of_a_split(tmp_path: Path) -> None:
     assert own['novel_classes'] == ('cat',) and own['base_classes'] == ()
 
 
+def test_images_with_crowds_alone_are_not_trained_on(tmp_path: Path) -> None:
+    content = generated.coco_instances([['cat'], ['cat', 'person'], ['cat'], []])
+    for number in (1, 2):  # the first two cats
+        content['annotations'][number - 1]['iscrowd'] = 1
+    path = generated.write(tmp_path / 'a.json', content)
+    prefix = dict(img='')
+    for filter_cfg, images in ((dict(filter_empty_gt=True), [102, 103]), (None, range(101, 105))):
+        dataset = OVCocoDataset(ann_file=str(path), data_prefix=prefix, filter_cfg=filter_cfg)
+        assert [dataset.get_data_info(i)['img_id'] for i in range(len(dataset))] == [*images]
+    assert len(coco(path, filter_cfg=dict(filter_empty_gt=True))) == 4  # in testing all count
+
+
 def test_files_that_do_not_fit(tmp_path: Path) -> None:
     whole = generated.coco_instances([['cat']])
     base = keep_categories(whole, {generated.COCO_IDS[n] for n in OV_COCO_BASE}, keep_empty=True)
