@@ -132,6 +132,7 @@ def test_testing_follows_the_official_table(name: str) -> None:
         transforms = [t.type for t in cfg.test_dataloader.dataset.pipeline]
         order = [transforms.index(t) for t in ('LoadAnnotations', 'ResizeShortestEdge')]
         assert order == sorted(order) and transforms[-2] == 'ProposalsFromGT'
+        assert cfg.test_dataloader.dataset.pipeline[-2].max_num == 500
     else:
         proposals = cfg.model.localizer.test_cfg
         assert proposals.nms.iou_threshold == localizer_nms
@@ -206,6 +207,7 @@ def test_pretraining_follows_the_official_settings(name: str) -> None:
     assert cfg.get('val_dataloader') is None
     kinds = [t.type for t in cfg.train_dataloader.dataset.pipeline]
     assert ('RandomProposals' in kinds) == ('random' in name)
+    assert cfg.train_dataloader.dataset.pipeline[kinds.index('PickCaption')].first == 5
 
 
 @pytest.mark.parametrize('name', EXPERIMENTS)
