@@ -173,3 +173,57 @@ def check_metrics(name: str, metrics: dict[str, float]) -> None:
     for end in wanted:
         values = [value for key, value in metrics.items() if key.endswith(end)]
         assert values and all(map(math.isfinite, values)), end
+
+
+@pytest.mark.parametrize(
+    ('name', 'commands'),
+    [
+        (
+            'ov_coco/regionclip_rn50_c4_1x_ov-coco.py',
+            [
+                'tools/data/prepare_ov_coco.py data/coco',
+                'tools/convert_checkpoint.py downloads/regionclip_pretrained-cc_rn50.pth '
+                'downloads/rpn_coco_48.pth -o checkpoints/regionclip_rn50_with_rpn_coco_48.pth',
+                'tools/embed_names.py ov_coco_48 --arch RN50 '
+                '-o data/vocabularies/ov_coco_48_rn50.pth',
+                'tools/embed_names.py ov_coco_65 --arch RN50 '
+                '-o data/vocabularies/ov_coco_65_rn50.pth',
+            ],
+        ),
+        (
+            'pretrain/regionclip_rn50_rn50x4-teacher_23k_coco-captions.py',
+            [
+                'annotations_trainval2017.zip',
+                'tools/convert_checkpoint.py downloads/rpn_lvis_866.pth '
+                '-o checkpoints/rpn_lvis_866.pth',
+                'tools/embed_names.py data/vocabularies/coco_nouns_4764.txt --arch RN50 '
+                '-o data/vocabularies/coco_nouns_4764_rn50.pth',
+                'tools/embed_names.py data/vocabularies/coco_nouns_4764.txt --arch RN50x4 '
+                '-o data/vocabularies/coco_nouns_4764_rn50x4.pth',
+            ],
+        ),
+    ],
+)
+def test_errors_lead_from_nothing_to_a_run(
+    name: str, commands: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each missing file ends the run before its first iteration and names its command."""
+    monkeypatch.setattr(Config, 'pretty_text', property(lambda cfg: str(cfg.to_dict())))
+    store = tmp_path / 'store'
+    store.mkdir()
+    monkeypatch.chdir(store)
+    tiny_recipes.make_coco()
+    tiny_recipes.make_files(tiny_recipes.load(name))
+    monkeypatch.chdir(tmp_path)
+    (store / 'clip.pth').rename('clip.pth')
+    for command in commands:
+        with pytest.raises(FileNotFoundError) as caught:
+            Runner.from_cfg(tiny_recipes.load(name)).train()
+        assert command in str(caught.value)
+        assert not list(tmp_path.glob('run/*.pth'))
+        made = command.rpartition(' ')[2]
+        made = made if made.endswith('.pth') else 'data/coco'
+        Path(made).parent.mkdir(parents=True, exist_ok=True)
+        (store / made).rename(made)
+    Runner.from_cfg(tiny_recipes.load(name)).train()
+    assert (tmp_path / 'run' / 'iter_2.pth').is_file()
