@@ -18,6 +18,7 @@ import tiny_models
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from PIL import Image
 
 from regionclip_mmdet import config_path
@@ -188,6 +189,7 @@ def transforms(dataset: Any) -> Iterator[Any]:
     yield from dataset.pipeline
 
 
+@DefaultScope.overwrite_default_scope('mmdet')
 def make_files(cfg: Config) -> None:
     """The vocabularies, concepts, CLIP weights and checkpoints that a small config names."""
     generator = torch.Generator().manual_seed(0)

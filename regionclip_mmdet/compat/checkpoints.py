@@ -71,13 +71,15 @@ def _torch_takes_pairs() -> bool:
 def _plain_globals() -> dict[str, Any]:
     """What files of weights name: torch's own, and what ``_safe_globals`` allows."""
     import _codecs
-    from collections import OrderedDict
+    from collections import Counter, OrderedDict
 
     import torch
 
     # encode: how Python 3 writes bytes in the protocol that torch uses
     found: dict[str, Any] = {
         'collections.OrderedDict': OrderedDict,
+        # milestones of MultiStepLR
+        'collections.Counter': Counter,
         '_codecs.encode': _codecs.encode,
     }
     for item in [torch.Size, torch.device, torch.Tensor, torch.nn.Parameter, *_safe_globals()]:

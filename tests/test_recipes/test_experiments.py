@@ -18,6 +18,7 @@ from regionclip_mmdet.config_paths import config_folder
 # One of each family always, all others with -m slow.
 QUICK = {
     'pretrain/regionclip_rn50_23k_coco-captions.py',
+    'zero_shot/regionclip_rn50_gt_naming_coco65.py',
     'zero_shot/regionclip_rn50_rpn_zero-shot_coco65.py',
     'ov_coco/regionclip_rn50_c4_1x_ov-coco.py',
     'ov_lvis/regionclip_rn50_fpn-lsj_mask_180k_ov-lvis.py',
@@ -111,7 +112,7 @@ def ending(name: str, table: dict) -> Any:
     return next((v for k, v in table.items() if stem.endswith(k)), table.get(name.split('/')[0]))
 
 
-@pytest.mark.parametrize('name', params([n for n in EXPERIMENTS if 'zero-shot' not in n]))
+@pytest.mark.parametrize('name', params([n for n in EXPERIMENTS if not n.startswith('zero_shot')]))
 def test_trains_and_validates(name: str, data: Path) -> None:
     runner, kept = start(name)
     runner.train()
@@ -141,7 +142,7 @@ def test_trains_and_validates(name: str, data: Path) -> None:
     check_metrics(name, kept.metrics)
 
 
-@pytest.mark.parametrize('name', params([n for n in EXPERIMENTS if 'zero-shot' in n]))
+@pytest.mark.parametrize('name', params([n for n in EXPERIMENTS if n.startswith('zero_shot')]))
 def test_names_boxes_without_training(name: str, data: Path) -> None:
     runner, _ = start(name)
     metrics = runner.test()
@@ -157,6 +158,9 @@ def check_metrics(name: str, metrics: dict[str, float]) -> None:
     """The metrics that the experiment is about are there, as numbers; told by how they end."""
     if name.startswith('localizers'):
         wanted = RECALLS
+    elif 'naming' in name:
+        wanted = {'regions/top1', 'regions/top5', 'regions/ap'}
+        wanted |= {f'_{kind}' for kind in ('top1', 'ap')}
     elif 'lvis' in name:
         kinds = ('bbox',) if 'zero-shot' in name else ('bbox', 'segm')
         wanted = {f'{kind}_{ap}' for kind in kinds for ap in LVIS_AP}
@@ -169,3 +173,57 @@ def check_metrics(name: str, metrics: dict[str, float]) -> None:
     for end in wanted:
         values = [value for key, value in metrics.items() if key.endswith(end)]
         assert values and all(map(math.isfinite, values)), end
+
+
+@pytest.mark.parametrize(
+    ('name', 'commands'),
+    [
+        (
+            'ov_coco/regionclip_rn50_c4_1x_ov-coco.py',
+            [
+                'tools/data/prepare_ov_coco.py data/coco',
+                'tools/convert_checkpoint.py downloads/regionclip_pretrained-cc_rn50.pth '
+                'downloads/rpn_coco_48.pth -o checkpoints/regionclip_rn50_with_rpn_coco_48.pth',
+                'tools/embed_names.py ov_coco_48 --arch RN50 '
+                '-o data/vocabularies/ov_coco_48_rn50.pth',
+                'tools/embed_names.py ov_coco_65 --arch RN50 '
+                '-o data/vocabularies/ov_coco_65_rn50.pth',
+            ],
+        ),
+        (
+            'pretrain/regionclip_rn50_rn50x4-teacher_23k_coco-captions.py',
+            [
+                'annotations_trainval2017.zip',
+                'tools/convert_checkpoint.py downloads/rpn_lvis_866.pth '
+                '-o checkpoints/rpn_lvis_866.pth',
+                'tools/embed_names.py data/vocabularies/coco_nouns_4764.txt --arch RN50 '
+                '-o data/vocabularies/coco_nouns_4764_rn50.pth',
+                'tools/embed_names.py data/vocabularies/coco_nouns_4764.txt --arch RN50x4 '
+                '-o data/vocabularies/coco_nouns_4764_rn50x4.pth',
+            ],
+        ),
+    ],
+)
+def test_errors_lead_from_nothing_to_a_run(
+    name: str, commands: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each missing file ends the run before its first iteration and names its command."""
+    monkeypatch.setattr(Config, 'pretty_text', property(lambda cfg: str(cfg.to_dict())))
+    store = tmp_path / 'store'
+    store.mkdir()
+    monkeypatch.chdir(store)
+    tiny_recipes.make_coco()
+    tiny_recipes.make_files(tiny_recipes.load(name))
+    monkeypatch.chdir(tmp_path)
+    (store / 'clip.pth').rename('clip.pth')
+    for command in commands:
+        with pytest.raises(FileNotFoundError) as caught:
+            Runner.from_cfg(tiny_recipes.load(name)).train()
+        assert command in str(caught.value)
+        assert not list(tmp_path.glob('run/*.pth'))
+        made = command.rpartition(' ')[2]
+        made = made if made.endswith('.pth') else 'data/coco'
+        Path(made).parent.mkdir(parents=True, exist_ok=True)
+        (store / made).rename(made)
+    Runner.from_cfg(tiny_recipes.load(name)).train()
+    assert (tmp_path / 'run' / 'iter_2.pth').is_file()

@@ -39,6 +39,8 @@ TESTING = {
     'rpn_zero-shot_coco': (0.001, False, 'logit', 100, 0.9, False),
     'gt_zero-shot_lvis': (0.0001, False, 'none', 300, None, False),
     'rpn_zero-shot_lvis': (0.02, False, 'logit', 300, 0.9, False),
+    # every pair of box and name
+    'gt_naming': (0.0, False, 'none', -1, None, False),
 }
 # Schedule, and GPUs times images each.
 SCHEDULES = {
@@ -65,7 +67,7 @@ def find(name: str, table: dict[str, Any]) -> Any:
 
 
 def test_there_are_all() -> None:
-    assert len(EXPERIMENTS) == 53
+    assert len(EXPERIMENTS) == 61
     assert {name.split('/')[0] for name in EXPERIMENTS} == set(FAMILIES)
 
 
@@ -121,7 +123,7 @@ def test_testing_follows_the_official_table(name: str) -> None:
     rcnn = cfg.model.test_cfg.rcnn
     assert (rcnn.score_thr, rcnn.max_per_img, rcnn.objectness) == (threshold, top_k, objectness)
     assert rcnn.nms.type == ('global_soft_nms' if soft else 'nms')
-    assert rcnn.nms.iou_threshold == 0.5
+    assert rcnn.nms.iou_threshold == (1.0 if 'naming' in name else 0.5)
     if soft:
         assert (rcnn.nms.method, rcnn.nms.sigma, rcnn.nms.min_score) == ('gaussian', 0.5, 0.001)
     assert cfg.model.roi_head.bbox_head.get('with_reg', True) == with_reg
@@ -130,6 +132,7 @@ def test_testing_follows_the_official_table(name: str) -> None:
         transforms = [t.type for t in cfg.test_dataloader.dataset.pipeline]
         order = [transforms.index(t) for t in ('LoadAnnotations', 'ResizeShortestEdge')]
         assert order == sorted(order) and transforms[-2] == 'ProposalsFromGT'
+        assert cfg.test_dataloader.dataset.pipeline[-2].max_num == 500
     else:
         proposals = cfg.model.localizer.test_cfg
         assert proposals.nms.iou_threshold == localizer_nms
@@ -204,6 +207,7 @@ def test_pretraining_follows_the_official_settings(name: str) -> None:
     assert cfg.get('val_dataloader') is None
     kinds = [t.type for t in cfg.train_dataloader.dataset.pipeline]
     assert ('RandomProposals' in kinds) == ('random' in name)
+    assert cfg.train_dataloader.dataset.pipeline[kinds.index('PickCaption')].first == 5
 
 
 @pytest.mark.parametrize('name', EXPERIMENTS)
