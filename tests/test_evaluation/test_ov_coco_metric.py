@@ -7,95 +7,24 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import generated_detections as generated
 import numpy as np
 import pytest
-import torch
 from mmdet.evaluation import OVCocoMetric
 from mmdet.registry import METRICS
 from mmengine.logging import MMLogger
-from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from regionclip_mmdet.evaluation import OVCocoAPMetric
 
-NAMES = ('bird', 'cat', 'cow', 'dog', 'sheep', 'zebra')
-IDS = (3, 4, 7, 11, 12, 20)
+NAMES, IDS = generated.COCO_NAMES, generated.COCO_IDS
 BASE, NOVEL = ('bird', 'cow', 'dog'), ('cat', 'sheep', 'zebra')
 META = dict(classes=NAMES, base_classes=BASE, novel_classes=NOVEL)
-SIDE = 200
 
 
-def random_boxes(rng: np.random.Generator, number: int) -> np.ndarray:
-    """Boxes ``(N, 4)``, x y width height, of small, medium and large area."""
-    sides = rng.uniform(8, 140, (number, 2))
-    return np.concatenate([rng.uniform(0, SIDE - sides), sides], axis=1)
-
-
-def rle(box: np.ndarray, share: float) -> dict:
-    """A mask that fills the left part of a box."""
-    x, y, w, h = box
-    polygon = [x, y, x + share * w, y, x + share * w, y + h, x, y + h]
-    return mask_api.merge(mask_api.frPyObjects([polygon], SIDE, SIDE))
-
-
-def make_truth(rng: np.random.Generator, images: int = 12) -> dict:
-    """Annotations without a single zebra, some of them crowds."""
-    annotations = []
-    for image in range(images):
-        for box in random_boxes(rng, int(rng.integers(0, 7))):
-            mask = rle(box, 0.7)
-            annotations.append(
-                dict(
-                    id=len(annotations) + 1,
-                    image_id=image,
-                    category_id=int(rng.choice(IDS[:-1])),
-                    bbox=box.tolist(),
-                    area=float(mask_api.area(mask)),
-                    segmentation={**mask, 'counts': mask['counts'].decode()},
-                    iscrowd=int(rng.random() < 0.1),
-                )
-            )
-    return dict(
-        info={},
-        images=[dict(id=i, width=SIDE, height=SIDE, file_name='') for i in range(images)],
-        annotations=annotations,
-        # not in the order of the ids
-        categories=[dict(id=i, name=n) for i, n in sorted(zip(IDS, NAMES), key=lambda p: p[1][1])],
-    )
-
-
-def make_detections(rng: np.random.Generator, truth: dict, noise: int = 4) -> list[dict]:
-    """Per image shifted objects, some misnamed, and random boxes, as mmdet's data samples."""
-    samples = []
-    for image in truth['images']:
-        boxes, labels = [random_boxes(rng, noise)], [rng.integers(0, len(IDS), noise)]
-        for ann in truth['annotations']:
-            if ann['image_id'] == image['id']:
-                copies = np.repeat([ann['bbox']], 2, axis=0)
-                boxes.append(copies + rng.uniform(-6, 6, copies.shape) * [[0.2], [1]])
-                own = IDS.index(ann['category_id'])
-                labels.append(np.where(rng.random(2) < 0.7, own, rng.integers(0, len(IDS), 2)))
-        boxes, labels = np.concatenate(boxes), np.concatenate(labels)
-        boxes[:, 2:] = boxes[:, 2:].clip(1)
-        samples.append(to_sample(image['id'], boxes, labels, rng.random(len(labels))))
-    return samples
-
-
-def to_sample(
-    image_id: int, boxes: np.ndarray, labels: Sequence[int], scores: Sequence[float]
-) -> dict:
-    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-    return dict(
-        img_id=image_id,
-        ori_shape=(SIDE, SIDE),
-        pred_instances=dict(
-            bboxes=torch.tensor(corners, dtype=torch.float32),
-            labels=torch.tensor(np.asarray(labels)),
-            scores=torch.tensor(np.asarray(scores), dtype=torch.float32),
-            masks=[rle(box, 0.5) for box in boxes],
-        ),
-    )
+def make_detections(rng: np.random.Generator, truth: dict) -> list[dict]:
+    return generated.detections(rng, truth, IDS)
 
 
 def evaluate(metric: OVCocoMetric, samples: list[dict], meta: dict = META) -> dict[str, float]:
@@ -106,24 +35,8 @@ def evaluate(metric: OVCocoMetric, samples: list[dict], meta: dict = META) -> di
 
 def by_hand(path: Path, samples: list[dict], kind: str) -> dict[str, np.ndarray]:
     """Per class AP and AP50 of pycocotools with its own settings, evaluated alone."""
-    detections = []
-    for sample in samples:
-        found = sample['pred_instances']
-        for box, label, score, mask in zip(*(found[k] for k in found), strict=True):
-            x1, y1, x2, y2 = box.tolist()
-            place = dict(bbox=[x1, y1, x2 - x1, y2 - y1]) if kind == 'bbox' else {}
-            if kind == 'segm':
-                place = dict(segmentation={**mask, 'counts': mask['counts']})
-            detections.append(
-                dict(
-                    image_id=sample['img_id'],
-                    category_id=IDS[label],
-                    score=float(score),
-                    **place,
-                )
-            )
     truth = COCO(str(path))
-    found = truth.loadRes(detections)
+    found = truth.loadRes(generated.rows_of(samples, IDS, kind))
     stats = {}
     for name, number in zip(NAMES, IDS, strict=True):
         evaluation = COCOeval(truth, found, kind)
@@ -143,7 +56,7 @@ def mean(stats: dict, names: Sequence[str], item: int) -> float:
 @pytest.fixture()
 def truth_file(tmp_path: Path) -> Path:
     path = tmp_path / 'truth.json'
-    path.write_text(json.dumps(make_truth(np.random.default_rng(3))))
+    path.write_text(json.dumps(generated.coco_truth(np.random.default_rng(3))))
     return path
 
 
@@ -197,7 +110,7 @@ def test_against_mmdet(truth_file: Path) -> None:
 
 def test_a_hundred_detections_count(tmp_path: Path) -> None:
     box = [10.0, 10, 50, 50]
-    truth = make_truth(np.random.default_rng(0), images=1)
+    truth = generated.coco_truth(np.random.default_rng(0), images=1)
     truth['annotations'] = [
         dict(id=1, image_id=0, category_id=IDS[0], bbox=box, area=2500.0, iscrowd=0)
     ]
@@ -207,7 +120,7 @@ def test_a_hundred_detections_count(tmp_path: Path) -> None:
     misses = np.repeat([[100.0, 100, 20, 20]], 120, axis=0)
     found = np.concatenate([misses, [box]])
     labels, scores = np.zeros(121, dtype=int), np.linspace(1, 0.1, 121)
-    sample = to_sample(0, found, labels, scores)
+    sample = generated.to_sample(0, found, labels, scores)
     assert evaluate(OVCocoAPMetric(str(path)), [sample])['coco/bbox_base_ap50'] == 0
     more = evaluate(OVCocoAPMetric(str(path), max_dets=121), [sample])
     assert more['coco/bbox_base_ap50'] == pytest.approx(1 / 121)
@@ -233,7 +146,7 @@ def test_empty_groups(truth_file: Path) -> None:
 
 
 def test_no_detections(truth_file: Path) -> None:
-    nothing = [to_sample(0, np.zeros((0, 4)), np.zeros(0, dtype=int), [])]
+    nothing = [generated.to_sample(0, np.zeros((0, 4)), np.zeros(0, dtype=int), [])]
     result = evaluate(OVCocoAPMetric(str(truth_file), ['bbox', 'segm']), nothing)
     assert {result[f'coco/bbox_{group}_ap50'] for group in ('base', 'novel', 'all')} == {0.0}
     assert result['coco/segm_mAP'] == 0
@@ -269,7 +182,7 @@ def test_table_of_classes(truth_file: Path, caplog: pytest.LogCaptureFixture) ->
 def test_refusals(truth_file: Path) -> None:
     with pytest.raises(ValueError, match=r"not \['proposal'\]; recall .* ProposalRecallMetric"):
         OVCocoAPMetric(str(truth_file), ['bbox', 'proposal'])
-    nothing = [to_sample(0, np.zeros((0, 4)), np.zeros(0, dtype=int), [])]
+    nothing = [generated.to_sample(0, np.zeros((0, 4)), np.zeros(0, dtype=int), [])]
     with pytest.raises(ValueError, match=r"lacks \['gnu'\] \(1 of 7 classes"):
         evaluate(OVCocoAPMetric(str(truth_file)), nothing, dict(META, classes=(*NAMES, 'gnu')))
     del nothing[0]['pred_instances']['masks']

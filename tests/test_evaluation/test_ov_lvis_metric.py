@@ -6,133 +6,27 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import generated_detections as generated
 import numpy as np
 import pytest
 import torch
 from lvis import LVIS, LVISEval, LVISResults
 from mmdet.evaluation.metrics.lvis_metric import LVISFixedAPMetric
 from mmdet.registry import METRICS
-from pycocotools import mask as mask_api
 
 from regionclip_mmdet.evaluation import OVLVISMetric
 
-# id: frequency; ids are not in this order in the file
-FREQUENCY = {2: 'f', 5: 'r', 6: 'c', 9: 'r', 11: 'f', 12: 'r'}
-IDS = tuple(FREQUENCY)
-META = dict(classes=tuple(f'thing {i}' for i in IDS))
-SIDE = 200
+FREQUENCY, IDS, SIDE = generated.LVIS_FREQUENCY, generated.LVIS_IDS, generated.SIDE
+META = dict(classes=generated.LVIS_NAMES)
 ITEMS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'APr', 'APc', 'APf')
 
 
-def rle(box: np.ndarray, share: float) -> dict:
-    x, y, w, h = box
-    polygon = [x, y, x + share * w, y, x + share * w, y + h, x, y + h]
-    return mask_api.merge(mask_api.frPyObjects([polygon], SIDE, SIDE))
-
-
-def random_boxes(rng: np.random.Generator, number: int) -> np.ndarray:
-    sides = rng.uniform(8, 140, (number, 2))
-    return np.concatenate([rng.uniform(0, SIDE - sides), sides], axis=1)
-
-
-def make_truth(rng: np.random.Generator, images: int = 14) -> dict:
-    """Annotations without category 12; others are partly known to be absent, or incomplete."""
-    content = dict(images=[], annotations=[])
-    for image in range(1, images + 1):
-        present = set()
-        for box in random_boxes(rng, int(rng.integers(0, 7))):
-            mask = rle(box, 0.7)
-            category = int(rng.choice(IDS[:-1]))
-            present.add(category)
-            content['annotations'].append(
-                dict(
-                    id=len(content['annotations']) + 1,
-                    image_id=image,
-                    category_id=category,
-                    bbox=box.tolist(),
-                    area=float(mask_api.area(mask)),
-                    segmentation=[
-                        [
-                            float(v)
-                            for v in (
-                                box[0],
-                                box[1],
-                                box[0] + 0.7 * box[2],
-                                box[1],
-                                box[0] + 0.7 * box[2],
-                                box[1] + box[3],
-                                box[0],
-                                box[1] + box[3],
-                            )
-                        ]
-                    ],
-                )
-            )
-        absent = [i for i in IDS if i not in present and rng.random() < 0.5]
-        open_ended = [i for i in present if rng.random() < 0.3]
-        content['images'].append(
-            dict(
-                id=image,
-                width=SIDE,
-                height=SIDE,
-                neg_category_ids=absent,
-                not_exhaustive_category_ids=open_ended,
-            )
-        )
-    content['categories'] = [
-        dict(id=i, name=f'thing {i}', frequency=f, synonyms=[]) for i, f in FREQUENCY.items()
-    ]
-    return content
-
-
-def make_samples(rng: np.random.Generator, truth: dict, noise: int = 8) -> list[dict]:
-    samples = []
-    for image in truth['images']:
-        boxes, labels = [random_boxes(rng, noise)], [rng.integers(0, len(IDS), noise)]
-        for ann in truth['annotations']:
-            if ann['image_id'] == image['id']:
-                copies = np.repeat([ann['bbox']], 2, axis=0)
-                boxes.append(copies + rng.uniform(-6, 6, copies.shape) * [[0.2], [1]])
-                own = IDS.index(ann['category_id'])
-                labels.append(np.where(rng.random(2) < 0.7, own, rng.integers(0, len(IDS), 2)))
-        boxes, labels = np.concatenate(boxes), np.concatenate(labels)
-        boxes[:, 2:] = boxes[:, 2:].clip(1)
-        corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-        masks = [mask_api.decode(rle(box, 0.6)) for box in boxes]
-        samples.append(
-            dict(
-                img_id=image['id'],
-                ori_shape=(SIDE, SIDE),
-                pred_instances=dict(
-                    bboxes=torch.tensor(corners, dtype=torch.float32),
-                    labels=torch.tensor(labels),
-                    scores=torch.tensor(rng.random(len(labels)), dtype=torch.float32),
-                    masks=torch.tensor(np.array(masks), dtype=torch.bool),
-                ),
-            )
-        )
-    return samples
+def make_samples(rng: np.random.Generator, truth: dict) -> list[dict]:
+    return generated.detections(rng, truth, IDS)
 
 
 def rows_of(samples: list[dict], kind: str) -> list[dict]:
-    """Detections in the format of lvis, in the order of the samples."""
-    rows = []
-    for sample in samples:
-        found = sample['pred_instances']
-        for box, label, score, mask in zip(*(found[k] for k in found), strict=True):
-            x1, y1, x2, y2 = box.tolist()
-            place = dict(bbox=[x1, y1, x2 - x1, y2 - y1])
-            if kind == 'segm':
-                place = dict(segmentation=mask_api.encode(np.asfortranarray(mask.numpy(), 'uint8')))
-            rows.append(
-                dict(
-                    image_id=sample['img_id'],
-                    category_id=IDS[label],
-                    score=float(score),
-                    **place,
-                )
-            )
-    return rows
+    return generated.rows_of(samples, IDS, kind)
 
 
 def by_lvis(path: Path, rows: list[dict], kind: str, max_dets: int = 300) -> LVISEval:
@@ -151,7 +45,7 @@ def evaluate(metric: OVLVISMetric | LVISFixedAPMetric, samples: list[dict]) -> d
 @pytest.fixture()
 def truth_file(tmp_path: Path) -> Path:
     path = tmp_path / 'lvis.json'
-    path.write_text(json.dumps(make_truth(np.random.default_rng(1))))
+    path.write_text(json.dumps(generated.lvis_truth(np.random.default_rng(1))))
     return path
 
 
@@ -204,7 +98,7 @@ def test_limits(truth_file: Path, limit: int) -> None:
 
 def test_more_than_300_of_an_image(tmp_path: Path) -> None:
     # a better box of another class for each of 350, then the right one
-    truth = make_truth(np.random.default_rng(0), images=1)
+    truth = generated.lvis_truth(np.random.default_rng(0), images=1)
     box = [10.0, 10, 50, 50]
     truth['annotations'] = [
         dict(id=1, image_id=1, category_id=5, bbox=box, area=2500.0, segmentation=[[0.0] * 6])
