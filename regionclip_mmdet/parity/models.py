@@ -51,8 +51,10 @@ def arch_of(case: Case, embed_dim: int) -> str:
 
 def localizer_kind(case: Case) -> str:
     """Kind of the localizer a case was recorded with, see ``official_shapes.LOCALIZERS``."""
+    strides = case.note('strides')
     config = case.note('offline_config', default=case.note('config', default=''))
-    if '_FPN_' not in config:
+    fpn = '_FPN_' in config if strides is None else len(strides) > 1
+    if not fpn:
         return 'c4'
     return 'fpn_lsj' if case.note('lsj', default=False) else 'fpn'
 

@@ -106,8 +106,8 @@ def _sampled(case: Case, index: int, with_masks: bool) -> tuple[SamplingResult, 
     same = (targets[:, None] == objects.bboxes).all(2)
     if not bool(same[foreground].any(1).all()):
         raise CaseError(f'proposal_gt_boxes{index} are not all among gt_boxes{index}')
-    assigned = same.long().argmax(1) + 1
-    assigned[~foreground] = 0
+    assigned = torch.zeros_like(labels)  # an image may be without objects
+    assigned[foreground] = same[foreground].long().argmax(1) + 1 if len(objects) else 0
     sampled = SamplingResult(
         foreground.nonzero().squeeze(1),
         (~foreground).nonzero().squeeze(1),

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import fnmatch
-import re
 import time
 import traceback
 from collections.abc import Iterable
@@ -19,18 +18,28 @@ from . import backbone, gathering, localizer, pretraining, soft_nms, text, trans
 from .case import Case, CaseError, find_cases, open_case
 from .comparison import Comparison, Difference
 
-# First letters of the names that the cases of a kind were given.
-KINDS: dict[str, ModuleType] = {
-    'f2': gathering,
-    'a': backbone,
-    'b': localizer,
-    'c': zero_shot,
-    'd': transfer,
-    'f': pretraining,
-    'g': text,
-    'h': soft_nms,
-}
-_BY_LETTER = re.compile(r'^([a-h])(?:_|$)')
+# Gathering first: its arrays have the names of pretraining's, behind a rank.
+KINDS: tuple[ModuleType, ...] = (
+    gathering,
+    backbone,
+    localizer,
+    zero_shot,
+    transfer,
+    pretraining,
+    text,
+    soft_nms,
+)
+# What the names of cases begin with.
+LETTERS: dict[str, ModuleType] = dict(
+    a=backbone,
+    b=localizer,
+    c=zero_shot,
+    d=transfer,
+    e=transfer,
+    f=pretraining,
+    g=text,
+    h=soft_nms,
+)
 NAME_WIDTH = 30
 
 
@@ -103,11 +112,10 @@ def kind_of(case: Case) -> ModuleType | None:
     Returns:
         A module of this package with ``run``, ``WHAT`` and ``NEEDED``; None for unknown kinds.
     """
-    for module in KINDS.values():
+    for module in KINDS:
         if any(mark in case for mark in module.MARKS):
             return module
-    letter = _BY_LETTER.match(case.name)
-    return KINDS.get('d' if letter and letter[1] == 'e' else letter[1]) if letter else None
+    return LETTERS.get(case.name.partition('_')[0])
 
 
 def verify(path: Path, device: torch.device | str = 'cpu') -> Outcome:

@@ -15,7 +15,7 @@ from mmengine.structures import InstanceData
 
 from regionclip_mmdet.checkpoints.official_localizer import official_localizer_keys
 from regionclip_mmdet.models.post_processing import soft_nms
-from regionclip_mmdet.parity import Case, CaseError, Comparison, official_shapes, verify
+from regionclip_mmdet.parity import Case, CaseError, Comparison, official_shapes, transfer, verify
 from regionclip_mmdet.parity.comparison import compare
 from regionclip_mmdet.parity.detections import compare_detections, compare_proposals
 
@@ -211,6 +211,24 @@ def test_proposals(tmp_path: Path) -> None:
     assert not match(boxes[swapped], logits)  # not nearly tied
     assert match(boxes[:199], logits[:199]) and not match(boxes[:190], logits[:190])
     assert not match(boxes + 1, logits) and not match(boxes, logits + 0.01)
+
+
+def test_regions_of_an_image_without_objects(tmp_path: Path) -> None:
+    arrays = dict(
+        proposal_boxes0=np.array([[0, 0, 9, 9], [2, 2, 7, 8]], np.float32),
+        proposal_classes0=np.array([5, 5]),
+        proposal_gt_boxes0=np.zeros((2, 4), np.float32),
+        gt_boxes0=np.zeros((0, 4), np.float32),
+        gt_classes0=np.zeros(0, np.int64),
+        text_emb_train=np.ones((5, 3), np.float32),
+    )
+    case = Case(write(tmp_path / 'd.npz', arrays, dict(num_train_classes=5)))
+    sampled, objects = transfer._sampled(case, 0, with_masks=False)
+    assert len(objects) == 0 and len(sampled.pos_inds) == 0
+    assert sampled.neg_inds.tolist() == [0, 1]
+    case.arrays['proposal_classes0'] = np.array([5, 1])
+    with pytest.raises(CaseError, match='not all among gt_boxes0'):
+        transfer._sampled(case, 0, with_masks=False)
 
 
 def test_official_shapes_have_the_published_counts() -> None:
