@@ -39,7 +39,10 @@ def load_plain(path: str, map_location: Any = 'cpu') -> Any:
 
     if _torch_takes_pairs():
         return torch.load(path, map_location=map_location, weights_only=True)
-    return torch.load(path, map_location=map_location, pickle_module=plain_pickle())
+    # its own unpickler cannot be told of more; False leaves the reading to the one given
+    return torch.load(
+        path, map_location=map_location, pickle_module=plain_pickle(), weights_only=False
+    )
 
 
 def plain_pickle() -> types.ModuleType:
@@ -89,7 +92,8 @@ def _plain_globals() -> dict[str, Any]:
     found.update({'builtins.set': set, 'builtins.complex': complex})
     for name in ('tensor', 'tensor_v2', 'parameter', 'parameter_with_state', 'qtensor'):
         name = f'_rebuild_{name}'
-        found[f'torch._utils.{name}'] = getattr(torch._utils, name)
+        if hasattr(torch._utils, name):
+            found[f'torch._utils.{name}'] = getattr(torch._utils, name)
     for name in dir(torch):
         if isinstance(getattr(torch, name), torch.dtype) or name.endswith('Storage'):
             found[f'torch.{name}'] = getattr(torch, name)
