@@ -95,12 +95,10 @@ def test_trained_masks_go_through_a_checkpoint(world: Path, tmp_path: Path) -> N
     assert len(losses) == 2
     # logits start near 0, so that every pixel costs log 2
     assert float(losses[0]['loss_mask'].detach()) == pytest.approx(0.6931, abs=0.02)
-    again = make_model()
-    runner = make_runner(
-        again, world, tmp_path / 'test', load_from=str(tmp_path / 'train/iter_2.pth')
-    )
+    again, checkpoint = make_model(), tmp_path / 'train/iter_2.pth'
+    runner = make_runner(again, world, tmp_path / 'test', load_from=str(checkpoint))
     metrics = runner.test()
-    assert again.weight_sources()['roi_head.mask_head'] == 'checkpoint'
+    assert again.weight_sources()['roi_head.mask_head'] == f'checkpoint {checkpoint}'
     for key, value in again.roi_head.mask_head.state_dict().items():
         assert torch.equal(value, model.roi_head.mask_head.state_dict()[key])
     assert {'coco/bbox_mAP', 'coco/segm_mAP', 'coco/segm_mAP_50'} <= set(metrics)
