@@ -88,10 +88,12 @@ def compare_detections(
     given_proposals: bool = True,
     by_score: bool = True,
 ) -> None:
-    """Compare an image's detections: scores in order, boxes and classes as sets.
+    """Compare an image's detections: boxes and classes as sets, scores in order.
 
     Every recorded detection needs one of ours with its class, its box and its score. Only those
     may lack one whose score nearly ties with the last one's of the list or with a neighbour's.
+    Where places may change (proposals of our own, lists not ordered by what they show), scores are
+    compared with those of the matched ones.
 
     Args:
         comparison: Takes the differences.
@@ -113,8 +115,8 @@ def compare_detections(
     if not (boxes.shape == (len(scores), 4) and labels.shape == scores.shape):
         comparison.fail(f'{prefix}boxes', 'boxes, scores and classes have no common length')
         return
-    slack = len(scores) - int(DETECTIONS_FOUND * len(scores)) if not given_proposals else 0
-    if abs(len(found) - len(scores)) > slack:
+    slack = 0 if given_proposals else round((1 - DETECTIONS_FOUND) * len(scores))
+    if abs(len(found) - len(scores)) > slack or (len(scores) and not len(found)):
         comparison.fail(f'{prefix}boxes', f'{len(found)} detections, recorded {len(scores)}')
         return
     if not bool(found.bboxes.isfinite().all() and found.scores.isfinite().all()):
@@ -123,7 +125,9 @@ def compare_detections(
     if len(scores) == 0:
         comparison.add(f'{prefix}scores', found.scores, 0)
         return
-    if by_score and len(found) == len(scores):
+    # one exchanged proposal would shift all scores behind its detection
+    in_order = by_score and given_proposals
+    if in_order:
         comparison.add(f'{prefix}scores', found.scores, score_limit)
     # whichever of ours is nearest in box among those of the same class and score
     gaps = (found.bboxes[:, None] - boxes).abs().amax(-1)
@@ -151,7 +155,7 @@ def compare_detections(
     comparison.add(
         f'{prefix}boxes', found.bboxes[rows][matched], box_limit, recorded=boxes[matched]
     )
-    if not by_score:
+    if not in_order:
         chosen = found.scores[rows][matched]
         comparison.add(f'{prefix}scores', chosen, score_limit, recorded=scores[matched])
     comparison.add(f'{prefix}classes', found.labels[rows][matched], 0, recorded=labels[matched])

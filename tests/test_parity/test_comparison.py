@@ -184,11 +184,36 @@ def test_detections(tmp_path: Path) -> None:
     found = instances(comparison)
     found.bboxes[1] = torch.nan
     assert not agree(comparison, found)
+    assert not agree(comparison, instances(comparison)[:0])
     # two that nearly tie may change places
     comparison = detections(tmp_path, det_scores=np.array([0.9, 0.70005, 0.7], np.float32))
     found = instances(comparison)[[0, 2, 1]]
     found.scores = found.scores.sort(descending=True)[0]
     assert agree(comparison, found)
+
+
+def test_one_exchanged_proposal_is_no_fault_of_the_detections(tmp_path: Path) -> None:
+    """It takes a place in the list, and all scores behind it move."""
+    side = torch.arange(60.0)[:, None]
+    boxes = torch.cat([side, side, side + 20, side + 30], 1)
+    scores = torch.linspace(0.9, 0.3, 60)
+    arrays = dict(det_boxes=boxes.numpy(), det_scores=scores.numpy(), det_classes=np.zeros(60))
+    comparison = Comparison(Case(write(tmp_path / 'x.npz', arrays, None)))
+    labels = torch.zeros(60)
+    labels[5] = 3  # another region took this place
+    found = InstanceData(bboxes=boxes, scores=scores, labels=labels)
+
+    def match(found: InstanceData, given: bool) -> bool:
+        compare_detections(comparison, found, 'det_', 0.02, 1e-4, given_proposals=given)
+        passed = comparison.passed
+        comparison.differences.clear()
+        return passed
+
+    assert match(found, given=False) and not match(found, given=True)
+    later = found[torch.arange(60) != 5]
+    assert match(later, given=False) and not match(later, given=True)
+    found.labels[20:24] = 3
+    assert not match(found, given=False)
 
 
 def test_proposals(tmp_path: Path) -> None:
