@@ -157,7 +157,8 @@ def test_names_boxes_without_training(name: str, data: Path) -> None:
 def check_metrics(name: str, metrics: dict[str, float]) -> None:
     """The metrics that the experiment is about are there, as numbers; told by how they end."""
     if name.startswith('localizers'):
-        wanted = RECALLS
+        # of all objects, of those that were boxed in training, and of the novel ones
+        wanted = RECALLS | {f'/{g}_R50@{n}' for g in ('base', 'novel') for n in (100, 300, 1000)}
     elif 'naming' in name:
         wanted = {'regions/top1', 'regions/top5', 'regions/ap'}
         wanted |= {f'_{kind}' for kind in ('top1', 'ap')}
