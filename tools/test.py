@@ -8,8 +8,6 @@ Arguments are those of mmdet's own tool.
 """
 
 import argparse
-import os
-from pathlib import Path
 
 # First: registers everything and serves mmcv's operators to the imports below.
 import regionclip_mmdet  # noqa: F401
@@ -18,11 +16,16 @@ import regionclip_mmdet  # noqa: F401
 from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
 from mmdet.utils import setup_cache_size_limit_of_dynamo
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from regionclip_mmdet.compat import end_distributed_run, prepare_cpu_launch, warn_of_unusable_gpu
+from regionclip_mmdet.engine.tool_arguments import (
+    add_run_arguments,
+    parse_run_arguments,
+    read_config,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,41 +48,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--wait-time', type=float, default=2, help='seconds that --show waits per image'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override settings, for example test_dataloader.batch_size=2; lists as key="[a,b]" '
-        'without blanks',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='how the processes of a distributed run are started; pytorch: by torchrun',
-    )
-    # torch.distributed.launch passes --local-rank, older versions --local_rank.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if not Path(args.config).is_file():
-        parser.error(f'there is no config file {args.config}')
+    add_run_arguments(parser, 'test_dataloader.batch_size=2')
+    args = parse_run_arguments(parser)
     if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
         parser.error('--out: the file must end with .pkl or .pickle')
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
 
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config and apply the command line to it."""
-    cfg = Config.fromfile(args.config)
-    cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
-    if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    cfg = read_config(args)
     cfg.load_from = args.checkpoint
     if args.show or args.show_dir:
         cfg = trigger_visualization_hook(cfg, args)
