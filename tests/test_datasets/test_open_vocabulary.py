@@ -78,17 +78,3 @@ def test_boxes_under_a_pixel_are_left_out(tmp_path: Path) -> None:
     path = generated.write(tmp_path / 'a.json', content)
     instances = coco(path, class_split='all').get_data_info(0)['instances']
     assert [instance['bbox'] for instance in instances] == [[2, 3, 3, 11], [2, 3, 11, 11]]
-
-
-def test_images_of_crowds_alone_stay_in_training(tmp_path: Path) -> None:
-    content = generated.coco_instances([['cat'], ['cat'], []])
-    content['annotations'][1]['iscrowd'] = 1
-    path = generated.write(tmp_path / 'a.json', content)
-    dataset = OVCocoDataset(
-        ann_file=str(path),
-        data_prefix=dict(img=''),
-        class_split='all',
-        filter_cfg=dict(filter_empty_gt=True),
-    )
-    assert len(dataset) == 2  # without the empty one
-    assert [i['ignore_flag'] for i in dataset.get_data_info(1)['instances']] == [1]
