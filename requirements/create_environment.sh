@@ -85,7 +85,14 @@ install() {
     "$venv/bin/python" -m pip install --disable-pip-version-check --quiet ${PIP_OPTIONS:-} \
         -c "$constraints" "$@"
 }
-if [ "$mmcv" = ops ] && ! "$venv/bin/python" -c 'import torch, mmcv._ext' >/dev/null 2>&1; then
+# Loads the extension alone: mmcv itself needs packages that an interrupted run has not installed.
+has_operators() {
+    "$venv/bin/python" -c 'import glob, importlib.util, sysconfig, torch
+[path] = glob.glob(sysconfig.get_path("platlib") + "/mmcv/_ext.*.so")
+importlib.util.module_from_spec(importlib.util.spec_from_file_location("_ext", path))' \
+        >/dev/null 2>&1
+}
+if [ "$mmcv" = ops ] && ! has_operators; then
     # mmcv is built against the installed torch; pip's cache would not ask for which one.
     "$venv/bin/python" -m pip uninstall --quiet -y mmcv-lite # owns the same folder
     install torch torchvision numpy setuptools wheel ninja &&
