@@ -107,7 +107,8 @@ def test_file_that_needs_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match='would run code'):
         load_clip_state_dict(tmp_path / 'object.pt')
     (tmp_path / 'plain.pt').write_bytes(pickle.dumps(Path))
-    with pytest.raises(ValueError, match='plain tensors'):
+    # what a bare pickle is refused for depends on the version of torch
+    with pytest.raises(ValueError, match='plain tensors|would run code'):
         load_clip_state_dict(tmp_path / 'plain.pt')
 
 
