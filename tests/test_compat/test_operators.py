@@ -140,6 +140,7 @@ def test_roi_align_gradient_on_several_threads_changes_nothing(channels: int) ->
     assert torch.equal(results[0], results[1])
 
 
+@needs_fallback
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_roi_align_in_half_precision_computes_in_float32(dtype: torch.dtype) -> None:
     features = torch.randn(1, 2, 8, 8, generator=torch.Generator().manual_seed(0)).to(dtype)

@@ -52,7 +52,8 @@ class RegionAlign(RoIAlign):
         """
         full, half = input if isinstance(input, tuple) else (input, None)
         if not self.serves(full):
-            return super().forward(full, rois)
+            # compiled operators read the memory as if it were contiguous, whatever its format
+            return super().forward(full.contiguous(), rois)
         with torch.no_grad():
             height, width = full.shape[-2:]
             (bins_y, bins_x), images = self.output_size, rois[:, 0].long()
