@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..concepts import split_count
 from ..datasets.categories import (
     COCO_80,
     LVIS_V1_NAMES,
@@ -32,7 +33,8 @@ def read_names(source: str) -> tuple[str, ...]:
     """Names of a list, or of a text file with a name per line.
 
     Args:
-        source: Key of ``LISTS``, or a path. Blank lines and outer white space are dropped.
+        source: Key of ``LISTS``, or a path. Blank lines and outer white space are dropped, and so
+            are counts of a concept pool, see ``split_count``.
 
     Raises:
         FileNotFoundError: Neither.
@@ -49,7 +51,7 @@ def read_names(source: str) -> tuple[str, ...]:
         lines = path.read_text(encoding='utf-8-sig').splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f'{source}: not UTF-8: {error}') from None
-    names = tuple(line.strip() for line in lines if line.strip())
+    names = tuple(name for name, _ in map(split_count, lines) if name)
     if not names:
         raise ValueError(f'{source}: holds no names.')
     return names
