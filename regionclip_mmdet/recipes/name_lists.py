@@ -15,7 +15,7 @@ from ..datasets.categories import (
     OV_COCO_NOVEL,
     OV_LVIS_BASE,
 )
-from ..models.text import CLIPTextEncoder, TextEmbeddings, clean_lvis_name
+from ..models.text import CLIPTextEncoder, EmbeddingCache, TextEmbeddings, clean_lvis_name
 
 # In the order of the datasets' categories.
 LISTS: dict[str, tuple[str, ...]] = {
@@ -64,6 +64,7 @@ def embed_names(
     lvis_style: bool = False,
     batch_size: int = 256,
     progress: bool = False,
+    cache: str | Path | None = None,
 ) -> TextEmbeddings:
     """Embed names as the official concept files do; the names themselves stay as they are.
 
@@ -74,10 +75,14 @@ def embed_names(
         lvis_style: Prompts get the names as words: underscores become spaces, parentheses go.
         batch_size: Prompts per forward pass.
         progress: Show a progress bar.
+        cache: Folder of an ``EmbeddingCache``.
 
     Raises:
         ValueError: Names that cannot be used, or two that are the same words.
     """
     words = [clean_lvis_name(name) for name in names] if lvis_style else list(names)
-    made = encoder.encode_names(words, templates, batch_size, progress)
+    if cache is None:
+        made = encoder.encode_names(words, templates, batch_size, progress)
+    else:
+        made = EmbeddingCache(cache, encoder, templates).encode_names(words, batch_size, progress)
     return TextEmbeddings(tuple(names), made.matrix, dict(made.provenance, lvis_style=lvis_style))
