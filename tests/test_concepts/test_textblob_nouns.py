@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -93,3 +95,17 @@ def test_words_are_tagged_as_in_their_sentence(backend: TextBlobNouns) -> None:
     text = 'a man in red shorts plays tennis near the orange fence while dogs run and people watch'
     together = tagger.tag(text, tokenize=False)
     assert together == [tagger.tag(word, tokenize=False)[0] for word in text.split()]
+
+
+def test_labelled_captions(backend: TextBlobNouns) -> None:
+    """docs/concepts.md gives these numbers: 32 captions, 108 nouns."""
+    path = Path(__file__).parents[1] / 'data' / 'labelled_captions.txt'
+    right = wrong = missed = 0
+    for line in path.read_text(encoding='utf-8').splitlines():
+        caption, labels = line.split('\t')
+        wanted, found = Counter(labels.split()), Counter(named(backend, caption))
+        right += (found & wanted).total()
+        wrong += (found - wanted).total()
+        missed += (wanted - found).total()
+    assert right + missed == 108
+    assert right >= 104 and wrong <= 7
