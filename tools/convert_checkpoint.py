@@ -28,6 +28,7 @@ from regionclip_mmdet.checkpoints import conversion, load_clip_state_dict, prove
 from regionclip_mmdet.checkpoints.expected import CLASS_EMBEDDINGS, PARTS
 from regionclip_mmdet.checkpoints.files import read_file
 from regionclip_mmdet.checkpoints.several import convert_several
+from regionclip_mmdet.concepts import split_count
 from regionclip_mmdet.known_files import NAME_LISTS
 from regionclip_mmdet.models.backbones import CLIP_RESNETS
 from regionclip_mmdet.models.text import TextEmbeddings
@@ -96,10 +97,11 @@ def read_input(path: Path) -> object:
 
 
 def read_names(source: str) -> list[str]:
-    """Names of a list, or of a file, which may hold empty ones, as official files do."""
+    """Names of a list, or of a file, which may hold empty ones and counts, as official files do."""
     if source in LISTS:
         return list(LISTS[source])
-    return Path(source).read_text(encoding='utf-8').splitlines()
+    lines = Path(source).read_text(encoding='utf-8-sig').splitlines()
+    return [split_count(line)[0] for line in lines]
 
 
 def convert_embeddings(args: argparse.Namespace, matrix: Tensor, names: list[str] | None) -> None:

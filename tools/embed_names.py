@@ -7,6 +7,8 @@
 The embedding of a name is the mean over 81 prompts, as in RegionCLIP. Lists that need no file:
 coco_80, ov_coco_48, ov_coco_17, ov_coco_65, ov_lvis_866, lvis_1203. CLIP's weights are downloaded
 once by open_clip, unless --weights names a file (OpenAI's archive, a state dict, safetensors).
+A text file may have counts behind the names, as concept pools do. With --cache a run that was
+stopped goes on, and other lists reuse the names they share.
 """
 
 import argparse
@@ -51,6 +53,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--batch-size', type=int, default=256, help='prompts at a time')
     parser.add_argument(
+        '--cache', type=Path, metavar='FOLDER', help='keep the embeddings of names here'
+    )
+    parser.add_argument(
         '--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='cuda or cpu'
     )
     args = parser.parse_args()
@@ -82,6 +87,7 @@ def main() -> None:
             args.lvis_style or args.names in LVIS_LISTS,
             args.batch_size,
             progress=True,
+            cache=args.cache,
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise SystemExit(f'Nothing was written. {error}') from None

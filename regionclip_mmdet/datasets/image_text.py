@@ -69,17 +69,7 @@ class ImageTextDataset(BrokenImagePolicy, ProposalFile, BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         """Read the annotation file into a list of items."""
-        require_file(self.ann_file, self.backend_args, type(self).__name__, self.get_with)
-        readers = {'.json': self._read_coco, '.jsonl': self._read_json_lines}
-        suffix = next((s for s in readers if self.ann_file.endswith(s)), None)
-        if suffix is None:
-            raise ValueError(
-                f'ImageTextDataset: cannot tell the format of {self.ann_file}; its name must end '
-                'in .json (COCO captions) or .jsonl (JSON lines).'
-            )
-        self.num_skipped_captions = self.num_skipped_images = 0
-        with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
-            data_list = [item for item in readers[suffix](path) if item is not None]
+        data_list = list(self.read_items())
         if self.num_skipped_captions or self.num_skipped_images:
             print_log(
                 f'{self.ann_file}: skipped {self.num_skipped_captions} empty captions and '
@@ -92,6 +82,29 @@ class ImageTextDataset(BrokenImagePolicy, ProposalFile, BaseDataset):
         if self.proposal_file is not None:
             self.attach_proposals(data_list)
         return data_list
+
+    def read_items(self) -> Iterator[dict[str, Any]]:
+        """Items of the annotation file in its order; JSON-lines files are read line by line.
+
+        Counts what is skipped; proposals are not attached. A dataset built with
+        ``lazy_init=True`` can be read so without holding all items.
+
+        Raises:
+            FileNotFoundError: No such file.
+            ValueError: An unknown suffix, or a damaged file, by its place.
+            TypeError: A caption is no string.
+        """
+        require_file(self.ann_file, self.backend_args, type(self).__name__, self.get_with)
+        readers = {'.json': self._read_coco, '.jsonl': self._read_json_lines}
+        suffix = next((s for s in readers if self.ann_file.endswith(s)), None)
+        if suffix is None:
+            raise ValueError(
+                f'ImageTextDataset: cannot tell the format of {self.ann_file}; its name must end '
+                'in .json (COCO captions) or .jsonl (JSON lines).'
+            )
+        self.num_skipped_captions = self.num_skipped_images = 0
+        with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
+            yield from (item for item in readers[suffix](path) if item is not None)
 
     def _read_coco(self, path: str) -> Iterator[dict[str, Any] | None]:
         """Items of a COCO-caption file."""

@@ -31,7 +31,7 @@ _IRREGULAR = {
     'thief': 'thieves',
     'wolf': 'wolves',
 }
-_SINGULAR = {plural: word for word, plural in _IRREGULAR.items()}
+SINGULARS = {plural: word for word, plural in _IRREGULAR.items()}
 
 
 def number_forms(name: str) -> set[str]:
@@ -40,7 +40,7 @@ def number_forms(name: str) -> set[str]:
     Rules may give forms that do not exist ('sheeps'); in whole-word search they find nothing.
     """
     *first, last = name.split()
-    forms = {last, _IRREGULAR.get(last, last), _SINGULAR.get(last, last)}
+    forms = {last, _IRREGULAR.get(last, last), SINGULARS.get(last, last)}
     # of a name that is a plural already: scissors, skis, glasses, berries, knives
     if last.endswith('s') and not last.endswith(('ss', 'us', 'is')):
         forms.add(last[:-1])

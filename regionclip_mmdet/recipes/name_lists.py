@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..concepts import split_count
 from ..datasets.categories import (
     COCO_80,
     LVIS_V1_NAMES,
@@ -14,7 +15,7 @@ from ..datasets.categories import (
     OV_COCO_NOVEL,
     OV_LVIS_BASE,
 )
-from ..models.text import CLIPTextEncoder, TextEmbeddings, clean_lvis_name
+from ..models.text import CLIPTextEncoder, EmbeddingCache, TextEmbeddings, clean_lvis_name
 
 # In the order of the datasets' categories.
 LISTS: dict[str, tuple[str, ...]] = {
@@ -32,7 +33,8 @@ def read_names(source: str) -> tuple[str, ...]:
     """Names of a list, or of a text file with a name per line.
 
     Args:
-        source: Key of ``LISTS``, or a path. Blank lines and outer white space are dropped.
+        source: Key of ``LISTS``, or a path. Blank lines and outer white space are dropped, and so
+            are counts of a concept pool, see ``split_count``.
 
     Raises:
         FileNotFoundError: Neither.
@@ -49,7 +51,7 @@ def read_names(source: str) -> tuple[str, ...]:
         lines = path.read_text(encoding='utf-8-sig').splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f'{source}: not UTF-8: {error}') from None
-    names = tuple(line.strip() for line in lines if line.strip())
+    names = tuple(name for name, _ in map(split_count, lines) if name)
     if not names:
         raise ValueError(f'{source}: holds no names.')
     return names
@@ -62,6 +64,7 @@ def embed_names(
     lvis_style: bool = False,
     batch_size: int = 256,
     progress: bool = False,
+    cache: str | Path | None = None,
 ) -> TextEmbeddings:
     """Embed names as the official concept files do; the names themselves stay as they are.
 
@@ -72,10 +75,14 @@ def embed_names(
         lvis_style: Prompts get the names as words: underscores become spaces, parentheses go.
         batch_size: Prompts per forward pass.
         progress: Show a progress bar.
+        cache: Folder of an ``EmbeddingCache``.
 
     Raises:
         ValueError: Names that cannot be used, or two that are the same words.
     """
     words = [clean_lvis_name(name) for name in names] if lvis_style else list(names)
-    made = encoder.encode_names(words, templates, batch_size, progress)
+    if cache is None:
+        made = encoder.encode_names(words, templates, batch_size, progress)
+    else:
+        made = EmbeddingCache(cache, encoder, templates).encode_names(words, batch_size, progress)
     return TextEmbeddings(tuple(names), made.matrix, dict(made.provenance, lvis_style=lvis_style))

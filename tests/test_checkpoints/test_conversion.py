@@ -286,6 +286,10 @@ def test_tool_names_embeddings_and_refuses(tmp_path: Path, monkeypatch: pytest.M
     assert not out.exists()
     run_tool(monkeypatch, tmp_path / 'concepts.pth', '--names', tmp_path / 'names.txt', '-o', out)
     assert TextEmbeddings.load(out).names == ('cat', 'dog', 'red ball')
+    # as the official lists of nouns are
+    (tmp_path / 'names.txt').write_text('cat,300\ndog,200\nred ball,100\n')
+    run_tool(monkeypatch, tmp_path / 'concepts.pth', '--names', tmp_path / 'names.txt', '-o', out)
+    assert TextEmbeddings.load(out).names == ('cat', 'dog', 'red ball')
     state = clip_file()
     del state['visual.bn1.weight']
     torch.save(state, tmp_path / 'clip.pth')

@@ -35,6 +35,16 @@ def test_lvis_names_are_kept_but_read_as_words(encoder: torch.nn.Module) -> None
     assert torch.equal(plain.matrix[2], made.matrix[2])
 
 
+def test_with_a_cache_the_same(encoder: torch.nn.Module, tmp_path: Path) -> None:
+    names = ('bow_(weapon)', 'egg_roll', 'cat')
+    expected = embed_names(names, encoder, 'single', lvis_style=True)
+    for _ in range(2):  # empty, filled
+        made = embed_names(names, encoder, 'single', lvis_style=True, cache=tmp_path)
+        assert made.names == names and made.provenance == expected.provenance
+        torch.testing.assert_close(made.matrix, expected.matrix)
+        assert list(tmp_path.rglob('*.pth'))
+
+
 @pytest.mark.parametrize('name', ['ov_lvis_866', 'lvis_1203'])
 def test_lvis_names_stay_distinct_as_words(name: str) -> None:
     assert len({clean_lvis_name(n) for n in LISTS[name]}) == len(LISTS[name])
@@ -65,7 +75,18 @@ def test_the_tool_writes_what_the_encoder_says(
     weights = tiny_models.save_clip(tmp_path / 'clip.pth')
     out = tmp_path / 'made' / 'ov_coco_17_tiny.pth'
     sizes = json.dumps(tiny_models.TEXT_ARCH)
-    run(monkeypatch, 'ov_coco_17', '--arch', sizes, '--weights', str(weights), '-o', str(out))
+    cache = ['--cache', str(tmp_path / 'cache')]
+    run(
+        monkeypatch,
+        'ov_coco_17',
+        '--arch',
+        sizes,
+        '--weights',
+        str(weights),
+        '-o',
+        str(out),
+        *cache,
+    )
     assert f'{out}: 17 names, width 32' in capsys.readouterr().out
     made = TextEmbeddings.load(out)
     assert made.names == LISTS['ov_coco_17']
@@ -75,6 +96,7 @@ def test_the_tool_writes_what_the_encoder_says(
     own.init_weights()
     torch.testing.assert_close(made.matrix, own.encode_names(LISTS['ov_coco_17']).matrix)
     assert [p.name for p in out.parent.iterdir()] == [out.name]
+    assert len(list((tmp_path / 'cache').rglob('*.pth'))) == 1
 
 
 def test_the_tool_writes_nothing_without_weights(

@@ -181,10 +181,7 @@ class CLIPTextEncoder(BaseModule):
             ValueError: no names, a bare string, one that is no string, occurs again, or of which
                 nothing is left in a prompt.
         """
-        check_names_valid(names)
-        blank = [name for name in names if not clean_name(name).strip()]
-        if blank:
-            raise ValueError(f'these names leave nothing to put into a prompt: {blank[:10]}')
+        check_names_embeddable(names)
         filled = get_templates(templates)
         device = self.model.positional_embedding.device.type
         per_chunk = max(1, _PROMPTS_PER_CHUNK // len(filled))
@@ -200,7 +197,7 @@ class CLIPTextEncoder(BaseModule):
                     bar.update(len(rows))
                 parts.append(embedded.view(len(chunk), len(filled), -1).mean(dim=1))
         matrix = torch.cat(parts) if parts else torch.zeros(0, self.embed_dim)
-        return TextEmbeddings(tuple(names), matrix, self._provenance(templates, filled))
+        return TextEmbeddings(tuple(names), matrix, self.provenance(templates))
 
     @staticmethod
     def _batches_by_length(ids: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -209,14 +206,25 @@ class CLIPTextEncoder(BaseModule):
         for rows in order.split(batch_size):
             yield rows, ids[rows]
 
-    def _provenance(
-        self, templates: str | Sequence[str], filled: tuple[str, ...]
-    ) -> dict[str, Any]:
+    def provenance(self, templates: str | Sequence[str]) -> dict[str, Any]:
+        """Notes that go with embeddings made by ``encode_names``."""
         return dict(
             model=self.arch,
             weights=self.weights_source,
-            templates=templates if isinstance(templates, str) else list(filled),
-            num_templates=len(filled),
+            templates=templates if isinstance(templates, str) else list(templates),
+            num_templates=len(get_templates(templates)),
             normalised=False,
             source='CLIPTextEncoder.encode_names',
         )
+
+
+def check_names_embeddable(names: Sequence[str]) -> None:
+    """Refuse names that cannot be put into prompts.
+
+    Raises:
+        ValueError: See ``check_names_valid``; or nothing of a name is left in a prompt.
+    """
+    check_names_valid(names)
+    blank = [name for name in names if not clean_name(name).strip()]
+    if blank:
+        raise ValueError(f'these names leave nothing to put into a prompt: {blank[:10]}')

@@ -1,0 +1,54 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Captions of every format."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from regionclip_mmdet.concepts import CaptionFiles
+
+
+def test_all_formats_one_after_another(tmp_path: Path) -> None:
+    coco, lines, text = (tmp_path / f'c{suffix}' for suffix in ('.json', '.jsonl', '.txt'))
+    coco.write_text(
+        json.dumps(
+            {
+                'images': [{'id': 1, 'file_name': 'a.jpg'}, {'id': 2, 'file_name': 'b.jpg'}],
+                'annotations': [
+                    {'image_id': 2, 'caption': 'of two'},
+                    {'image_id': 1, 'caption': ' of one '},
+                    {'image_id': 1, 'caption': ' '},
+                ],
+            }
+        )
+    )
+    lines.write_text(
+        '{"image": "a.jpg", "caption": "a line"}\n'
+        '{"image": "b.jpg", "captions": ["first", "", "second"]}\n'
+        '{"image": "c.jpg", "caption": ""}\n'
+    )
+    text.write_bytes('\ufeffcafé\n\n a line \n \nlast'.encode())
+    captions = CaptionFiles([coco, str(lines), text])
+    expected = ['of one', 'of two', 'a line', 'first', 'second', 'café', 'a line', 'last']
+    assert list(captions) == expected
+    assert captions.num_empty == 1 + 2 + 2
+    assert list(captions) == expected  # again, from the beginning
+    assert captions.num_empty == 5
+
+
+def test_refusals_name_the_place(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r'no caption file .*absent\.txt'):
+        CaptionFiles([tmp_path / 'absent.txt'])
+    with pytest.raises(ValueError, match=r'c\.csv: cannot tell the format; .*\.jsonl'):
+        CaptionFiles(['c.csv'])
+    path = tmp_path / 'c.txt'
+    path.write_bytes(b'fine\ncaf\xe9\n')
+    with pytest.raises(ValueError, match=r'c\.txt, line 2: not UTF-8'):
+        list(CaptionFiles([path]))
+    path = tmp_path / 'c.jsonl'
+    path.write_text('{"image": "a.jpg", "caption": "fine"}\n{"image": "a.jpg", "caption": 3}\n')
+    with pytest.raises(TypeError, match=r'c\.jsonl, line 2: a caption must be a string'):
+        list(CaptionFiles([path]))

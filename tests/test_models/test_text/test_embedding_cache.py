@@ -1,0 +1,120 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Embeddings kept in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_models
+import torch
+from mmdet.registry import MODELS
+
+from regionclip_mmdet.models.text import CLIPTextEncoder, EmbeddingCache, TextEmbeddings
+from regionclip_mmdet.models.text import embedding_cache as module
+
+NAMES = [f'thing {number}' for number in range(7)]
+
+
+def make_encoder(seed: int = 0) -> CLIPTextEncoder:
+    return tiny_models.fill(MODELS.build(tiny_models.text_encoder()), seed)
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names as they are embedded, three to a file."""
+    monkeypatch.setattr(module, '_NAMES_PER_FILE', 3)
+    seen: list[str] = []
+    stock = CLIPTextEncoder.encode_names
+
+    def watched(self: CLIPTextEncoder, names: Sequence[str], *args: Any) -> TextEmbeddings:
+        made = stock(self, names, *args)
+        seen.extend(names)
+        return made
+
+    monkeypatch.setattr(CLIPTextEncoder, 'encode_names', watched)
+    return seen
+
+
+def test_the_same_as_without(tmp_path: Path, encoded: list[str]) -> None:
+    encoder = make_encoder()
+    expected = encoder.encode_names(NAMES, 'single')
+    encoded.clear()
+    made = EmbeddingCache(tmp_path, encoder, 'single').encode_names(NAMES)
+    assert encoded == NAMES
+    assert made.names == expected.names and made.provenance == expected.provenance
+    torch.testing.assert_close(made.matrix, expected.matrix)
+    assert len(list(tmp_path.rglob('*'))) == 1 + 3  # a folder, files of 3, 3 and 1 names
+
+
+def test_only_new_names_are_embedded(tmp_path: Path, encoded: list[str]) -> None:
+    first = EmbeddingCache(tmp_path, make_encoder(), 'single').encode_names(NAMES[:4])
+    encoded.clear()
+    wanted = ['new', *NAMES[3:1:-1], 'newer']
+    made = EmbeddingCache(tmp_path, make_encoder(), 'single').encode_names(wanted)
+    assert encoded == ['new', 'newer']
+    assert made.names == tuple(wanted)
+    assert torch.equal(made.matrix[1:3], first.matrix[[3, 2]])
+    encoded.clear()
+    again = EmbeddingCache(tmp_path, make_encoder(), 'single').encode_names(wanted)
+    assert encoded == [] and torch.equal(again.matrix, made.matrix)
+    assert again.provenance == made.provenance
+
+
+def test_a_stopped_run_goes_on(
+    tmp_path: Path, encoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = TextEmbeddings.save
+
+    def stops(self: TextEmbeddings, path: Path) -> None:
+        if len(encoded) > 5:
+            raise KeyboardInterrupt
+        save(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TextEmbeddings, 'save', stops)
+        with pytest.raises(KeyboardInterrupt):
+            EmbeddingCache(tmp_path, make_encoder(), 'single').encode_names(NAMES)
+    encoded.clear()
+    made = EmbeddingCache(tmp_path, make_encoder(), 'single').encode_names(NAMES)
+    assert encoded == NAMES[3:]
+    torch.testing.assert_close(made.matrix, make_encoder().encode_names(NAMES, 'single').matrix)
+
+
+def test_what_decides_an_embedding_decides_its_place(tmp_path: Path) -> None:
+    def place(encoder: CLIPTextEncoder, templates: str | list[str] = 'single') -> Path:
+        return EmbeddingCache(tmp_path, encoder, templates).folder
+
+    same = place(make_encoder())
+    assert place(make_encoder()) == same
+    changed = make_encoder()
+    with torch.no_grad():
+        changed.model.ln_final.bias[-1] += 1e-3
+    cut = make_encoder()
+    cut.truncate = 'official'
+    heads = make_encoder()
+    heads.arch = dict(heads.arch, heads=1)
+    others = [place(encoder) for encoder in (changed, cut, heads)]
+    others += [place(make_encoder(), t) for t in ('plain', ['{} a photo of a'])]
+    assert len({same, *others}) == 6
+
+
+def test_a_damaged_file_is_made_again(tmp_path: Path, encoded: list[str]) -> None:
+    cache = EmbeddingCache(tmp_path, make_encoder(), 'single')
+    made = cache.encode_names(NAMES)
+    damaged = next(p for p in cache.folder.iterdir() if 'thing 0' in TextEmbeddings.load(p).names)
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    encoded.clear()
+    again = cache.encode_names(NAMES)
+    assert encoded == NAMES[:3] and torch.equal(again.matrix, made.matrix)
+    assert TextEmbeddings.load(damaged).names == tuple(NAMES[:3])
+
+
+def test_bad_names_are_refused_before_any_is_embedded(tmp_path: Path, encoded: list[str]) -> None:
+    cache = EmbeddingCache(tmp_path, make_encoder(), 'single')
+    for names, message in (([*NAMES, NAMES[0]], 'distinct'), ([*NAMES, ','], 'nothing')):
+        with pytest.raises(ValueError, match=message):
+            cache.encode_names(names)
+    assert encoded == [] and not cache.folder.exists()
