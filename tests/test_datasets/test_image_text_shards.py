@@ -76,6 +76,7 @@ def test_where_captions_come_from(tmp_path: Path) -> None:
     # one index each: neither setting may read the other's
     assert captions(make(folder, caption_key='alt')) == [['a 0', 'b 0'], ['a 1', 'b 1']]
     assert captions(make(folder)) == [['picture 0'], ['picture 1']]
+    assert len(list(folder.glob('*.npz'))) == 2
     assert captions(make(folder, caption_key='caption')) == [['picture 0'], ['picture 1']]
     made.write_tar(folder / '00000.tar', [m for m in made.pair(4) if not m[0].endswith('txt')])
     assert captions(make(folder)) == [['picture 4']]
