@@ -289,6 +289,10 @@ class TestBrokenImages:
         dataset = make(folder, exclude='broken.tsv')
         numbers = [made.number_in(dataset[i]['inputs']) for i in range(len(dataset))]
         assert numbers == [n for n in range(200) if n not in bad] and dataset.num_broken == 0
+        made.write_shards(folder / 'other', [2])
+        both = ['00000.tar', 'other/00000.tar']
+        with pytest.raises(ValueError, match=r'line 1: 2 shards are called 00000\.tar'):
+            make(folder, both, exclude='broken.tsv')
         (folder / 'broken.tsv').write_text('00000.tar 000000003\n')
         with pytest.raises(ValueError, match=r'broken\.tsv, line 1: needs a shard, a tab'):
             make(folder, exclude='broken.tsv')

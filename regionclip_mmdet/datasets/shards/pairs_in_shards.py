@@ -164,7 +164,13 @@ class _Pairs(BaseDataset):
                 key = rest.partition('\t')[0]
                 if text.strip() and not key:
                     raise ValueError(f'{path}, line {line}: needs a shard, a tab and a key.')
-                for number in numbers.get(osp.basename(shard), ()):
+                named = numbers.get(osp.basename(shard), [])
+                if len(named) > 1:
+                    raise ValueError(
+                        f'{path}, line {line}: {len(named)} shards are called {shard}; make a '
+                        'dataset of each folder.'
+                    )
+                for number in named:
                     found.setdefault(number, set()).add(key)
         return found
 
