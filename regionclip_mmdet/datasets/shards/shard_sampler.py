@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -85,6 +86,17 @@ class ShardSampler(Sampler):
                 f'ShardSampler: {size} samples cannot be shared by {self.world_size} processes '
                 "with tail='drop'."
             )
+
+    @property
+    def order_settings(self) -> dict[str, Any]:
+        """What the order depends on besides seed and pass; resuming compares it."""
+        return dict(
+            buffer_shards=self.buffer_shards,
+            shuffle=self.shuffle,
+            tail=self.tail,
+            shards=len(self.starts) - 1,
+            checksum_of_sizes=zlib.crc32(np.asarray(self.starts, dtype='<i8').tobytes()),
+        )
 
     def order(self) -> Iterator[int]:
         """All samples in the order of the present pass, of all processes together."""
