@@ -42,6 +42,7 @@ class ImageTextShards(PairsInShards):
         cache_dir: Folder for the indices, where shards lie on a disk that is not to be written to.
         exclude: File of pairs to leave out, relative to ``data_root``; each line begins with the
             shard's name, a tab and the key (what ``tools/data/inspect_image_text.py`` writes).
+        get_with: A command that makes or downloads the shards, for the error if some are missing.
         max_broken_share: If a larger share of pairs is broken, or of shards unreadable, it is an
             error. While training, see ``BrokenImagePolicy``.
         skip_broken: See ``BrokenImagePolicy``.

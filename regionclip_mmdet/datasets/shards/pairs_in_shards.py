@@ -49,12 +49,14 @@ class _Pairs(BaseDataset):
         caption_key: str | None = None,
         cache_dir: str | None = None,
         exclude: str | None = None,
+        get_with: str | None = None,
         **kwargs: Any,
     ) -> None:
         self.patterns = [shards] if isinstance(shards, str) else list(shards)
         self.caption_key = caption_key
         self.cache_dir = cache_dir
         self.exclude = exclude
+        self.get_with = get_with
         self.shards: list[str] = []
         self.indices: list[ShardIndex] = []
         self.shard_starts = np.zeros(1, dtype=np.int64)
@@ -83,7 +85,11 @@ class _Pairs(BaseDataset):
         """
         if self._fully_initialized:
             return
-        self.shards = find_shards(self.patterns, self.data_root or '')
+        try:
+            self.shards = find_shards(self.patterns, self.data_root or '')
+        except FileNotFoundError as error:
+            remedy = f' Get them with: {self.get_with}' if self.get_with else ''
+            raise FileNotFoundError(f'{type(self).__name__}: {error}{remedy}') from None
         others = f' and {len(self.patterns) - 1} more' if len(self.patterns) > 1 else ''
         self.ann_file = osp.join(self.data_root or '', self.patterns[0]) + others
         self.indices = self._read_indices()
