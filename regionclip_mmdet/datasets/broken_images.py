@@ -9,6 +9,8 @@ from typing import Any
 import cv2
 from mmengine.logging import print_log
 
+from .shared_counter import SharedCounter
+
 MAX_LOGGED = 10
 MAX_IN_A_ROW = 100
 # A share of fewer samples says little.
@@ -33,11 +35,11 @@ class BrokenImagePolicy:
 
     Args:
         skip_broken: In training, draw another image instead of one that is missing or damaged.
-            The first ten are logged with their names; ``num_broken`` counts them (each data
-            loader's worker its own). Does not apply with ``test_mode``: leaving images out would
+            The first ten are logged with their names; ``num_broken`` counts them, those of the data
+            loader's workers included. Does not apply with ``test_mode``: leaving images out would
             falsify results. After 100 in a row the run ends nevertheless.
         max_broken_share: The run also ends if a larger share of the samples tried was broken,
-            once 100 were tried (each worker counts its own). 1 never ends it.
+            once 100 were tried. 1 never ends it.
         *args: For the dataset class.
         **kwargs: For the dataset class.
     """
@@ -47,14 +49,24 @@ class BrokenImagePolicy:
     ) -> None:
         self.skip_broken = skip_broken
         self.max_broken_share = max_broken_share
-        self.num_broken = 0
-        self.num_tried = 0
+        self._broken = SharedCounter()
+        self._tried = SharedCounter()
         self._in_a_row = 0
         super().__init__(*args, **kwargs)
 
+    @property
+    def num_broken(self) -> int:
+        """Broken images met so far, by this process and its data loader's workers."""
+        return self._broken.total
+
+    @property
+    def num_tried(self) -> int:
+        """Samples tried so far, broken ones included."""
+        return self._tried.total
+
     def prepare_data(self, idx: int) -> Any:
         """A sample; ``None``, for which mmengine draws another one, if it is skipped."""
-        self.num_tried += 1
+        self._tried.add()
         try:
             data = super().prepare_data(idx)
         except Exception as error:
@@ -69,7 +81,7 @@ class BrokenImagePolicy:
             path = self.get_data_info(idx).get('img_path')
         broken = is_broken_image(error)
         if broken and self.skip_broken and not self.test_mode:
-            self.num_broken += 1
+            self._broken.add()
             self._in_a_row += 1
             if self._in_a_row < MAX_IN_A_ROW:
                 self._log(path, error)

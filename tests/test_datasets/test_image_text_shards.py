@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import pickle
@@ -13,6 +14,7 @@ from typing import Any
 import generated_shards as made
 import pytest
 from mmengine.logging import MMLogger
+from torch.utils.data import DataLoader
 
 from regionclip_mmdet.datasets import BrokenImageError, ImageTextShards
 from regionclip_mmdet.datasets.shards import image_text_shards
@@ -263,6 +265,26 @@ class TestBrokenImages:
         text = messages(caplog, lambda: [dataset[i] for i in range(200)])
         assert dataset.num_broken >= 10
         assert f'skipped broken image 1, {tmp_path}/00000.tar/000000003.png' in text
+
+    @pytest.mark.parametrize(
+        'context', [None, 'fork', pytest.param('spawn', marks=pytest.mark.slow)]
+    )
+    def test_are_counted_over_workers(self, tmp_path: Path, context: str | None) -> None:
+        workers = dict(num_workers=2, multiprocessing_context=context) if context else {}
+        if context == 'spawn':  # imports everything anew: few of them
+            workers['num_workers'] = 1
+        dataset = make(self.shards(tmp_path))
+        for epoch in (1, 2):
+            loader = DataLoader(dataset, batch_size=5, collate_fn=list, **workers)
+            assert sum(map(len, loader)) == 200
+            assert dataset.num_broken >= 10 * epoch
+            assert dataset.num_tried - dataset.num_broken == 200 * epoch
+            if context == 'spawn':
+                break
+        copied = copy.deepcopy(dataset)
+        before = dataset.num_tried
+        copied[0]
+        assert (copied.num_tried, dataset.num_tried) == (before + 1, before)
 
     def test_are_errors_if_told_so(self, tmp_path: Path) -> None:
         dataset = make(self.shards(tmp_path), skip_broken=False)
