@@ -64,3 +64,11 @@ def test_files(tmp_path: Path) -> None:
         find_shards([], str(tmp_path))
     with pytest.raises(ValueError, match=r'1 shards are named more than once, e\.g\. .*a/9\.tar'):
         find_shards(['a/9.tar', 'b/../a/9.tar'], str(tmp_path))
+
+
+def test_folders_with_brackets(tmp_path: Path) -> None:
+    folder = tmp_path / 'v[1]{x}'
+    folder.mkdir()
+    (folder / '0.tar').touch()
+    for pattern in ('*.tar', '{0..0}.tar', '0.tar'):
+        assert find_shards(pattern, str(folder)) == [str(folder / '0.tar')]

@@ -123,6 +123,8 @@ def test_refusals(as_rank: Any, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match='ImageTextDataset does not come in whole shards'):
         as_rank(0, 1, ImageTextDataset('c.jsonl', data_root=str(tmp_path)))
     dataset = ImageTextShards('*.tar', data_root=str(made.write_shards(tmp_path, [3, 3])))
+    lazy = ImageTextShards('*.tar', data_root=str(tmp_path), lazy_init=True)
+    assert len(as_rank(0, 1, lazy)) == 6
     with pytest.raises(TypeError, match='without subsets'):
         as_rank(0, 1, dataset.get_subset(4))
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import binascii
+import os.path as osp
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,7 +47,8 @@ class ImageTextShards(PairsInShards):
         max_broken_share: If a larger share of pairs is broken, or of shards unreadable, it is an
             error. While training, see ``BrokenImagePolicy``.
         skip_broken: See ``BrokenImagePolicy``.
-        **kwargs: As in mmengine's ``BaseDataset``, without ``ann_file``.
+        **kwargs: As in mmengine's ``BaseDataset``, without ``ann_file``; ``filter_cfg`` and
+            ``serialize_data`` have no effect.
     """
 
     def _index(self, shard: str) -> ShardIndex:
@@ -93,7 +95,12 @@ class ImageTextTSV(PairsInShards):
     def _read_indices(self) -> list[ShardIndex]:
         if self.text_patterns is None:
             texts = [text_file_of(shard) for shard in self.shards]
-            find_shards(texts)
+            missing = [text for text in texts if not osp.isfile(text)]
+            if missing:
+                raise FileNotFoundError(
+                    f'{len(missing)} of {len(texts)} text files do not exist, e.g. {missing[0]}. '
+                    'If they have other names, give text_files.'
+                )
         else:
             texts = find_shards(self.text_patterns, self.data_root or '')
         if len(texts) != len(self.shards):

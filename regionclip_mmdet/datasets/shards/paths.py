@@ -60,9 +60,12 @@ def find_shards(patterns: str | Sequence[str], root: str = '') -> list[str]:
     paths: list[str] = []
     missing: list[str] = []
     for pattern in patterns:
-        for path in expand_braces(osp.join(root, pattern)):
-            found = sorted(glob.glob(path)) if glob.has_magic(path) else [path]
-            found = [name for name in found if osp.isfile(name)]
+        for name in expand_braces(pattern):
+            path = osp.join(root, name)
+            found = [path]
+            if glob.has_magic(name):  # the folder's own brackets are none
+                found = sorted(glob.glob(osp.join(glob.escape(root), name)))
+            found = [file for file in found if osp.isfile(file)]
             paths += found
             if not found:
                 missing.append(path)

@@ -19,6 +19,7 @@ from mmengine.logging import print_log
 SUFFIX = '.index.npz'
 # Raise it whenever what an index holds, or the rules by which pairs are found, change.
 _VERSION = 1
+_folders_warned_of: set[str] = set()
 
 
 @dataclass
@@ -116,12 +117,15 @@ def cached_index(
     try:
         _save(path, index, state)
     except OSError as error:
-        print_log(
-            f'{path}: the index of {files[0]} cannot be kept ({error}) and is made anew in every '
-            'run. Give the dataset a cache_dir that can be written to.',
-            logger='current',
-            level=logging.WARNING,
-        )
+        folder = osp.dirname(path)
+        if folder not in _folders_warned_of:
+            print_log(
+                f'{path}: the index of {files[0]} cannot be kept ({error}). Those of this folder '
+                'are made anew in every run. Give the dataset a cache_dir that can be written to.',
+                logger='current',
+                level=logging.WARNING,
+            )
+        _folders_warned_of.add(folder)
     return index
 
 

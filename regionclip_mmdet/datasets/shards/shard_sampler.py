@@ -26,8 +26,9 @@ def starts_of_shards(dataset: Any) -> np.ndarray:
         parts = [starts_of_shards(part) for part in dataset.datasets]
         sizes = np.concatenate([np.diff(part) for part in parts])
         return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    size = len(dataset)  # has a lazy dataset read its indices
     starts = getattr(dataset, 'shard_starts', None)
-    if starts is None or starts[-1] != len(dataset):
+    if starts is None or starts[-1] != size:
         raise TypeError(
             f'ShardSampler: {type(dataset).__name__} does not come in whole shards. Use it with '
             'ImageTextShards or ImageTextTSV without subsets, or use DefaultSampler.'
