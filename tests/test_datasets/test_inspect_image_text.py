@@ -49,6 +49,10 @@ def test_counts_and_broken_pairs(shards: Path, workers: int) -> None:
     expected = [[shard, f'{n:09d}'] for shard, numbers in BROKEN.items() for n in numbers]
     assert [line[:2] for line in lines] == [['00001.tar', 'sub/lost'], *expected]
     assert lines[0][2] == 'image without .txt or .json' and 'truncated' in lines[1][2]
+    content = made.pair(9)
+    made.write_tar(shards / '00002.tar', [('000000009.png', b'no image'), *content[1:]])
+    (*_, last) = inspect_image_text(dataset(shards), progress=False).broken_lines()
+    assert last == '00002.tar\t000000009\tUnidentifiedImageError: cannot identify image file'
     text = str(report)
     assert '2 shards, 9 pairs, ' in text and '4 broken pairs or shards' in text
     assert f'{shards}/00001.tar/000000005: ' in text

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import runpy
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,82 +14,34 @@ from typing import Any
 import generated_shards as made
 import gloo_ranks
 import pytest
+import shards_training
 import torch
-from mmdet.registry import HOOKS, MODELS
 from mmengine.config import Config
-from mmengine.hooks import Hook
-from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from tool_processes import start
 
 import regionclip_mmdet  # noqa: F401
 from regionclip_mmdet.datasets import ImageTextShards, ShardSampler
 
 SIZES = [5, 3, 8, 4, 7]  # 27 pairs
-PIPELINE = [
-    dict(type='LoadImageChecked'),
-    dict(type='PickCaption'),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'text')),
-]
+TOOLS = Path(__file__).parents[2] / 'tools' / 'data'
 _names = itertools.count()
 
 
-@MODELS.register_module()
-class Brightness(BaseModel):
-    """One weight."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.ones(()))
-
-    def forward(self, inputs: list, data_samples: list, mode: str = 'tensor') -> Any:
-        assert [int(s.text.split()[-1]) for s in data_samples] == list(map(made.number_in, inputs))
-        return dict(loss=self.weight * torch.stack(inputs).float().mean())
-
-
-@HOOKS.register_module()
-class KeysSeen(Hook):
-    """Keeps the keys of every iteration."""
-
-    def __init__(self) -> None:
-        self.keys: dict[int, list[str]] = {}
-
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        self.keys[runner.iter] = [sample.img_id for sample in data_batch['data_samples']]
-
-
-def train(folder: Path, data: Path, resume: int | None = None, **sampler: Any) -> dict:
-    """Two passes of nine batches of three; the keys of each iteration."""
-    checkpoint = None if resume is None else str(folder / f'iter_{resume}.pth')
-    settings = dict(
-        default_scope='mmdet',
-        model=dict(type='Brightness'),
-        train_dataloader=dict(
-            batch_size=3,
-            num_workers=2,
-            sampler=dict(type='ShardSampler', buffer_shards=2) | sampler,
-            dataset=dict(
-                type='ImageTextShards', shards='*.tar', data_root=str(data), pipeline=PIPELINE
-            ),
-        ),
-        train_cfg=dict(type='ResumableIterTrainLoop', max_iters=18, val_interval=100),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
-        default_hooks=dict(
-            checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False, interval=4)
-        ),
-        custom_hooks=[dict(type='KeysSeen')],
-        log_processor=dict(by_epoch=False),
+def train(folder: Path, data: Path, resume: int | None = None, **sampler: Any) -> None:
+    """Two passes of nine batches of three."""
+    settings = shards_training.config(
+        data,
+        max_iters=18,
+        batch_size=3,
         work_dir=str(folder),
         experiment_name=f'shards_{next(_names)}',
-        load_from=checkpoint,
+        load_from=None if resume is None else str(folder / f'iter_{resume}.pth'),
         resume=resume is not None,
     )
-    runner = Runner.from_cfg(Config(settings))
-    runner.train()
-    (hook,) = (hook for hook in runner.hooks if isinstance(hook, KeysSeen))
-    return hook.keys
+    settings['train_dataloader']['sampler'].update(sampler)
+    Runner.from_cfg(Config(settings)).train()
 
 
 def all_keys() -> set[str]:
@@ -96,12 +51,15 @@ def all_keys() -> set[str]:
 
 def test_a_run_that_goes_on_within_a_pass(tmp_path: Path) -> None:
     data = made.write_shards(tmp_path / 'data', SIZES)
-    straight = train(tmp_path / 'run', data)  # no seed: the checkpoint carries it
+    train(tmp_path / 'run', data)
+    straight = shards_training.keys_seen(tmp_path / 'run')
     for first in (0, 9):
         seen = [key for i in range(first, first + 9) for key in straight[i]]
         assert len(seen) == 27 and set(seen) == all_keys()
     assert [straight[i] for i in range(9)] != [straight[i] for i in range(9, 18)]
-    resumed = train(tmp_path / 'run', data, resume=12)
+    (tmp_path / 'run' / 'keys_0.jsonl').unlink()
+    train(tmp_path / 'run', data, resume=12)
+    resumed = shards_training.keys_seen(tmp_path / 'run')
     assert resumed == {i: straight[i] for i in range(12, 18)}
     with pytest.raises(RuntimeError, match='settings of the sampler: .*buffer_shards'):
         train(tmp_path / 'run', data, resume=12, buffer_shards=3)
@@ -110,11 +68,63 @@ def test_a_run_that_goes_on_within_a_pass(tmp_path: Path) -> None:
         train(tmp_path / 'run', data, resume=12)
 
 
+def damaged_shards(folder: Path) -> set[str]:
+    """Ten shards of eight pairs, four of them broken, one shard cut; returns the sound keys."""
+    made.write_shards(folder, [8] * 10)
+    for shard, broken in ((2, [17, 22]), (7, [56, 60])):
+        members = []
+        for number in range(8 * shard, 8 * shard + 8):
+            image, text, facts = made.pair(number)
+            if number in broken[:1]:
+                text = (text[0], b'')
+            elif number in broken:
+                image = (image[0], image[1][:40])
+            members += [image, text, facts]
+        made.write_tar(folder / f'{shard:05d}.tar', members)
+    os.truncate(folder / '00004.tar', 512 * 6 * 5 + 540)  # in the sixth of its pairs
+    lost = {17, 22, 56, 60, 37, 38, 39}
+    return {f'{n // 8:05d}.tar/{n:09d}' for n in range(80) if n not in lost}
+
+
+@pytest.mark.slow
+def test_one_of_two_processes_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Broken pairs are named; of the others each comes once a pass, across the break, too."""
+    sound = damaged_shards(tmp_path / 'data')
+    shards, listed = f'{tmp_path}/data/*.tar', f'{tmp_path}/data/broken.tsv'
+    monkeypatch.setattr(sys, 'argv', ['inspect_image_text', shards, '--broken', listed])
+    runpy.run_path(str(TOOLS / 'inspect_image_text.py'), run_name='__main__')
+    told = capsys.readouterr().out
+    for name in ('00002.tar/000000017: empty', '00002.tar/000000022', '00007.tar/000000060'):
+        assert f'{tmp_path}/data/{name}' in told
+    assert f'{tmp_path}/data/00004.tar: truncated in 000000037.png' in told
+
+    # 73 pairs: 37 for each of both processes, one comes twice; ten batches of four a pass
+    settings = shards_training.config(tmp_path / 'data', max_iters=20, batch_size=4)
+    settings['train_dataloader']['dataset']['exclude'] = 'broken.tsv'
+    Config(settings).dump(tmp_path / 'whole.py')
+    settings['custom_hooks'] += [dict(type='KillHook', iteration=15, rank=1)]
+    Config(settings).dump(tmp_path / 'killed.py')
+    folder = tmp_path / 'run'
+    code, output = start(tmp_path / 'killed.py', folder, 2)
+    assert code != 0 and '00002.tar/000000017: empty caption' in output
+    code, output = start(tmp_path / 'whole.py', folder, 2, '--resume')
+    assert code == 0, output[-3000:]
+    assert 'Resuming at iteration 12' in output
+    seen = [shards_training.keys_seen(folder, rank) for rank in range(2)]
+    for first in (0, 10):
+        counts = Counter(k for part in seen for i in range(first, first + 10) for k in part[i])
+        assert set(counts) == sound and counts.total() == 74
+    assert len(sound) == 73
+
+
 def work(rank: int) -> dict:
     """One of two processes, which index the shards at the same time."""
     init_default_scope('mmdet')
-    data = Path(gloo_ranks.sys.argv[3]) / 'data'
-    dataset = ImageTextShards('*.tar', data_root=str(data), pipeline=PIPELINE)
+    data = Path(sys.argv[3]) / 'data'
+    pipeline = shards_training.PIPELINE
+    dataset = ImageTextShards('*.tar', data_root=str(data), pipeline=pipeline)
     found = {}
     for tail in ('pad', 'drop'):
         sampler = ShardSampler(dataset, buffer_shards=2, tail=tail)  # one seed, drawn together

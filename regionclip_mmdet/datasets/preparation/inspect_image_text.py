@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import os
 import os.path as osp
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from tqdm import tqdm
 from ..transforms.load_image import decode_rgb
 
 _PERCENTILES = (0, 5, 50, 95, 100)
+# Pillow names the buffer that it reads from, differently in every run
+_ADDRESS = re.compile(r' <_io\.BytesIO object at \w+>')
 
 
 class _Facts(NamedTuple):
@@ -51,7 +54,8 @@ class _Pairs(Dataset):
             if self.decode:
                 decode_rgb(content)
         except Exception as error:  # damaged files make decoders raise whatever they like
-            problem = ' '.join(f'{type(error).__name__}: {error}'.split())
+            text = _ADDRESS.sub('', f'{type(error).__name__}: {error}')
+            problem = ' '.join(text.split())
         words = tuple(len(caption.split()) for caption in captions)
         return _Facts(idx, *size, length, len(captions), words, problem)
 
