@@ -328,6 +328,12 @@ class TestBrokenImages:
             dataset[2]
 
 
+def test_loaders_that_look_for_files_are_refused(tmp_path: Path) -> None:
+    made.write_shards(tmp_path, [2])
+    with pytest.raises(TypeError, match="Use dict\\(type='LoadImageChecked'\\)"):
+        make(tmp_path, pipeline=[dict(type='LoadImageFromFile')])
+
+
 def test_subsets_and_copies(tmp_path: Path) -> None:
     dataset = make(made.write_shards(tmp_path, [3, 4]))
     part = dataset.get_subset([5, 1])

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import BaseDataset, force_full_init
 from mmengine.dist import get_dist_info
 from mmengine.logging import print_log
@@ -19,7 +20,7 @@ from mmengine.utils import is_abs
 from tqdm import tqdm
 
 from ..broken_images import MAX_LOGGED, BrokenImagePolicy
-from ..transforms.load_image import BrokenImageError
+from ..transforms.load_image import BrokenImageError, LoadImageChecked
 from .captions import read_captions
 from .paths import find_shards
 from .piece_reader import PieceReader
@@ -283,3 +284,12 @@ class PairsInShards(BrokenImagePolicy, _Pairs):
         super().__init__(
             shards=shards, skip_broken=skip_broken, max_broken_share=max_broken_share, **kwargs
         )
+        for transform in self.pipeline.transforms:
+            # every image would count as missing
+            if isinstance(transform, LoadImageFromFile) and not isinstance(
+                transform, LoadImageChecked
+            ):
+                raise TypeError(
+                    f'{type(self).__name__}: {type(transform).__name__} looks for a file of each '
+                    "image, but these are in shards. Use dict(type='LoadImageChecked')."
+                )
