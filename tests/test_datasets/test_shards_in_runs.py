@@ -68,6 +68,31 @@ def test_a_run_that_goes_on_within_a_pass(tmp_path: Path) -> None:
         train(tmp_path / 'run', data, resume=12)
 
 
+def test_the_log_tells_how_many_were_skipped(tmp_path: Path) -> None:
+    data = made.write_shards(tmp_path / 'data', [6])
+    members = [member for number in range(6, 9) for member in made.pair(number)]
+    members[3] = (members[3][0], members[3][1][:40])
+    made.write_tar(data / '00001.tar', members)
+    settings = shards_training.config(
+        data,
+        max_iters=6,
+        batch_size=3,
+        work_dir=str(tmp_path / 'run'),
+        experiment_name=f'shards_{next(_names)}',
+        custom_hooks=[dict(type='BrokenImagesHook', interval=2)],
+    )
+    settings['train_dataloader']['dataset']['max_broken_share'] = 1.0
+    settings['default_hooks']['logger'] = dict(type='LoggerHook', interval=2)
+    runner = Runner.from_cfg(Config(settings))
+    runner.train()
+    values = runner.message_hub.get_scalar('train/images_skipped').data[0].tolist()
+    assert len(values) == 3 and values == sorted(values)
+    (log,) = (tmp_path / 'run').glob('*/*.log')
+    assert log.read_text().count('images_skipped: ') == 3
+    # the broken one comes once in each pass of three batches, or more often in place of itself
+    assert runner.train_dataloader.dataset.num_broken >= values[-1] >= 2
+
+
 def damaged_shards(folder: Path) -> set[str]:
     """Ten shards of eight pairs, four of them broken, one shard cut; returns the sound keys."""
     made.write_shards(folder, [8] * 10)
