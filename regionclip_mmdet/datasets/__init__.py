@@ -8,6 +8,7 @@ from .proposal_file import ProposalFile
 from .repeat_factor_sampler import RepeatFactorSampler
 from .shapes_dataset import ShapesWorldDataset
 from .shapes_world import ShapesWorldSpec, make_shapes_world
+from .shards import ImageTextShards, ImageTextTSV, ShardSampler
 from .transforms import (
     BrokenImageError,
     GridProposals,
@@ -25,6 +26,8 @@ __all__ = [
     'BrokenImagePolicy',
     'GridProposals',
     'ImageTextDataset',
+    'ImageTextShards',
+    'ImageTextTSV',
     'LoadImageChecked',
     'LoadRegionProposals',
     'OVCocoDataset',
@@ -38,5 +41,6 @@ __all__ = [
     'RepeatFactorSampler',
     'ShapesWorldDataset',
     'ShapesWorldSpec',
+    'ShardSampler',
     'make_shapes_world',
 ]

@@ -9,8 +9,12 @@ from typing import Any
 import cv2
 from mmengine.logging import print_log
 
+from .shared_counter import SharedCounter
+
 MAX_LOGGED = 10
 MAX_IN_A_ROW = 100
+# A share of fewer samples says little.
+MIN_SEEN = 100
 
 
 def is_broken_image(error: Exception) -> bool:
@@ -31,21 +35,38 @@ class BrokenImagePolicy:
 
     Args:
         skip_broken: In training, draw another image instead of one that is missing or damaged.
-            The first ten are logged with their names; ``num_broken`` counts them (each data
-            loader's worker its own). Does not apply with ``test_mode``: leaving images out would
+            The first ten are logged with their names; ``num_broken`` counts them, those of the data
+            loader's workers included. Does not apply with ``test_mode``: leaving images out would
             falsify results. After 100 in a row the run ends nevertheless.
+        max_broken_share: The run also ends if a larger share of the samples tried was broken,
+            once 100 were tried. 1 never ends it.
         *args: For the dataset class.
         **kwargs: For the dataset class.
     """
 
-    def __init__(self, *args: Any, skip_broken: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, skip_broken: bool = False, max_broken_share: float = 1.0, **kwargs: Any
+    ) -> None:
         self.skip_broken = skip_broken
-        self.num_broken = 0
+        self.max_broken_share = max_broken_share
+        self._broken = SharedCounter()
+        self._tried = SharedCounter()
         self._in_a_row = 0
         super().__init__(*args, **kwargs)
 
+    @property
+    def num_broken(self) -> int:
+        """Broken images met so far, by this process and its data loader's workers."""
+        return self._broken.total
+
+    @property
+    def num_tried(self) -> int:
+        """Samples tried so far, broken ones included."""
+        return self._tried.total
+
     def prepare_data(self, idx: int) -> Any:
         """A sample; ``None``, for which mmengine draws another one, if it is skipped."""
+        self._tried.add()
         try:
             data = super().prepare_data(idx)
         except Exception as error:
@@ -54,13 +75,17 @@ class BrokenImagePolicy:
         return data
 
     def _on_error(self, idx: int, error: Exception) -> None:
-        path = self.get_data_info(idx).get('img_path')
+        if hasattr(self, 'image_name'):  # datasets whose get_data_info may itself fail
+            path = self.image_name(idx)
+        else:
+            path = self.get_data_info(idx).get('img_path')
         broken = is_broken_image(error)
         if broken and self.skip_broken and not self.test_mode:
-            self.num_broken += 1
+            self._broken.add()
             self._in_a_row += 1
             if self._in_a_row < MAX_IN_A_ROW:
                 self._log(path, error)
+                self._check_share(path, error)
                 return
             raise OSError(
                 f'{self.ann_file}: {MAX_IN_A_ROW} images in a row are missing or damaged, the last '
@@ -71,6 +96,15 @@ class BrokenImagePolicy:
         text = f'{type(error).__name__}: {error}'
         raise (OSError if broken else RuntimeError)(
             f'{self.ann_file}, item {idx}: image {path}: {text}'
+        ) from error
+
+    def _check_share(self, path: str, error: Exception) -> None:
+        if self.num_tried < MIN_SEEN or self.num_broken <= self.max_broken_share * self.num_tried:
+            return
+        raise OSError(
+            f'{self.ann_file}: {self.num_broken} of {self.num_tried} images tried are missing or '
+            f'damaged, more than max_broken_share={self.max_broken_share}; the last one {path}. '
+            'Get the data again, or raise it.'
         ) from error
 
     def _log(self, path: str, error: Exception) -> None:

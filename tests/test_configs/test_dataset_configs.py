@@ -12,7 +12,7 @@ from typing import Any
 import generated_annotations as generated
 import numpy as np
 import pytest
-from mmdet.registry import DATASETS, METRICS
+from mmdet.registry import DATA_SAMPLERS, DATASETS, METRICS
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
@@ -237,6 +237,27 @@ def test_image_text(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = load('coco_captions_image_text')
     config.train_dataloader.dataset.pipeline = config.random_regions_pipeline
     assert len(DATASETS.build(config.train_dataloader.dataset)[0]['data_samples'].proposals) == 100
+
+
+def test_image_text_in_shards(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load('cc3m_shards_image_text')
+    assert config.train_dataloader.batch_size == 3 and config.train_dataloader.drop_last
+    with pytest.raises(FileNotFoundError, match=r'\*\.tar.* Get them with: img2dataset .*800'):
+        DATASETS.build(config.train_dataloader.dataset)
+    images = data / 'data' / 'cc3m'
+    arguments = ('--images', images / 'images', '--per-shard', 1)
+    run_tool(monkeypatch, 'pack_shards', images / 'train.jsonl', 'data/cc3m_shards', *arguments)
+    dataset = DATASETS.build(config.train_dataloader.dataset)
+    assert [dataset[i]['data_samples'].text for i in range(2)] == [
+        'caption of 00000/0',
+        'a tall one',
+    ]
+    assert dataset[0]['data_samples'].img_shape == (800, 1200)
+    sampler = DATA_SAMPLERS.build(
+        config.train_dataloader.sampler, default_args=dict(dataset=dataset, seed=0)
+    )
+    assert sorted(sampler) == [0, 1]
 
 
 def test_proposals_of_tests_on_gt_boxes(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

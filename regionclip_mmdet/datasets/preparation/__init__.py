@@ -3,15 +3,19 @@
 
 from .files import read_annotations, write_all
 from .image_text import index_image_text
+from .inspect_image_text import inspect_image_text
 from .ov_coco import OVCocoSplit, prepare_ov_coco_train, prepare_ov_coco_val
 from .ov_lvis import prepare_ov_lvis_train, prepare_ov_lvis_val, read_image_ids
+from .pack_shards import pack_shards
 from .subsets import keep_categories, keep_images
 
 __all__ = [
     'OVCocoSplit',
     'index_image_text',
+    'inspect_image_text',
     'keep_categories',
     'keep_images',
+    'pack_shards',
     'prepare_ov_coco_train',
     'prepare_ov_coco_val',
     'prepare_ov_lvis_train',

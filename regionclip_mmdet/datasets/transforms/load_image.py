@@ -63,6 +63,9 @@ class LoadImageChecked(LoadImageFromFile):
     mmdet's ``DetInferencer`` looks for a transform of the name ``LoadImageFromFile``, so the *test*
     pipelines of the configs keep that one.
 
+    An image that the dataset has read already (``img_bytes``, the file's bytes, of shards) is taken
+    from there.
+
     Added keys: ``img`` (uint8 ``(H, W, 3)``, BGR), ``img_shape``, ``ori_shape``.
 
     Args:
@@ -95,21 +98,25 @@ class LoadImageChecked(LoadImageFromFile):
             ValueError: The image is not of the annotation's size.
         """
         path = results['img_path']
-        rgb = self._decode(path)
+        # once decoded, nobody needs the file; it would travel on with the sample
+        content = results.pop('img_bytes', None)
+        rgb = self._decode(path, self._read(path) if content is None else content)
         self._compare(rgb.shape, results)
         image = np.ascontiguousarray(rgb[..., ::-1])
         results['img'] = image.astype(np.float32) if self.to_float32 else image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results
 
-    def _decode(self, path: str) -> np.ndarray:
+    def _read(self, path: str) -> bytes:
         try:
-            content = get(path, backend_args=self.backend_args)
+            return get(path, backend_args=self.backend_args)
         except Exception as error:
             raise BrokenImageError(
                 f'{path}: the image cannot be read ({type(error).__name__}). Check data_root and '
                 'data_prefix of the dataset.'
             ) from error
+
+    def _decode(self, path: str, content: bytes) -> np.ndarray:
         try:
             with Image.open(io.BytesIO(content)) as image:
                 width, height = image.size

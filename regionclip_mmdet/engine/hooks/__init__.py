@@ -3,6 +3,7 @@
 
 from .atomic_checkpoint import AtomicCheckpointHook, AtomicLocalBackend, newest_whole_checkpoint
 from .batch_size_check import BatchSizeCheckHook
+from .broken_images import BrokenImagesHook
 from .dataset_check import DatasetCheckHook
 from .non_finite import NonFiniteLossHook
 from .required_files import RequiredFilesHook
@@ -13,6 +14,7 @@ __all__ = [
     'AtomicCheckpointHook',
     'AtomicLocalBackend',
     'BatchSizeCheckHook',
+    'BrokenImagesHook',
     'DatasetCheckHook',
     'NonFiniteLossHook',
     'RequiredFilesHook',

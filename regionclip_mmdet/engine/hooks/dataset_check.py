@@ -91,6 +91,8 @@ class DatasetCheckHook(Hook):
     def _look_for_images(self, dataset: Any, what: str) -> None:
         if not hasattr(dataset, 'get_data_info') or not len(dataset):
             return
+        if getattr(dataset, 'images_in_files', False):  # found when they were indexed
+            return
         loaders = getattr(dataset.pipeline, 'transforms', ())
         if getattr(dataset, 'backend_args', None) or any(
             getattr(loader, 'backend_args', None) for loader in loaders

@@ -36,6 +36,7 @@ def describe(loader: ResumableLoader, loop: str, epoch: int, batch: int) -> dict
         dataset_size=len(loader.dataset),
         samplers=f'{type(batch_sampler).__name__}({type(sampler).__name__})',
         sampler_seed=getattr(sampler, 'seed', None),
+        sampler_settings=getattr(sampler, 'order_settings', None),
     )
 
 
@@ -59,9 +60,16 @@ def batches_to_skip(record: dict[str, Any], now: dict[str, Any]) -> tuple[int, s
     Raises:
         RuntimeError: The data are others, so the position means nothing.
     """
-    names = dict(loop='train loop', dataset_size='samples in the dataset', samplers='samplers')
+    names = dict(
+        loop='train loop',
+        dataset_size='samples in the dataset',
+        samplers='samplers',
+        sampler_settings='settings of the sampler',
+    )
     changed = [
-        f'{what}: {record[k]}, now {now[k]}' for k, what in names.items() if record[k] != now[k]
+        f'{what}: {record[k]}, now {now[k]}'
+        for k, what in names.items()
+        if k in record and record[k] != now[k]
     ]
     sizes = [(r['batch_size'], r['world_size']) for r in (record, now)]
     if sizes[0] != sizes[1] and not all(isinstance(batch_size, int) for batch_size, _ in sizes):

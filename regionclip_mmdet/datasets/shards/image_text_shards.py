@@ -1,0 +1,127 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Datasets of image-text pairs in tar shards and in TSV files."""
+
+from __future__ import annotations
+
+import binascii
+import os.path as osp
+from collections.abc import Sequence
+from typing import Any
+
+from mmdet.registry import DATASETS
+
+from .pairs_in_shards import PairsInShards
+from .paths import find_shards
+from .shard_index import ShardIndex, cached_index
+from .tar_index import index_tar
+from .tsv_index import index_tsv, text_file_of
+
+
+@DATASETS.register_module()
+class ImageTextShards(PairsInShards):
+    """Image-text pairs in tar shards of WebDataset's layout, as img2dataset writes them.
+
+    A pair is an image (``.jpg``, ``.jpeg``, ``.png``, ``.webp``) and a ``.txt`` or ``.json`` file
+    whose name differs in the suffix alone. Map-style: the offsets of all pairs are found once and
+    kept beside each shard (``00000.tar.index.npz``), so the length is exact, any sample can be
+    read, and samplers and resuming work as with other datasets. ``ShardSampler`` shuffles such
+    that few shards are read at a time.
+
+    Items are those of ``ImageTextDataset``, with ``img_path`` as
+    ``.../00000.tar/000000012.jpg`` and ``img_bytes``, the image file, which ``LoadImageChecked``
+    decodes.
+
+    Broken pairs (no caption, cut off) are left out, logged with shard and key, and listed by
+    ``broken_pairs``. Images that turn out to be damaged follow ``BrokenImagePolicy``.
+
+    Args:
+        shards: Local paths, relative to ``data_root``, with braces or wildcards:
+            ``'{00000..00330}.tar'``, ``['a/*.tar', 'b/{0..9}.tar']``.
+        data_root: Folder.
+        caption_key: Take the caption from this key of the ``.json`` file (a string or a list of
+            strings). None: from the ``.txt`` file, or else the key 'caption'.
+        cache_dir: Folder for the indices, where shards lie on a disk that is not to be written to.
+        exclude: File of pairs to leave out, relative to ``data_root``; each line begins with the
+            shard's name, a tab and the key (what ``tools/data/inspect_image_text.py`` writes).
+        get_with: A command that makes or downloads the shards, for the error if some are missing.
+        max_broken_share: If a larger share of pairs is broken, or of shards unreadable, it is an
+            error. While training, see ``BrokenImagePolicy``.
+        skip_broken: See ``BrokenImagePolicy``.
+        **kwargs: As in mmengine's ``BaseDataset``, without ``ann_file``; ``filter_cfg`` and
+            ``serialize_data`` have no effect.
+    """
+
+    def _index(self, shard: str) -> ShardIndex:
+        return cached_index(
+            [shard],
+            lambda: index_tar(shard, self.caption_key),
+            options=self.caption_key or '',
+            cache_dir=self.cache_dir,
+        )
+
+    def _text_file(self, shard: str) -> str:
+        return shard
+
+
+@DATASETS.register_module()
+class ImageTextTSV(PairsInShards):
+    """Image-text pairs in TSV files, the layout that the official pretraining code reads.
+
+    ``shards`` are image files (``key<TAB>base64``); to each belongs a text file of the same keys
+    in the same order: ``images`` or ``image`` in its name becomes ``text``, ``img`` becomes
+    ``caption``. A text is the caption, or a JSON object with a list ``captions``. Otherwise as
+    ``ImageTextShards``; ``img_path`` is ``.../images_0.tsv/KEY``.
+
+    Differences from the official code: all files of a folder can be read, not 20; other keys of
+    the object (``tags``) are never drawn; for its first five captions use ``PickCaption(first=5)``.
+
+    Args:
+        shards: Image files.
+        text_files: Their text files in the same order, where the names do not tell.
+        caption_key: Of the JSON objects; None: 'captions'.
+        **kwargs: As in ``ImageTextShards``.
+    """
+
+    def __init__(
+        self,
+        shards: str | Sequence[str],
+        text_files: str | Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.text_patterns = text_files
+        self._text_of: dict[str, str] = {}
+        super().__init__(shards=shards, **kwargs)
+
+    def _read_indices(self) -> list[ShardIndex]:
+        if self.text_patterns is None:
+            texts = [text_file_of(shard) for shard in self.shards]
+            missing = [text for text in texts if not osp.isfile(text)]
+            if missing:
+                raise FileNotFoundError(
+                    f'{len(missing)} of {len(texts)} text files do not exist, e.g. {missing[0]}. '
+                    'If they have other names, give text_files.'
+                )
+        else:
+            texts = find_shards(self.text_patterns, self.data_root or '')
+        if len(texts) != len(self.shards):
+            raise ValueError(f'{len(self.shards)} image files, but {len(texts)} text files.')
+        self._text_of = dict(zip(self.shards, texts))
+        return super()._read_indices()
+
+    def _index(self, shard: str) -> ShardIndex:
+        text = self._text_of[shard]
+        return cached_index(
+            [shard, text],
+            lambda: index_tsv(shard, text, self._key()),
+            options=self.caption_key or '',
+            cache_dir=self.cache_dir,
+        )
+
+    def _text_file(self, shard: str) -> str:
+        return self._text_of[shard]
+
+    def _key(self) -> str:
+        return self.caption_key or 'captions'
+
+    def _decode(self, content: bytes) -> bytes:
+        return binascii.a2b_base64(content)

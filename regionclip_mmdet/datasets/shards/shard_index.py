@@ -1,0 +1,163 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Where in a shard each image-text pair lies; made once, kept in a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import os.path as osp
+import tempfile
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from mmengine.logging import print_log
+
+SUFFIX = '.index.npz'
+# Raise it whenever what an index holds, or the rules by which pairs are found, change.
+_VERSION = 1
+_folders_warned_of: set[str] = set()
+
+
+@dataclass
+class ShardIndex:
+    """Places of all usable pairs of a shard, in the order of the file.
+
+    Attributes:
+        names: Key and suffix of each image, UTF-8, dtype ``S``, ``(N,)``.
+        images: Offset and length of each image in bytes, int64 ``(N, 2)``.
+        texts: The same of the text, in the shard or in its text file.
+        is_json: Whether a text is JSON, bool ``(N,)``.
+        broken: Key and reason of each pair that cannot be used.
+        damage: What is wrong with the file as a whole; '' if nothing is.
+    """
+
+    names: np.ndarray
+    images: np.ndarray
+    texts: np.ndarray
+    is_json: np.ndarray
+    broken: list[tuple[str, str]] = field(default_factory=list)
+    damage: str = ''
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: Sequence[tuple[str, tuple[int, int], tuple[int, int], bool]],
+        broken: list[tuple[str, str]],
+        damage: str = '',
+    ) -> ShardIndex:
+        """An index of rows (name, place of the image, place of the text, is JSON)."""
+        return cls(
+            names=np.array([row[0].encode() for row in rows], dtype=bytes),
+            images=np.array([row[1] for row in rows], dtype=np.int64).reshape(-1, 2),
+            texts=np.array([row[2] for row in rows], dtype=np.int64).reshape(-1, 2),
+            is_json=np.array([row[3] for row in rows], dtype=bool),
+            broken=broken,
+            damage=damage,
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, row: int) -> str:
+        """Key and suffix of an image."""
+        return self.names[row].decode()
+
+    def without(self, keys: set[str]) -> ShardIndex:
+        """An index that lacks the pairs with these keys."""
+        keep = [osp.splitext(self.name(row))[0] not in keys for row in range(len(self))]
+        parts = (self.names, self.images, self.texts, self.is_json)
+        return ShardIndex(*(part[np.array(keep, dtype=bool)] for part in parts), self.broken)
+
+
+def index_path(shard: str, options: str, cache_dir: str | None) -> str:
+    """Where the index of a shard is kept: beside it, or in a folder of indices.
+
+    Args:
+        shard: Path.
+        options: What else the index depends on.
+        cache_dir: Such a folder; shards of one name in different folders do not meet there.
+    """
+    name = osp.basename(shard)
+    if options:
+        name += '.' + hashlib.sha256(options.encode()).hexdigest()[:8]
+    if cache_dir is None:
+        return osp.join(osp.dirname(shard), name + SUFFIX)
+    folder = hashlib.sha256(osp.dirname(osp.abspath(shard)).encode()).hexdigest()[:8]
+    return osp.join(cache_dir, f'{folder}.{name}{SUFFIX}')
+
+
+def cached_index(
+    files: Sequence[str],
+    build: Callable[[], ShardIndex],
+    options: str = '',
+    cache_dir: str | None = None,
+) -> ShardIndex:
+    """The index of a shard: as it was kept if the files are still the same, else a new one.
+
+    Files are the same if their sizes and times of modification are. A folder that cannot be
+    written to is warned of and does without a kept index.
+
+    Args:
+        files: The shard, and other files that the index depends on.
+        build: Makes the index.
+        options: What else the index depends on.
+        cache_dir: See ``index_path``.
+    """
+    path = index_path(files[0], options, cache_dir)
+    stats = [os.stat(file) for file in files]
+    state = json.dumps([_VERSION, options, [(stat.st_size, stat.st_mtime_ns) for stat in stats]])
+    found = _load(path, state)
+    if found is not None:
+        return found
+    index = build()
+    try:
+        _save(path, index, state)
+    except OSError as error:
+        folder = osp.dirname(path)
+        if folder not in _folders_warned_of:
+            print_log(
+                f'{path}: the index of {files[0]} cannot be kept ({error}). Those of this folder '
+                'are made anew in every run. Give the dataset a cache_dir that can be written to.',
+                logger='current',
+                level=logging.WARNING,
+            )
+        _folders_warned_of.add(folder)
+    return index
+
+
+def _load(path: str, state: str) -> ShardIndex | None:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            if str(content['state']) != state:
+                return None
+            broken, damage = json.loads(str(content['problems']))
+            parts = [content[key] for key in ('names', 'images', 'texts', 'is_json')]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None  # not there, or not whole: made anew
+    return ShardIndex(*parts, broken=[tuple(pair) for pair in broken], damage=damage)
+
+
+def _save(path: str, index: ShardIndex, state: str) -> None:
+    os.makedirs(osp.dirname(path) or '.', exist_ok=True)
+    # several processes may write the same index at the same time
+    handle, temporary = tempfile.mkstemp(dir=osp.dirname(path) or '.', suffix='.being-written')
+    try:
+        with os.fdopen(handle, 'wb') as file:
+            np.savez(
+                file,
+                names=index.names,
+                images=index.images,
+                texts=index.texts,
+                is_json=index.is_json,
+                problems=np.array(json.dumps([index.broken, index.damage])),
+                state=np.array(state),
+            )
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

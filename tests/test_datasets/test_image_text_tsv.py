@@ -1,0 +1,142 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Image-text pairs in TSV files."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import generated_shards as made
+import pytest
+
+from regionclip_mmdet.datasets import BrokenImageError, ImageTextTSV
+from regionclip_mmdet.datasets.shards import tsv_index
+
+PIPELINE = [
+    dict(type='LoadImageChecked'),
+    dict(type='PickCaption', test_mode=True),
+    dict(type='PackDetInputs', meta_keys=('img_path', 'img_id', 'text')),
+]
+
+
+def make(folder: Path, shards: Any = 'images_*.tsv', **changes: Any) -> ImageTextTSV:
+    return ImageTextTSV(shards, data_root=str(folder), **dict(pipeline=PIPELINE) | changes)
+
+
+def numbers(dataset: ImageTextTSV) -> list[int]:
+    return [made.number_in(dataset[i]['inputs']) for i in range(len(dataset))]
+
+
+def captions(dataset: ImageTextTSV) -> list[list[str]]:
+    return [dataset.get_data_info(i)['captions'] for i in range(len(dataset))]
+
+
+def test_pairs_of_two_files(tmp_path: Path) -> None:
+    texts = ['plain text', json.dumps({'captions': ['a', ' ', 'b'], 'tags': 'x y'}), '"quoted"']
+    made.write_tsv(tmp_path, 0, [5, 300, 7], texts)
+    made.write_tsv(tmp_path, 1, [8], ['größer'])
+    dataset = make(tmp_path)
+    assert numbers(dataset) == [5, 300, 7, 8] and dataset.shard_starts.tolist() == [0, 3, 4]
+    assert captions(dataset) == [['plain text'], ['a', 'b'], ['"quoted"'], ['größer']]
+    assert dataset[1]['data_samples'].img_path == f'{tmp_path}/images_0.tsv/k300'
+    assert numbers(make(tmp_path)) == [5, 300, 7, 8]  # by the indices kept
+
+
+def test_broken_pairs(tmp_path: Path) -> None:
+    texts = ['fine', ' ', json.dumps({'tags': 'x'}), json.dumps({'captions': []}), 'fine', 'fine']
+    images = made.write_tsv(tmp_path, 0, range(6), texts)
+    rows = images.read_text().splitlines()
+    images.write_text('\n'.join([*rows[:4], 'k4\t', 'k5\tabc!']) + '\n')
+    dataset = make(tmp_path, max_broken_share=0.7, skip_broken=False)
+    assert {key: reason for _, key, reason in dataset.broken_pairs()} == {
+        'k1': 'empty caption',
+        'k2': "no key 'captions' in its JSON",
+        'k3': 'empty caption',
+        'k4': 'no image',
+    }
+    assert made.number_in(dataset[0]['inputs']) == 0
+    with pytest.raises(BrokenImageError, match='images_0.tsv/k5: '):
+        dataset[1]
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda lines: lines[:2], r'images_0\.tsv has 3 rows, .*text_0\.tsv has 2'),
+        (lambda lines: [*lines, 'k9\tx'], r'images_0\.tsv has 3 rows, .*text_0\.tsv has 4'),
+        (lambda lines: [lines[0], lines[2], lines[1]], r"row 1: the keys 'k1' and 'k2' differ"),
+    ],
+    ids=['fewer', 'more', 'order'],
+)
+def test_files_that_do_not_belong_together(tmp_path: Path, change: Any, message: str) -> None:
+    made.write_tsv(tmp_path, 0, range(3), ['a', 'b', 'c'])
+    text = tmp_path / 'text_0.tsv'
+    text.write_text('\n'.join(change(text.read_text().splitlines())) + '\n')
+    with pytest.raises(ValueError, match=message):
+        make(tmp_path)
+
+
+def test_which_text_file_belongs_to_an_image_file(tmp_path: Path) -> None:
+    names = {'a-images-0.tsv': 'a-text-0.tsv', 'image_1.tsv': 'text_1.tsv'}
+    names['img3.tsv'] = 'caption3.tsv'
+    for image, text in names.items():
+        assert tsv_index.text_file_of(f'/img/{image}') == f'/img/{text}'
+    with pytest.raises(ValueError, match='which text file'):
+        tsv_index.text_file_of('/images/a.tsv')
+    made.write_tsv(tmp_path, 0, [1], ['a'])
+    (tmp_path / 'text_0.tsv').rename(tmp_path / 'words.tsv')
+    with pytest.raises(FileNotFoundError, match=r'text_0\.tsv'):
+        make(tmp_path)
+    assert captions(make(tmp_path, text_files='words.tsv')) == [['a']]
+
+
+class TestOfficialLineOffsets:
+    def write(self, folder: Path, offsets: list[int], older: bool = False) -> Path:
+        images = made.write_tsv(folder, 0, range(4), list('abcd'))
+        path = folder / 'images_0.lineidx'
+        path.write_text(''.join(f'{offset}\n' for offset in offsets))
+        if older:
+            time = images.stat().st_mtime_ns - 1
+            os.utime(path, ns=(time, time))
+        return folder
+
+    def right(self, folder: Path) -> list[int]:
+        content = made.write_tsv(folder, 0, range(4), list('abcd')).read_bytes()
+        return [0, *(i + 1 for i, byte in enumerate(content[:-1]) if byte == 10)]
+
+    def scanned(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """Names of the files that are read line by line."""
+        names: list[str] = []
+        original = tsv_index._lines
+
+        def lines(file: Any) -> Any:
+            names.append(Path(file.name).name)
+            return original(file)
+
+        monkeypatch.setattr(tsv_index, '_lines', lines)
+        return names
+
+    def test_are_used(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        names = self.scanned(monkeypatch)
+        folder = self.write(tmp_path, self.right(tmp_path))
+        assert numbers(make(folder)) == [0, 1, 2, 3] and names == ['text_0.tsv']
+
+    @pytest.mark.parametrize('wrong', ['short', 'shifted', 'words', 'empty', 'older', 'beyond'])
+    def test_are_ignored_if_they_do_not_fit(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
+    ) -> None:
+        names = self.scanned(monkeypatch)
+        right = self.right(tmp_path)
+        offsets = dict(
+            short=right[:-1],
+            shifted=[0, *(offset + 1 for offset in right[1:])],
+            empty=[],
+            beyond=[*right, 10**6],
+        )
+        folder = self.write(tmp_path, offsets.get(wrong, right), older=wrong == 'older')
+        if wrong == 'words':
+            (folder / 'images_0.lineidx').write_text('zero\n')
+        assert numbers(make(folder)) == [0, 1, 2, 3]
+        assert names.count('images_0.tsv') == 1
