@@ -5,29 +5,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from os import PathLike, fspath
+from os.path import splitext
 
 from mmengine.fileio import exists, get_local_path
 
 from ..datasets.image_text import ImageTextDataset
+from ..datasets.shards import ImageTextShards, ImageTextTSV
+from ..datasets.shards.paths import find_shards
 
 FORMATS = {
     '.json': 'COCO captions',
     '.jsonl': 'a JSON object a line, as ImageTextDataset reads it',
     '.txt': 'a caption a line',
+    '.tar': 'shards as ImageTextShards reads them',
+    '.tsv': 'image files as ImageTextTSV reads them',
 }
+_SHARDS = {'.tar': ImageTextShards, '.tsv': ImageTextTSV}
 
 
 class CaptionFiles:
     """Captions without outer white space, empty ones left out.
 
-    Lines are read one by one; COCO-caption files are read whole.
+    Lines and shards are read piece by piece; COCO-caption files are read whole.
 
     Args:
-        paths: Files; the suffix tells the format (``FORMATS``).
-        backend_args: mmengine file backend.
+        paths: Files; the suffix tells the format (``FORMATS``). Those of shards may have braces
+            and wildcards.
+        backend_args: mmengine file backend; shards are local.
 
     Attributes:
-        num_empty: Empty captions left out by the last iteration.
+        num_left_out: Empty captions, and broken pairs of shards, left out by the last iteration.
 
     Raises:
         FileNotFoundError: A file is missing.
@@ -38,24 +45,35 @@ class CaptionFiles:
     def __init__(self, paths: Sequence[str | PathLike], backend_args: dict | None = None) -> None:
         self.paths = [fspath(path) for path in paths]
         self.backend_args = backend_args
-        self.num_empty = 0
+        self.num_left_out = 0
         for path in self.paths:
             if not path.endswith(tuple(FORMATS)):
                 formats = ', '.join(f'{suffix} ({what})' for suffix, what in FORMATS.items())
                 raise ValueError(f'{path}: cannot tell the format; names end with {formats}.')
-            if not exists(path, backend_args=backend_args):
+            if path.endswith(tuple(_SHARDS)):
+                find_shards(path)
+            elif not exists(path, backend_args=backend_args):
                 raise FileNotFoundError(f'no caption file {path}.')
 
     def __iter__(self) -> Iterator[str]:
-        self.num_empty = 0
+        self.num_left_out = 0
         for path in self.paths:
-            yield from self._lines(path) if path.endswith('.txt') else self._annotations(path)
+            suffix = splitext(path)[1]
+            if suffix in _SHARDS:
+                yield from self._pairs(_SHARDS[suffix](path, max_broken_share=1.0))
+            else:
+                yield from self._lines(path) if suffix == '.txt' else self._annotations(path)
+
+    def _pairs(self, dataset: ImageTextShards | ImageTextTSV) -> Iterator[str]:
+        for place in range(len(dataset)):
+            yield from dataset.get_data_info(place)['captions']
+        self.num_left_out += len(dataset.broken_pairs())
 
     def _annotations(self, path: str) -> Iterator[str]:
         dataset = ImageTextDataset(path, backend_args=self.backend_args, lazy_init=True)
         for item in dataset.read_items():
             yield from item['captions']
-        self.num_empty += dataset.num_skipped_captions
+        self.num_left_out += dataset.num_skipped_captions
 
     def _lines(self, path: str) -> Iterator[str]:
         with get_local_path(path, backend_args=self.backend_args) as local:
@@ -68,4 +86,4 @@ class CaptionFiles:
                     if caption:
                         yield caption
                     else:
-                        self.num_empty += 1
+                        self.num_left_out += 1

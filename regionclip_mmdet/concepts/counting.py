@@ -64,12 +64,12 @@ class ConceptCounts:
             )
         return kept
 
-    def report(self, pool: dict[str, int], min_count: int, num_empty: int = 0) -> str:
+    def report(self, pool: dict[str, int], min_count: int, num_left_out: int = 0) -> str:
         """Raw and kept numbers in two lines."""
         mentions, kept = sum(self.counts.values()), sum(pool.values())
         return (
-            f'captions: {self.captions} read, {self.without} of them name nothing; {num_empty} '
-            f'empty ones left out\n'
+            f'captions: {self.captions} read, {self.without} of them name nothing; {num_left_out} '
+            f'empty or broken ones left out\n'
             f'concepts: {len(self.counts)} raw, {len(pool)} kept (named at least {min_count} '
             f'times); {kept} of {mentions} mentions kept'
         )

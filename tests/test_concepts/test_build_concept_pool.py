@@ -47,7 +47,7 @@ def test_a_pool_of_captions(
         )  # fmt: skip
         assert out.read_text() == 'dog\t3\nball\t2\n'
         said = capsys.readouterr().out
-        assert 'captions: 4 read, 1 of them name nothing; 1 empty ones left out' in said
+        assert 'captions: 4 read, 1 of them name nothing; 1 empty or broken ones left out' in said
         assert '4 raw, 2 kept (named at least 2 times); 5 of 7 mentions kept' in said
         assert 'in both: 1, which is 50.0% of the first (2) and 50.0% of the second (2)' in said
     assert read_names(str(out)) == ('dog', 'ball')

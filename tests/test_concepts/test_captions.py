@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from generated_shards import pair, write_shards, write_tar, write_tsv
 
 from regionclip_mmdet.concepts import CaptionFiles
 
@@ -34,9 +35,23 @@ def test_all_formats_one_after_another(tmp_path: Path) -> None:
     captions = CaptionFiles([coco, str(lines), text])
     expected = ['of one', 'of two', 'a line', 'first', 'second', 'café', 'a line', 'last']
     assert list(captions) == expected
-    assert captions.num_empty == 1 + 2 + 2
+    assert captions.num_left_out == 1 + 2 + 2
     assert list(captions) == expected  # again, from the beginning
-    assert captions.num_empty == 5
+    assert captions.num_left_out == 5
+
+
+def test_shards_by_pattern(tmp_path: Path) -> None:
+    write_shards(tmp_path, [2, 3])
+    write_tar(tmp_path / '00002.tar', [*pair(5), ('000000006.png', b''), ('000000006.txt', b' ')])
+    captions = CaptionFiles([f'{tmp_path}/{{00000..00002}}.tar'])
+    assert list(captions) == [f'picture {number}' for number in range(6)]
+    assert captions.num_left_out == 1
+    write_tsv(tmp_path / 'tsv', 0, [0, 1], ['a caption', '{"captions": ["one", "two"]}'])
+    both = CaptionFiles([tmp_path / 'tsv' / 'images_*.tsv', f'{tmp_path}/00000.tar'])
+    assert list(both) == ['a caption', 'one', 'two', 'picture 0', 'picture 1']
+    assert both.num_left_out == 0
+    with pytest.raises(FileNotFoundError, match='1 of 3 shards do not exist'):
+        CaptionFiles([f'{tmp_path}/{{00001..00003}}.tar'])
 
 
 def test_refusals_name_the_place(tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ def test_the_pool_is_sorted_by_count_and_name() -> None:
     made = count_concepts([*CAPTIONS, 'an Ant', 'an Ant'], Capitals())
     pool = made.keep(2)
     assert list(pool.items()) == [('cat', 3), ('ant', 2), ('dog', 2)]
-    report = made.report(pool, 2, num_empty=4)
-    assert 'captions: 7 read, 1 of them name nothing; 4 empty' in report
+    report = made.report(pool, 2, num_left_out=4)
+    assert 'captions: 7 read, 1 of them name nothing; 4 empty or broken' in report
     assert '5 raw, 3 kept (named at least 2 times); 7 of 9 mentions kept' in report
 
 

@@ -6,7 +6,8 @@ r"""Make a concept pool: the nouns that captions name often, with their counts.
     python tools/embed_names.py data/vocabularies/coco_nouns.txt --arch RN50 \
         -o data/vocabularies/coco_nouns_rn50.pth
 
-Reads COCO captions (.json), JSON lines (.jsonl) and plain text with a caption per line (.txt).
+Reads COCO captions (.json), JSON lines (.jsonl), plain text with a caption per line (.txt), tar
+shards (.tar) and TSV files (.tsv; both with quoted braces or wildcards: 'cc3m/{00000..00331}.tar').
 Writes a line "name<TAB>count" per concept, the most frequent first; the file is the same for any
 number of processes. Compare it with another pool, also an official one, by --compare; without
 captions, the pool that -o names is compared as it is. The default back end needs
@@ -71,7 +72,7 @@ def build(args: argparse.Namespace) -> None:
     counts = count_concepts(captions, backend, args.kind, args.processes, progress=True)
     pool = counts.keep(args.min_count)
     write_pool(pool, args.out)
-    print(f'{counts.report(pool, args.min_count, captions.num_empty)}\nwritten: {args.out}')
+    print(f'{counts.report(pool, args.min_count, captions.num_left_out)}\nwritten: {args.out}')
 
 
 def main() -> None:
