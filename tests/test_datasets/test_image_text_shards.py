@@ -320,6 +320,17 @@ class TestBrokenImages:
         with pytest.raises(ValueError, match=r'broken\.tsv, line 1: needs a shard, a tab'):
             make(folder, exclude='broken.tsv')
 
+    def test_lists_leave_the_account_of_damage_alone(self, tmp_path: Path) -> None:
+        made.write_shards(tmp_path, [4])
+        os.truncate(tmp_path / '00000.tar', 512 * 6 * 3 + 520)
+        before = make(tmp_path).broken_pairs()
+        (tmp_path / 'broken.tsv').write_text('00000.tar\t000000001\n')
+        dataset = make(tmp_path, exclude='broken.tsv')
+        assert captions(dataset) == [['picture 0'], ['picture 2']]
+        assert dataset.broken_pairs() == before and len(before) == 1
+        with pytest.raises(FileNotFoundError, match=r'no file .*none\.tsv .*--broken'):
+            make(tmp_path, exclude='none.tsv')
+
     def test_of_a_shard_that_shrinks_while_training(self, tmp_path: Path) -> None:
         dataset = make(made.write_shards(tmp_path, [4]), skip_broken=False)
         os.truncate(tmp_path / '00000.tar', 512 * 6 * 2)

@@ -161,6 +161,11 @@ class _Pairs(BaseDataset):
         path = self.exclude
         if not is_abs(path) and self.data_root:
             path = osp.join(self.data_root, path)
+        if not osp.isfile(path):
+            raise FileNotFoundError(
+                f'{type(self).__name__}: no file {path} (exclude). Make it with '
+                'tools/data/inspect_image_text.py SHARDS --broken FILE.'
+            )
         numbers: dict[str, list[int]] = {}
         for number, shard in enumerate(self.shards):
             numbers.setdefault(osp.basename(shard), []).append(number)

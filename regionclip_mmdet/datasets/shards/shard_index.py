@@ -70,7 +70,8 @@ class ShardIndex:
         """An index that lacks the pairs with these keys."""
         keep = [osp.splitext(self.name(row))[0] not in keys for row in range(len(self))]
         parts = (self.names, self.images, self.texts, self.is_json)
-        return ShardIndex(*(part[np.array(keep, dtype=bool)] for part in parts), self.broken)
+        kept = (part[np.array(keep, dtype=bool)] for part in parts)
+        return ShardIndex(*kept, broken=self.broken, damage=self.damage)
 
 
 def index_path(shard: str, options: str, cache_dir: str | None) -> str:
