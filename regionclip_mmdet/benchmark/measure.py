@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
+from mmengine.logging import MMLogger
 from torch import Tensor
 
 from .switches import SWITCHES, switched_off
@@ -57,6 +58,8 @@ def _measure_here(
 ) -> Measurement:
     if threads:
         torch.set_num_threads(threads)
+    # what init_weights says of every tensor is of no use here
+    MMLogger.get_current_instance().setLevel('WARNING')
     task = WORKLOADS[workload](settings)
     off = [
         name
