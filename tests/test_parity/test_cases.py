@@ -20,15 +20,6 @@ from regionclip_mmdet.parity import Comparison, find_cases, models, open_case, v
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'tests' / 'data' / 'golden'
 CASES = find_cases(FOLDER)
-# Kinds that others stand for in the fast tests.
-SLOW = (
-    'a_backbone_rn50x4',
-    'c_zeroshot_rpn_softnms',
-    'c_zeroshot_rpn_vis',
-    'f_pretrain_samepool',
-    'f_pretrain_thr25',
-    'g_text_rn50x4',
-)
 
 
 def test_all_cases_are_here() -> None:
@@ -36,10 +27,7 @@ def test_all_cases_are_here() -> None:
     assert letters == 'aaabbbbbbcccccdefffffgghhhhhhhhhhh'
 
 
-@pytest.mark.parametrize(
-    'name',
-    [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CASES],
-)
+@pytest.mark.parametrize('name', CASES)
 def test_case(name: str, device: torch.device) -> None:
     if device.type == 'cuda' and name == 'f_pretrain_gather2':
         pytest.skip('its processes talk by gloo and run on the CPU: make test')
