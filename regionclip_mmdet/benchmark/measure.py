@@ -6,11 +6,12 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from mmengine.logging import MMLogger
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from .switches import SWITCHES, switched_off
 from .timing import now, part_times, peak_memory_mib
@@ -27,6 +28,8 @@ class Measurement:
         memory_mib: Peak memory of the process (CPU, torch itself included) or of tensors (GPU).
         outputs: Results of the step, by name.
         regions: Regions encoded in the step.
+        flops: Floating-point operations of convolutions and matrix products, backward ones
+            included, if they were counted.
     """
 
     total: float
@@ -34,10 +37,16 @@ class Measurement:
     memory_mib: float
     outputs: dict[str, Tensor]
     regions: int
+    flops: int | None = None
 
 
 def measure(
-    workload: str, settings: Settings, switched_on: Sequence[str], repeats: int, threads: int
+    workload: str,
+    settings: Settings,
+    switched_on: Sequence[str],
+    repeats: int,
+    threads: int,
+    count_flops: bool = False,
 ) -> Measurement:
     """Time a variant in a fresh process: peak memory is its own, and nothing is left behind.
 
@@ -47,14 +56,22 @@ def measure(
         switched_on: Speed-ups to use; the workload's others are taken away.
         repeats: Steps to time, after one to warm up.
         threads: Torch's threads on the CPU; 0 leaves the default.
+        count_flops: Count operations in one more step.
     """
     context = multiprocessing.get_context('spawn')
     with context.Pool(1) as pool:
-        return pool.apply(_measure_here, (workload, settings, switched_on, repeats, threads))
+        return pool.apply(
+            _measure_here, (workload, settings, switched_on, repeats, threads, count_flops)
+        )
 
 
 def _measure_here(
-    workload: str, settings: Settings, switched_on: Sequence[str], repeats: int, threads: int
+    workload: str,
+    settings: Settings,
+    switched_on: Sequence[str],
+    repeats: int,
+    threads: int,
+    count_flops: bool = False,
 ) -> Measurement:
     if threads:
         torch.set_num_threads(threads)
@@ -89,4 +106,8 @@ def _measure_here(
             if best is None or total < best.total:
                 memory = peak_memory_mib(settings.device)
                 best = Measurement(total, dict(seconds), memory, outputs, sum(counted))
+        if count_flops:
+            with FlopCounterMode(display=False) as counter:
+                task.step()
+            best = replace(best, flops=counter.get_total_flops())
     return best

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from unittest import mock
 
+from mmdet.structures import DetDataSample
 from open_clip.modified_resnet import AttentionPool2d as CLIPAttentionPool2d
 from torch import Tensor, nn
 
@@ -68,6 +69,19 @@ def _without(model: nn.Module, kind: type, attribute: str) -> AbstractContextMan
     return stack
 
 
+def _localizer_at_work(model: nn.Module) -> AbstractContextManager:
+    """Proposals that samples carry are not looked at: the localizer runs, if there is one."""
+    if getattr(model, 'localizer', None) is None or not hasattr(model, 'sample_regions'):
+        return nullcontext()
+
+    def loss(batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> dict:
+        for sample in batch_data_samples:
+            del sample.proposals
+        return type(model).loss(model, batch_inputs, batch_data_samples)
+
+    return mock.patch.object(model, 'loss', loss)
+
+
 def _no_sharing(model: nn.Module) -> AbstractContextManager:
     """Student and teacher each run their own frozen steps."""
     return mock.patch.object(SharedFrozenSteps, 'count', lambda self, *backbones: 0)
@@ -80,6 +94,11 @@ def _all_regions(model: nn.Module) -> AbstractContextManager:
 
 # Name -> what it is, the workloads it matters to, how to do without.
 SWITCHES: dict[str, tuple[str, tuple[str, ...], Off]] = {
+    'proposals': (
+        "proposals from a file instead of the localizer's",
+        ('pretraining',),
+        _localizer_at_work,
+    ),
     'pool': (
         'attention pool for its single query',
         ('inference', 'pretraining'),
@@ -102,9 +121,18 @@ SWITCHES: dict[str, tuple[str, tuple[str, ...], Off]] = {
 }
 
 
-def ladder(workload: str) -> list[tuple[str, ...]]:
-    """What is switched on, rung by rung: nothing, then one more switch at a time."""
-    names = [name for name, (_, workloads, _) in SWITCHES.items() if workload in workloads]
+def ladder(workload: str, without: Sequence[str] = ()) -> list[tuple[str, ...]]:
+    """What is switched on, rung by rung: nothing, then one more switch at a time.
+
+    Args:
+        workload: Key of ``WORKLOADS``.
+        without: Switches to leave out.
+    """
+    names = [
+        name
+        for name, (_, workloads, _) in SWITCHES.items()
+        if workload in workloads and name not in without
+    ]
     return [tuple(names[:count]) for count in range(len(names) + 1)]
 
 

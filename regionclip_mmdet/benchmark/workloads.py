@@ -142,7 +142,8 @@ class PretrainingWorkload:
         # as at the start of training: both sides are CLIP
         self.model.teacher.backbone.load_state_dict(self.model.backbone.state_dict())
         self.inputs, self.samples = _batch(settings)
-        _prescribe_proposals(self.model, self.samples, settings)
+        # both: the samples carry what the localizer would say; a switch decides who is asked
+        _prescribe_proposals(self.model, self.samples, settings, in_samples=True)
         learned = [p for p in self.model.parameters() if p.requires_grad]
         # learning rate 0: every step computes the same, and the update costs what it costs
         self.optimiser = torch.optim.SGD(learned, lr=0.0, momentum=0.9, weight_decay=1e-4)
@@ -209,7 +210,10 @@ def _batch(settings: Settings) -> tuple[Tensor, list[DetDataSample]]:
 
 
 def _prescribe_proposals(
-    model: nn.Module, samples: Sequence[DetDataSample], settings: Settings
+    model: nn.Module,
+    samples: Sequence[DetDataSample],
+    settings: Settings,
+    in_samples: bool = False,
 ) -> None:
     """Generated boxes instead of the localizer's: those of random weights say nothing."""
     proposals = [_proposals(settings, seed=i) for i in range(settings.batch_size)]
@@ -217,7 +221,8 @@ def _prescribe_proposals(
         model.localizer.register_forward_hook(
             lambda module, args, output: [given.clone() for given in proposals]
         )
-        return
+        if not in_samples:
+            return
     for sample, given in zip(samples, proposals, strict=True):
         sample.proposals = given
 

@@ -54,16 +54,21 @@ def test_another_number_of_detections_is_an_infinite_difference() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('workload', ['inference', 'pretraining'])
+@pytest.mark.parametrize('workload', ['inference', 'pretrain'])
 def test_tool_measures_both_workloads(workload: str, tmp_path: Path) -> None:
     out = tmp_path / 'numbers.json'
-    options = '--image-size 64 96 --proposals 4 --names 3 --repeats 1 --no-localizer --only pool'
+    options = (
+        '--image-size 64 96 --proposals 4 --names 3 --repeats 1 --no-localizer --flops --only pool'
+    )
     command = [sys.executable, str(TOOL), workload, *options.split(), '--out', str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert '| + pool |' in done.stdout
     rows = json.loads(out.read_text())['rows']
     assert [row['switched_on'] for row in rows] == [[], ['pool']]
+    assert rows[0]['flops'] is None
+    assert rows[1]['flops'] > 1e8
+    assert 'TFLOP per image' in done.stdout
     for row in rows:
         assert sum(row['parts'].values()) == pytest.approx(row['total'])
         assert row['regions'] == (4 if workload == 'inference' else 4 * 2 + 2)

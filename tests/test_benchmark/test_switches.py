@@ -55,7 +55,8 @@ def test_ladder_adds_one_switch_at_a_time() -> None:
         ('pool', 'fold', 'channels_last', 'roi_align', 'project'),
         ('pool', 'fold', 'channels_last', 'roi_align', 'project', 'early_exit'),
     ]
-    assert ladder('pretraining')[-1] == (*ladder('inference')[-2], 'shared')
+    assert ladder('pretraining')[-1] == ('proposals', *ladder('inference')[-2], 'shared')
+    assert ladder('pretraining', without=['proposals'])[1] == ('pool',)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,19 @@ def test_losses_stay_the_same(name: str) -> None:
     assert expected['loss_region_distill'] > 1e-3
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-4)
+
+
+def test_localizer_is_asked_only_without_the_switch_for_proposals() -> None:
+    task = PretrainingWorkload(Settings(**TINY | dict(localizer=True), batch_size=2))
+    calls: list[int] = []
+    task.model.localizer.register_forward_hook(lambda *args: calls.append(1))
+    expected = task.step()
+    assert not calls
+    with switched_off(task.model, ['proposals']):
+        found = task.step()
+    assert len(calls) == 1
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value)
 
 
 def test_switches_really_switch_and_switch_back() -> None:

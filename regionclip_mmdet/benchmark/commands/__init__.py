@@ -1,0 +1,14 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""The commands of ``tools/benchmark.py``, a module each.
+
+A module has ``HELP`` (one line), ``add_arguments(parser)`` and ``run(args)``, which measures and
+returns what ``--out`` writes as JSON. Its docstring is the command's ``--help``.
+"""
+
+from types import ModuleType
+
+from . import inference, pretrain
+
+COMMANDS: dict[str, ModuleType] = {'inference': inference, 'pretrain': pretrain}
+
+__all__ = ['COMMANDS']
