@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import pickle
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from mmdet.apis import DetInferencer, inference_detector, init_detector
 from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
+from PIL import Image
 
 from regionclip_mmdet import config_path
 from regionclip_mmdet.checkpoints import conversion
@@ -172,3 +176,49 @@ def test_what_a_file_lacks_must_be_in_another(merged: Path) -> None:
     whole = dict(model={k: v for k, v in detector['model'].items() if 'layer3' not in k})
     with pytest.raises(ValueError, match="b.pth: .*\\s.*'backbone' is incomplete"):
         convert_several([('a.pth', localizer), ('b.pth', whole)], **settings)
+
+
+def write_test_config(folder: Path, image: np.ndarray) -> Path:
+    """A COCO-format set of one image, and a config that tests on it."""
+    Image.fromarray(image[..., ::-1]).save(folder / 'image.png')
+    annotation = dict(id=1, image_id=1, category_id=1, bbox=[8, 8, 30, 20], area=600, iscrowd=0)
+    content = dict(
+        images=[dict(id=1, file_name='image.png', height=image.shape[0], width=image.shape[1])],
+        annotations=[annotation],
+        categories=[dict(id=number, name=name) for number, name in enumerate(NAMES, 1)],
+    )
+    (folder / 'annotations.json').write_text(json.dumps(content))
+    config = Config.fromfile(write_config(folder))
+    config.custom_imports = dict(imports=['regionclip_mmdet'])
+    config.test_dataloader = dict(
+        batch_size=1,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        dataset=dict(
+            config.test_dataloader.dataset,
+            ann_file=str(folder / 'annotations.json'),
+            data_prefix=dict(img=str(folder)),
+            metainfo=dict(classes=NAMES),
+            test_mode=True,
+        ),
+    )
+    config.test_cfg = dict(type='TestLoop')
+    ann_file = str(folder / 'annotations.json')
+    config.test_evaluator = dict(type='CocoMetric', ann_file=ann_file, metric='bbox')
+    config.dump(folder / 'config.py')
+    return folder / 'config.py'
+
+
+def test_the_test_tool_needs_nothing_else(merged: Path, tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    config = write_test_config(tmp_path, image)
+    command = [sys.executable, str(ROOT / 'tools' / 'test.py'), str(config), str(merged)]
+    command += ['--work-dir', str(tmp_path / 'run'), '--out', str(tmp_path / 'found.pkl')]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 'coco/bbox_mAP' in done.stdout
+    (found,) = pickle.loads((tmp_path / 'found.pkl').read_bytes())
+    model = init_detector(str(config), str(merged), device='cpu')
+    expected = inference_detector(model, image).pred_instances
+    torch.testing.assert_close(found['pred_instances']['bboxes'], expected.bboxes)
+    torch.testing.assert_close(found['pred_instances']['scores'], expected.scores)
