@@ -210,7 +210,7 @@ def test_pairs_are_gathered_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """The backward pass of the gathering sums over ranks."""
     seen = []
     monkeypatch.setattr(
-        image_text_contrastive, 'gather_with_gradient', lambda x, uneven: seen.append(x.dtype) or x
+        image_text_contrastive, 'gather_with_gradient', lambda x, sizes: seen.append(x.dtype) or x
     )
     loss_functions.ImageTextContrastiveLoss()(embeddings(5).bfloat16(), CONCEPTS[:5].bfloat16())
     assert seen == [torch.float32] * 2
