@@ -30,9 +30,9 @@ def rows_of_ranks(rows: int, device: torch.device, gather: bool = True) -> list[
     return torch.cat(counts).tolist()
 
 
-def first_row(sizes: list[int]) -> int:
-    """Where this rank's rows begin among the rows of all ranks."""
-    return 0 if len(sizes) == 1 else sum(sizes[: dist.get_rank()])
+def own_rank(sizes: list[int]) -> int:
+    """This rank's place in ``sizes``."""
+    return 0 if len(sizes) == 1 else dist.get_rank()
 
 
 def gather_with_gradient(x: Tensor, sizes: list[int]) -> Tensor:

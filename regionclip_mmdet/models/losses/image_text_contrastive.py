@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .cosine import at_least_float32
-from .gathering import first_row, gather_with_gradient, mean_over_pairs, rows_of_ranks
+from .gathering import gather_with_gradient, mean_over_pairs, own_rank, rows_of_ranks
 
 UNEVEN = ('all', 'trim')
 
@@ -73,7 +73,8 @@ class ImageTextContrastiveLoss(nn.Module):
             if self.uneven == 'trim':
                 sizes = [min(sizes)] * len(sizes)
                 images, texts = images[: sizes[0]], texts[: sizes[0]]
-            target = first_row(sizes) + torch.arange(len(images), device=device)
+            first = sum(sizes[: own_rank(sizes)])
+            target = first + torch.arange(len(images), device=device)
             own = self._cross_entropy(images, gather_with_gradient(texts, sizes), target)
             own = own + self._cross_entropy(texts, gather_with_gradient(images, sizes), target)
             return self.loss_weight * mean_over_pairs(own, sizes) / 2

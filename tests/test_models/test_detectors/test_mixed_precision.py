@@ -185,6 +185,7 @@ LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
         x, CONCEPTS, torch.tensor([0, 3, 3, 1, 6])
     ),
     'image-text': lambda x: loss_functions.ImageTextContrastiveLoss()(x, CONCEPTS[:5].bfloat16()),
+    'sigmoid': lambda x: loss_functions.ImageTextSigmoidLoss()(x, CONCEPTS[:5].bfloat16()),
     'focal-scaled': lambda x: loss_functions.FocalScaledCrossEntropyLoss()(
         cosine_logits(x, CONCEPTS, 0.01), torch.tensor([0, 3, 3, 1, 6])
     ),

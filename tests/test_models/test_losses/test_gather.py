@@ -6,6 +6,8 @@ Run as a script, this file is one of the processes.
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -17,9 +19,12 @@ from torch import Tensor, nn
 SIZES = {2: (3, 1), 3: (3, 0, 2)}
 # name -> (loss, settings, whether the texts are trained)
 TASKS = {
-    'all': ('contrastive', dict(), True),
-    'texts frozen': ('contrastive', dict(), False),
-    'in chunks': ('contrastive', dict(chunk_size=2), True),
+    'all': ('contrastive', dict(temperature=0.1), True),
+    'texts frozen': ('contrastive', dict(temperature=0.1), False),
+    'in chunks': ('contrastive', dict(temperature=0.1, chunk_size=2), True),
+    'sigmoid': ('sigmoid', dict(scale=3.0, bias=-1.0), True),
+    'sigmoid, texts frozen': ('sigmoid', dict(scale=3.0, bias=-1.0), False),
+    'sigmoid, not learned': ('sigmoid', dict(scale=3.0, bias=-1.0, learnable=False), True),
 }
 MANY = 16  # pairs of each rank where memory is looked at
 
@@ -36,9 +41,9 @@ def inputs(rows: int) -> tuple[Tensor, Tensor]:
 
 def step(images: Tensor, texts: Tensor, task: str, **settings: object) -> dict[str, Tensor]:
     """Value and gradients of a loss."""
-    from regionclip_mmdet.models.losses import ImageTextContrastiveLoss
+    from regionclip_mmdet.models.losses import ImageTextContrastiveLoss, ImageTextSigmoidLoss
 
-    kinds = dict(contrastive=ImageTextContrastiveLoss)
+    kinds = dict(contrastive=ImageTextContrastiveLoss, sigmoid=ImageTextSigmoidLoss)
     kind, given, train_text = TASKS[task]
     model = towers()
     model['text'].requires_grad_(train_text)
@@ -50,22 +55,34 @@ def step(images: Tensor, texts: Tensor, task: str, **settings: object) -> dict[s
 
 
 def whole(images: Tensor, texts: Tensor, task: str) -> dict[str, Tensor]:
-    """The same by the plain formula, in one process with all pairs."""
-    kind, _, train_text = TASKS[task]
+    """The same by the plain formulas, in one process with all pairs."""
+    kind, settings, train_text = TASKS[task]
     model = towers()
     model['text'].requires_grad_(train_text)
     embedded = model['image'](images), model['text'](texts)
-    logits = F.cosine_similarity(embedded[0][:, None], embedded[1][None], dim=-1) / 0.1
-    target = torch.arange(len(logits))
-    loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.t(), target)) / 2
+    cosines = F.cosine_similarity(embedded[0][:, None], embedded[1][None], dim=-1)
+    learned = {}
+    if kind == 'contrastive':
+        target = torch.arange(len(cosines))
+        logits = cosines / settings['temperature']
+        loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.t(), target)) / 2
+    else:
+        # rounded to float32, as parameters are
+        log_scale = torch.tensor(math.log(settings['scale'])).double().requires_grad_()
+        bias = torch.tensor(settings['bias']).double().requires_grad_()
+        if settings.get('learnable', True):
+            learned = dict(log_scale=log_scale, bias=bias)
+        probs = 1 / (1 + (-log_scale.exp() * cosines - bias).exp())
+        is_pair = torch.eye(len(cosines), dtype=torch.bool)
+        loss = -torch.where(is_pair, probs, 1 - probs).log().sum() / len(cosines)
     loss.backward()
-    found = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-    return dict(value=loss.detach(), **found)
+    named = {**dict(model.named_parameters()), **learned}
+    return dict(value=loss.detach(), **{n: p.grad for n, p in named.items() if p.grad is not None})
 
 
-def largest_saved() -> int:
+def largest_saved(kind: str) -> int:
     """Elements of the largest tensor that is kept for the backward pass."""
-    from regionclip_mmdet.models.losses import ImageTextContrastiveLoss
+    from regionclip_mmdet.models import losses
 
     numbers = []
 
@@ -75,7 +92,7 @@ def largest_saved() -> int:
 
     images, texts = torch.randn(2, MANY, 4).requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(remember, lambda x: x):
-        ImageTextContrastiveLoss()(images, texts).backward()
+        getattr(losses, kind)()(images, texts).backward()
     return max(numbers)
 
 
@@ -86,14 +103,16 @@ def work(rank: int) -> dict:
     images, texts = (x[rows] for x in inputs(sum(sizes)))
     results = {}
     for task in TASKS:
-        results[task] = found = step(images, texts, task, temperature=0.1)
+        results[task] = found = step(images, texts, task)
         for key, value in found.items():
             if key != 'value':
                 dist.all_reduce(value)
                 value /= len(sizes)
-    results['trimmed'] = step(images, texts, 'all', temperature=0.1, uneven='trim')
-    results['alone'] = step(images, texts, 'all', temperature=0.1, gather=False)
-    results['largest saved'] = largest_saved()
+    results['trimmed'] = step(images, texts, 'all', uneven='trim')
+    results['alone'] = step(images, texts, 'all', gather=False)
+    results['sigmoid alone'] = step(images, texts, 'sigmoid', gather=False)
+    for kind in ('ImageTextContrastiveLoss', 'ImageTextSigmoidLoss'):
+        results[f'largest saved by {kind}'] = largest_saved(kind)
     return results
 
 
@@ -111,7 +130,8 @@ def assert_same(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize('task', TASKS)
 def test_processes_equal_one(ranks: list[dict], task: str) -> None:
     expected = whole(*inputs(sum(SIZES[len(ranks)])), task)
-    assert len(expected) == (5 if TASKS[task][2] else 3)
+    scalars = 2 if task in ('sigmoid', 'sigmoid, texts frozen') else 0
+    assert len(expected) == (5 if TASKS[task][2] else 3) + scalars
     assert min(float(value.abs().max()) for value in expected.values()) > 1e-3
     for results in ranks:
         assert_same(results[task], expected)
@@ -121,20 +141,26 @@ def test_processes_equal_one(ranks: list[dict], task: str) -> None:
 
 @pytest.mark.parametrize('task', TASKS)
 def test_one_process_alone(task: str) -> None:
-    assert_same(step(*inputs(4), task, temperature=0.1), whole(*inputs(4), task))
+    assert_same(step(*inputs(4), task), whole(*inputs(4), task))
 
 
-def test_without_gathering_pairs_of_other_ranks_are_no_negatives(ranks: list[dict]) -> None:
-    """And no rank waits for another: the first has as many pairs, whatever the others have."""
+@pytest.mark.parametrize(('alone', 'task'), [('alone', 'all'), ('sigmoid alone', 'sigmoid')])
+def test_without_gathering_pairs_of_other_ranks_are_no_negatives(
+    ranks: list[dict], alone: str, task: str
+) -> None:
+    """And no rank waits for another."""
     pairs = inputs(sum(SIZES[len(ranks)]))
-    assert_same(ranks[0]['alone'], whole(*(x[:3] for x in pairs), 'all'))
-    assert abs(ranks[0]['alone']['value'] - ranks[0]['all']['value']) > 0.01
+    assert_same(ranks[0][alone], whole(*(x[:3] for x in pairs), task))
+    assert abs(ranks[0][alone]['value'] - ranks[0][task]['value']) > 0.01
 
 
 def test_memory_does_not_grow_with_the_square_of_the_pairs(ranks: list[dict]) -> None:
     """Rows and columns of a rank's own pairs are kept, and nothing larger."""
-    pairs = MANY * len(ranks)
-    assert [results['largest saved'] for results in ranks] == [MANY * pairs] * len(ranks)
+    for found in ranks:
+        largest = found['largest saved by ImageTextContrastiveLoss']
+        assert largest == MANY * MANY * len(ranks)
+        # embeddings of 4, whatever the number of ranks
+        assert found['largest saved by ImageTextSigmoidLoss'] == MANY * 4
 
 
 def test_trimming_takes_as_many_pairs_of_each_rank_as_the_smallest_has(ranks: list[dict]) -> None:
