@@ -67,7 +67,7 @@ def find(name: str, table: dict[str, Any]) -> Any:
 
 
 def test_there_are_all() -> None:
-    assert len(EXPERIMENTS) == 61
+    assert len(EXPERIMENTS) == 62
     assert {name.split('/')[0] for name in EXPERIMENTS} == set(FAMILIES)
 
 
@@ -185,7 +185,7 @@ def test_schedules_and_batches(name: str) -> None:
 def test_pretraining_follows_the_official_settings(name: str) -> None:
     cfg = load(name)
     model = cfg.model
-    ablated = name.endswith(('-only.py', '_random-regions.py'))
+    ablated = name.endswith(('-only.py', '-sigmoid.py', '_random-regions.py'))
     if model.get('localizer') is not None:
         proposals = model.localizer.test_cfg
         assert (proposals.nms_pre, proposals.nms.iou_threshold) == (1000, 0.5)

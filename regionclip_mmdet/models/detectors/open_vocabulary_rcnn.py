@@ -27,7 +27,7 @@ PARTS = (
 # A detector starts from a pretrained region encoder: its box and mask heads are new, and what
 # pretraining needed besides the student is not used.
 NEW_PARTS = ('roi_head.bbox_head.fc_reg', 'roi_head.mask_head')
-PRETRAINING_KEYS = ('teacher.', 'text_encoder.')
+PRETRAINING_KEYS = ('teacher.', 'text_encoder.', 'roi_head.loss_image_text.')
 
 
 @MODELS.register_module()

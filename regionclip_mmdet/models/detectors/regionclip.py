@@ -29,8 +29,10 @@ PARTS = (
     'localizer',
 )
 FROZEN_PARTS = ('teacher', 'text_encoder', 'localizer')
-# A detector may be pretrained further; its heads are not used.
-DETECTION_KEYS = ('roi_head.bbox_head.', 'roi_head.mask_head.')
+# of a loss that learns, as ImageTextSigmoidLoss does
+LOSS_PART = 'roi_head.loss_image_text'
+# A detector may be pretrained further; its heads are not used. Nor is what another loss learned.
+UNUSED_KEYS = ('roi_head.bbox_head.', 'roi_head.mask_head.', f'{LOSS_PART}.')
 
 
 class FrozenRegionTeacher(BaseModule):
@@ -109,7 +111,7 @@ class RegionCLIP(WeightGuard, BaseDetector):
         num_regions: int = 100,
         save_frozen: bool = False,
         may_be_missing: Sequence[str] = (),
-        may_be_unexpected: Sequence[str] = DETECTION_KEYS,
+        may_be_unexpected: Sequence[str] = UNUSED_KEYS,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -129,8 +131,13 @@ class RegionCLIP(WeightGuard, BaseDetector):
             self.localizer.check_inputs(self.data_preprocessor)
         self._check_teacher_pool()
         self._shared_steps = SharedFrozenSteps()
+        loss = self.roi_head.loss_image_text
+        learned = (LOSS_PART,) if loss is not None and list(loss.parameters()) else ()
         self.set_parts(
-            PARTS, may_be_missing, may_be_unexpected, unsaved=() if save_frozen else FROZEN_PARTS
+            (*PARTS, *learned),
+            may_be_missing,
+            may_be_unexpected,
+            unsaved=() if save_frozen else FROZEN_PARTS,
         )
 
     def _check_teacher_pool(self) -> None:

@@ -3,13 +3,16 @@
 
 from .cosine import cosine_logits
 from .focal_scaled_cross_entropy import FocalScaledCrossEntropyLoss
-from .image_text_contrastive import ImageTextContrastiveLoss, gather_with_gradient
+from .gathering import gather_with_gradient
+from .image_text_contrastive import ImageTextContrastiveLoss
+from .image_text_sigmoid import ImageTextSigmoidLoss
 from .region_distillation import RegionDistillationLoss
 from .region_text_contrastive import RegionTextContrastiveLoss
 
 __all__ = [
     'FocalScaledCrossEntropyLoss',
     'ImageTextContrastiveLoss',
+    'ImageTextSigmoidLoss',
     'RegionDistillationLoss',
     'RegionTextContrastiveLoss',
     'cosine_logits',

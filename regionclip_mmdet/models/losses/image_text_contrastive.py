@@ -4,41 +4,15 @@
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from .cosine import at_least_float32, cosine_logits
+from .cosine import at_least_float32
+from .gathering import gather_with_gradient, mean_over_pairs, own_rank, rows_of_ranks
 
 UNEVEN = ('all', 'trim')
-
-
-def gather_with_gradient(x: Tensor, uneven: str = 'all') -> Tensor:
-    """Rows of all ranks, in rank order; the backward pass sums the gradients over the ranks.
-
-    The number of rows may differ between ranks.
-
-    Args:
-        x: ``(n, D)`` of this rank.
-        uneven: See ``ImageTextContrastiveLoss``.
-
-    Returns:
-        ``(sum of n, D)``; ``x`` itself without an initialised process group.
-    """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return x
-    from torch.distributed.nn.functional import all_gather
-
-    count = torch.tensor([len(x)], device=x.device)
-    counts = [torch.zeros_like(count) for _ in range(dist.get_world_size())]
-    dist.all_gather(counts, count)
-    sizes = [int(c) for c in counts]
-    if uneven == 'trim':
-        sizes = [min(sizes)] * len(sizes)
-        x = x[: sizes[0]]
-    padded = F.pad(x, (0, 0, 0, max(sizes) - len(x)))
-    return torch.cat([part[:n] for part, n in zip(all_gather(padded), sizes, strict=True)])
 
 
 @MODELS.register_module()
@@ -46,10 +20,11 @@ class ImageTextContrastiveLoss(nn.Module):
     """Symmetric InfoNCE over image-caption pairs (RegionCLIP, section 3.3, equation 4; CLIP).
 
     ``S = cos(V, T) / temperature``; the mean of the cross-entropies over rows and over columns with
-    the diagonal as target. With several processes, the pairs of all ranks are contrasted and
-    gradients flow through the gathering: every rank computes the whole loss, its rows receive the
-    sum over ranks of their gradients, and after data parallelism's averaging each parameter has
-    the gradient that one process with the whole batch would compute, however the pairs are spread.
+    the diagonal as target. With several processes, the pairs of all ranks are contrasted. A rank
+    computes the rows of its images and the columns of its captions, against everything gathered:
+    its memory grows with ``B * sum of B``, not with the square of the sum. Gradients flow through
+    the gathering; after data parallelism's averaging each parameter has the gradient that one
+    process with the whole batch would compute, however the pairs are spread.
 
     Args:
         temperature: Divides the cosines.
@@ -58,6 +33,8 @@ class ImageTextContrastiveLoss(nn.Module):
             ``'trim'`` is the official code's way: only as many of each rank as the rank with the
             fewest has, the others' getting no gradient.
         loss_weight: Factor of the loss.
+        chunk_size: Compute only so many rows or columns at a time, and again in the backward pass;
+            for batches of which ``B * sum of B`` is too large.
     """
 
     def __init__(
@@ -66,6 +43,7 @@ class ImageTextContrastiveLoss(nn.Module):
         gather: bool = True,
         loss_weight: float = 1.0,
         uneven: str = 'all',
+        chunk_size: int | None = None,
     ) -> None:
         super().__init__()
         if uneven not in UNEVEN:
@@ -74,6 +52,7 @@ class ImageTextContrastiveLoss(nn.Module):
         self.temperature = temperature
         self.gather = gather
         self.loss_weight = loss_weight
+        self.chunk_size = chunk_size
 
     def forward(self, image_embeddings: Tensor, text_embeddings: Tensor) -> Tensor:
         """The loss of a batch.
@@ -83,15 +62,33 @@ class ImageTextContrastiveLoss(nn.Module):
             text_embeddings: ``(B, D)``, row i the caption of image i.
 
         Returns:
-            A scalar, the same on every rank when gathered.
+            A scalar, the same on every rank when gathered; 0 if there is no pair.
         """
-        # before gathering, whose backward pass sums over the ranks
-        image_embeddings = at_least_float32(image_embeddings)
-        text_embeddings = at_least_float32(text_embeddings)
-        if self.gather:
-            image_embeddings = gather_with_gradient(image_embeddings, self.uneven)
-            text_embeddings = gather_with_gradient(text_embeddings, self.uneven)
-        logits = cosine_logits(image_embeddings, text_embeddings, self.temperature)
-        target = torch.arange(len(logits), device=logits.device)
-        loss = F.cross_entropy(logits, target) + F.cross_entropy(logits.t(), target)
-        return self.loss_weight * loss / 2
+        device = image_embeddings.device
+        with torch.autocast(device.type, enabled=False):
+            # before gathering, whose backward pass sums over the ranks
+            images = F.normalize(at_least_float32(image_embeddings), dim=-1)
+            texts = F.normalize(at_least_float32(text_embeddings), dim=-1)
+            sizes = rows_of_ranks(len(images), device, self.gather)
+            if self.uneven == 'trim':
+                sizes = [min(sizes)] * len(sizes)
+                images, texts = images[: sizes[0]], texts[: sizes[0]]
+            first = sum(sizes[: own_rank(sizes)])
+            target = first + torch.arange(len(images), device=device)
+            own = self._cross_entropy(images, gather_with_gradient(texts, sizes), target)
+            own = own + self._cross_entropy(texts, gather_with_gradient(images, sizes), target)
+            return self.loss_weight * mean_over_pairs(own, sizes) / 2
+
+    def _cross_entropy(self, own: Tensor, gathered: Tensor, target: Tensor) -> Tensor:
+        """Sum over the rows of ``own (B, D)``; ``target (B,)`` are rows of ``gathered``."""
+        if not self.chunk_size:
+            return self._cross_entropy_of_chunk(own, gathered, target)
+        chunks = zip(own.split(self.chunk_size), target.split(self.chunk_size), strict=True)
+        return sum(
+            checkpoint(self._cross_entropy_of_chunk, rows, gathered, places, use_reentrant=False)
+            for rows, places in chunks
+        )
+
+    def _cross_entropy_of_chunk(self, own: Tensor, gathered: Tensor, target: Tensor) -> Tensor:
+        logits = own @ gathered.t() / self.temperature
+        return F.cross_entropy(logits, target, reduction='sum')

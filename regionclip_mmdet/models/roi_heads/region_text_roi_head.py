@@ -24,7 +24,8 @@ class RegionTextRoIHead(BaseModule):
     Args:
         region_encoder: Config of a ``RegionEncoder``.
         region_text_head: Config of a ``RegionTextHead``; None trains on image-text pairs alone.
-        loss_image_text: Config of an ``ImageTextContrastiveLoss``; None trains on regions alone.
+        loss_image_text: Config of an ``ImageTextContrastiveLoss`` or ``ImageTextSigmoidLoss``; None
+            trains on regions alone.
         global_box: The whole-image box: ``'image'`` the image without padding, ``'padded'`` the
             padded batch size, as the official code has it.
         init_cfg: As in mmengine.

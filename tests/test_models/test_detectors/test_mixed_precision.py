@@ -185,6 +185,7 @@ LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
         x, CONCEPTS, torch.tensor([0, 3, 3, 1, 6])
     ),
     'image-text': lambda x: loss_functions.ImageTextContrastiveLoss()(x, CONCEPTS[:5].bfloat16()),
+    'sigmoid': lambda x: loss_functions.ImageTextSigmoidLoss()(x, CONCEPTS[:5].bfloat16()),
     'focal-scaled': lambda x: loss_functions.FocalScaledCrossEntropyLoss()(
         cosine_logits(x, CONCEPTS, 0.01), torch.tensor([0, 3, 3, 1, 6])
     ),
@@ -210,7 +211,7 @@ def test_pairs_are_gathered_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """The backward pass of the gathering sums over ranks."""
     seen = []
     monkeypatch.setattr(
-        image_text_contrastive, 'gather_with_gradient', lambda x, uneven: seen.append(x.dtype) or x
+        image_text_contrastive, 'gather_with_gradient', lambda x, sizes: seen.append(x.dtype) or x
     )
     loss_functions.ImageTextContrastiveLoss()(embeddings(5).bfloat16(), CONCEPTS[:5].bfloat16())
     assert seen == [torch.float32] * 2

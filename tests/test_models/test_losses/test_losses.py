@@ -14,6 +14,7 @@ from torch import Tensor
 from regionclip_mmdet.models.losses import (
     FocalScaledCrossEntropyLoss,
     ImageTextContrastiveLoss,
+    ImageTextSigmoidLoss,
     RegionDistillationLoss,
     RegionTextContrastiveLoss,
     cosine_logits,
@@ -240,3 +241,46 @@ class TestImageTextContrast:
         assert value.dtype == torch.float32
         expected = ImageTextContrastiveLoss(0.01)(images.double(), texts.double())
         assert float(value.detach()) == pytest.approx(float(expected), rel=1e-5)
+
+
+class TestImageTextSigmoid:
+    def plain(self, images: Tensor, texts: Tensor) -> Tensor:
+        logits = 4 * plain_cosine(images, texts) - 1.5
+        total = 0.0
+        for i in range(len(images)):
+            for j in range(len(texts)):
+                sign = 1 if i == j else -1
+                total = total + (1 + (-sign * logits[i, j]).exp()).log()
+        return 2.5 * total / len(images)
+
+    def test_formula(self) -> None:
+        ours = ImageTextSigmoidLoss(4.0, -1.5, loss_weight=2.5)
+        assert_same(ours, self.plain, randn(4, 8), randn(4, 8, seed=1))
+
+    def test_begins_as_in_the_paper(self) -> None:
+        learned = dict(ImageTextSigmoidLoss().named_parameters())
+        assert set(learned) == {'log_scale', 'bias'}
+        assert float(learned['log_scale'].detach()) == pytest.approx(math.log(10))
+        assert float(learned['bias'].detach()) == -10
+
+    def test_what_is_not_learned_is_the_configs_alone(self) -> None:
+        fixed = ImageTextSigmoidLoss(scale=4.0, learnable=False)
+        assert not list(fixed.parameters()) and not fixed.state_dict()
+        with pytest.raises(ValueError, match='scale must be positive, not 0'):
+            ImageTextSigmoidLoss(scale=0)
+
+    def test_large_logits_stay_finite(self) -> None:
+        """Pairs at logit 0, others at 200, whose exp overflows in float32."""
+        images = torch.eye(2).requires_grad_()
+        value = ImageTextSigmoidLoss(200.0, 0.0)(images, torch.eye(2).flip(0))
+        value.backward()
+        assert float(value.detach()) == pytest.approx(math.log(2) + 200)
+        assert images.grad.isfinite().all()
+
+    def test_float32_under_autocast(self) -> None:
+        images, texts = randn(4, 8).bfloat16(), randn(4, 8, seed=1).float()
+        with torch.autocast('cpu', torch.bfloat16):
+            value = ImageTextSigmoidLoss(100.0)(images, texts)
+        assert value.dtype == torch.float32
+        expected = ImageTextSigmoidLoss(100.0).double()(images.double(), texts.double())
+        assert float(value.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
