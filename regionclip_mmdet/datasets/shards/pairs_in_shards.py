@@ -111,7 +111,7 @@ class _Pairs(BaseDataset):
             )
         if self.proposals is not None:
             self._stored = StoredProposals(
-                self.proposals_folder(),
+                self.below_root(self.proposals),
                 self.shards,
                 self.indices,
                 self.teacher_embeddings,
@@ -122,11 +122,9 @@ class _Pairs(BaseDataset):
         if self._indices is not None:
             self.get_subset_(self._indices)
 
-    def proposals_folder(self) -> str | None:
-        """Path of the folder of proposals; None without."""
-        if self.proposals is None or is_abs(self.proposals) or not self.data_root:
-            return self.proposals
-        return osp.join(self.data_root, self.proposals)
+    def below_root(self, path: str) -> str:
+        """A path that may be relative to ``data_root``."""
+        return path if is_abs(path) or not self.data_root else osp.join(self.data_root, path)
 
     def _read_indices(self) -> list[ShardIndex]:
         rank, world_size = get_dist_info()
@@ -180,9 +178,7 @@ class _Pairs(BaseDataset):
         """Keys to leave out, by number of shard."""
         if self.exclude is None:
             return {}
-        path = self.exclude
-        if not is_abs(path) and self.data_root:
-            path = osp.join(self.data_root, path)
+        path = self.below_root(self.exclude)
         if not osp.isfile(path):
             raise FileNotFoundError(
                 f'{type(self).__name__}: no file {path} (exclude). Make it with '
