@@ -5,7 +5,8 @@ The names follow rules, so that a missing file can be explained wherever it is m
 
 * ``NAMES_ARCH.pth``, e.g. ``ov_coco_65_rn50.pth``: text embeddings of a list of names;
 * ``RECOGNISER_with_LOCALIZER.pth``, e.g. ``regionclip_rn50_with_rpn_coco_48.pth``, or either alone:
-  a checkpoint converted from the files of others, or from one's own.
+  a checkpoint converted from the files of others, or from one's own;
+* ``SHARD.proposals.npz``, ``SHARD.teacher.npz``: proposals of a shard, a teacher's embeddings.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ def how_to_make(path: str | os.PathLike) -> str:
     """
     path = os.fspath(path)
     folder, name = os.path.split(path)
+    if name.endswith(('.proposals.npz', '.teacher.npz')):
+        teacher = ' --teacher' if name.endswith('.teacher.npz') else ''
+        return (
+            f'Make it: python tools/pretrain/precompute_proposals.py CONFIG --out {folder}{teacher}'
+        )
     found = _CHECKPOINT.fullmatch(name)
     if found and any(found.groups()):
         return _convert(found, path)

@@ -40,6 +40,14 @@ from regionclip_mmdet.recipes.name_lists import LISTS
             'c/rpn_lvis_866_lsj.pth',
             'tools/convert_checkpoint.py downloads/rpn_lvis_866_lsj.pth -o c/rpn_lvis_866_lsj.pth',
         ),
+        (
+            'data/p/00003.proposals.npz',
+            'tools/pretrain/precompute_proposals.py CONFIG --out data/p',
+        ),
+        (
+            'data/p/00003.teacher.npz',
+            'tools/pretrain/precompute_proposals.py CONFIG --out data/p --teacher',
+        ),
     ],
 )
 def test_commands(path: str, command: str) -> None:

@@ -6,9 +6,38 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
-from mmengine.dist import all_gather, all_reduce, broadcast_object_list, is_main_process
+from mmengine.config import Config
+from mmengine.dist import all_gather, all_reduce, broadcast_object_list, init_dist, is_main_process
+from mmengine.utils.dl_utils import set_multi_processing
+
+from ..compat import prepare_cpu_launch
+
+
+def start_processes(launcher: str, days: int = 7) -> None:
+    """Let the processes of a tool that trains nothing speak to each other, on CPUs or GPUs.
+
+    Their messages are few and small, and they may wait for each other for long: by gloo.
+
+    Args:
+        launcher: ``--launcher`` of the tool.
+        days: How long they wait.
+
+    Raises:
+        ValueError: A launcher that needs CUDA, without CUDA.
+    """
+    set_multi_processing(distributed=launcher != 'none')
+    if launcher == 'none':
+        return
+    timeout = timedelta(days=days)
+    if torch.cuda.is_available():
+        init_dist(launcher, 'gloo', timeout=timeout.total_seconds())
+        return
+    if launcher == 'pytorch':
+        torch.distributed.init_process_group('gloo', timeout=timeout)
+    prepare_cpu_launch(Config(dict(launcher=launcher)))
 
 
 @contextmanager

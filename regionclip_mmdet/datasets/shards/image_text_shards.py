@@ -44,6 +44,9 @@ class ImageTextShards(PairsInShards):
         exclude: File of pairs to leave out, relative to ``data_root``; each line begins with the
             shard's name, a tab and the key (what ``tools/data/inspect_image_text.py`` writes).
         get_with: A command that makes or downloads the shards, for the error if some are missing.
+        proposals: Folder of precomputed proposals, relative to ``data_root``; see
+            ``StoredProposals``. ``LoadRegionProposals`` turns them into pixels.
+        teacher_embeddings: Read a teacher's embeddings of these proposals, too.
         max_broken_share: If a larger share of pairs is broken, or of shards unreadable, it is an
             error. While training, see ``BrokenImagePolicy``.
         skip_broken: See ``BrokenImagePolicy``.

@@ -25,6 +25,7 @@ from .captions import read_captions
 from .paths import find_shards
 from .piece_reader import PieceReader
 from .shard_index import ShardIndex
+from .stored_proposals import StoredProposals
 
 # Bars for what takes seconds only would be noise.
 _WORTH_A_BAR = 50
@@ -51,6 +52,8 @@ class _Pairs(BaseDataset):
         cache_dir: str | None = None,
         exclude: str | None = None,
         get_with: str | None = None,
+        proposals: str | None = None,
+        teacher_embeddings: bool = False,
         **kwargs: Any,
     ) -> None:
         self.patterns = [shards] if isinstance(shards, str) else list(shards)
@@ -58,6 +61,9 @@ class _Pairs(BaseDataset):
         self.cache_dir = cache_dir
         self.exclude = exclude
         self.get_with = get_with
+        self.proposals = proposals
+        self.teacher_embeddings = teacher_embeddings
+        self._stored: StoredProposals | None = None
         self.shards: list[str] = []
         self.indices: list[ShardIndex] = []
         self.shard_starts = np.zeros(1, dtype=np.int64)
@@ -81,8 +87,9 @@ class _Pairs(BaseDataset):
         """Find or make the index of every shard.
 
         Raises:
-            FileNotFoundError: A shard is not there.
-            ValueError: More is broken than ``max_broken_share`` allows, or no pair is left.
+            FileNotFoundError: A shard, or its file of proposals, is not there.
+            ValueError: More is broken than ``max_broken_share`` allows, no pair is left, or
+                proposals do not belong to the pairs.
         """
         if self._fully_initialized:
             return
@@ -102,9 +109,22 @@ class _Pairs(BaseDataset):
             raise ValueError(
                 f'{self.ann_file}: no image with a caption in {len(self.shards)} shards.'
             )
+        if self.proposals is not None:
+            self._stored = StoredProposals(
+                self.below_root(self.proposals),
+                self.shards,
+                self.indices,
+                self.teacher_embeddings,
+                type(self).__name__,
+                progress=get_dist_info()[0] == 0 and len(self.shards) >= _WORTH_A_BAR,
+            )
         self._fully_initialized = True
         if self._indices is not None:
             self.get_subset_(self._indices)
+
+    def below_root(self, path: str) -> str:
+        """A path that may be relative to ``data_root``."""
+        return path if is_abs(path) or not self.data_root else osp.join(self.data_root, path)
 
     def _read_indices(self) -> list[ShardIndex]:
         rank, world_size = get_dist_info()
@@ -158,9 +178,7 @@ class _Pairs(BaseDataset):
         """Keys to leave out, by number of shard."""
         if self.exclude is None:
             return {}
-        path = self.exclude
-        if not is_abs(path) and self.data_root:
-            path = osp.join(self.data_root, path)
+        path = self.below_root(self.exclude)
         if not osp.isfile(path):
             raise FileNotFoundError(
                 f'{type(self).__name__}: no file {path} (exclude). Make it with '
@@ -253,8 +271,15 @@ class _Pairs(BaseDataset):
         return osp.join(self.shards[shard], self.indices[shard].name(row))
 
     def prepare_data(self, idx: int) -> Any:
-        """A sample after the pipeline; ``img_bytes`` holds the image file before it."""
-        return self.pipeline({**self.get_data_info(idx), 'img_bytes': self.image_bytes(idx)})
+        """A sample after the pipeline.
+
+        Before it the sample is ``get_data_info``, ``img_bytes``, the image file, and
+        ``proposals``, see ``StoredProposals.of``, where the dataset has them.
+        """
+        item = {**self.get_data_info(idx), 'img_bytes': self.image_bytes(idx)}
+        if self._stored is not None:
+            item['proposals'] = self._stored.of(*self.place(idx))
+        return self.pipeline(item)
 
     @force_full_init
     def get_subset_(self, indices: Sequence[int] | int) -> None:

@@ -4,6 +4,7 @@
 from .load_image import BrokenImageError, LoadImageChecked
 from .load_proposals import LoadRegionProposals, PackRegionInputs
 from .made_proposals import GridProposals, RandomProposals
+from .move_proposals import MoveProposals
 from .pick_caption import PickCaption
 from .proposals import ProposalsFromGT
 from .resize import ResizeShortestEdgeTruncated
@@ -13,6 +14,7 @@ __all__ = [
     'GridProposals',
     'LoadImageChecked',
     'LoadRegionProposals',
+    'MoveProposals',
     'PackRegionInputs',
     'PickCaption',
     'ProposalsFromGT',

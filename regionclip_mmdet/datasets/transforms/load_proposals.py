@@ -11,6 +11,7 @@ from mmdet.registry import TRANSFORMS
 from ..proposal_file import check_places
 
 LOGITS_KEY = 'proposals_objectness_logits'
+TEACHER_KEY = 'proposals_teacher_embeddings'
 # the largest float32 below 1: a score that rounding has pushed to 1 would have an infinite logit
 _BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 
@@ -25,13 +26,17 @@ class LoadRegionProposals(LoadProposals):
     them, and end with ``PackRegionInputs``, which hands the logits on::
 
         LoadImageFromFile, LoadRegionProposals, [LoadAnnotations,]
-        ProposalBroadcaster(transforms=[Resize, RandomFlip]), PackRegionInputs
+        MoveProposals(transforms=[Resize, RandomFlip]), PackRegionInputs
 
     The dataset's ``proposal_file`` and its format are described in ``ProposalFile``.
 
+    Datasets in shards hand over ``normalized_bboxes``, fractions of the image, and perhaps a
+    teacher's embeddings of the boxes (``StoredProposals``).
+
     Added or changed keys: ``proposals`` (float32 ``(N, 4)``, x1 y1 x2 y2), ``proposals_scores``
     (float32 ``(N,)``, zero if the file has none) and, where known, ``proposals_objectness_logits``
-    (float32 ``(N,)``). By falling objectness, if ``num_max_proposals`` cuts.
+    (float32 ``(N,)``) and ``proposals_teacher_embeddings`` ``(N, D)``. By falling objectness, if
+    ``num_max_proposals`` cuts.
 
     Args:
         num_max_proposals: Keep so many of highest logit (else score); None keeps all.
@@ -53,9 +58,12 @@ class LoadRegionProposals(LoadProposals):
         if given is None:
             raise KeyError(
                 f'LoadRegionProposals: {results.get("img_path", "this sample")} has no proposals. '
-                'Give the dataset a proposal_file.'
+                'Give the dataset a proposal_file, or proposals if it is in shards.'
             )
+        if 'normalized_bboxes' in given:
+            given = results['proposals'] = dict(given, bboxes=self._pixels(given, results))
         logits = given.get('objectness_logits')
+        embeddings = given.get('teacher_embeddings')
         results = super().transform(results)
         boxes, scores = results['proposals'], results['proposals_scores']
         if 'ori_shape' in results:  # the true size: annotation files may not tell it
@@ -70,10 +78,24 @@ class LoadRegionProposals(LoadProposals):
             best = best[: self.max_num]
             boxes, scores = boxes[best], scores[best]
             logits = None if logits is None else logits[best]
+            embeddings = None if embeddings is None else embeddings[best]
         results['proposals'], results['proposals_scores'] = boxes, scores
         if logits is not None:
             results[LOGITS_KEY] = logits
+        if embeddings is not None:
+            results[TEACHER_KEY] = embeddings
         return results
+
+    @staticmethod
+    def _pixels(given: dict, results: dict) -> np.ndarray:
+        if 'img_shape' not in results:
+            raise KeyError(
+                f'LoadRegionProposals: the proposals of {results.get("img_path", "this sample")} '
+                'are fractions of the image, which is not loaded yet. Put it after '
+                'LoadImageChecked.'
+            )
+        height, width = results['img_shape'][:2]
+        return given['normalized_bboxes'] * np.array([width, height] * 2, dtype=np.float32)
 
     @staticmethod
     def _logits(scores: np.ndarray, known: bool, results: dict) -> np.ndarray:
@@ -96,10 +118,11 @@ class LoadRegionProposals(LoadProposals):
 
 @TRANSFORMS.register_module()
 class PackRegionInputs(PackDetInputs):
-    """mmdet's ``PackDetInputs``, and ``data_sample.proposals.objectness_logits``.
+    """mmdet's ``PackDetInputs``, and what else is known of ``data_sample.proposals``.
 
-    Reads ``proposals_objectness_logits`` where a transform has left them; otherwise it does what
-    mmdet's does.
+    ``proposals_objectness_logits`` become ``objectness_logits``, ``proposals_teacher_embeddings``
+    become ``teacher_embeddings``, where a transform has left them; otherwise it does what mmdet's
+    does.
 
     Args:
         meta_keys: As in mmdet.
@@ -108,13 +131,18 @@ class PackRegionInputs(PackDetInputs):
     def transform(self, results: dict) -> dict:
         """Pack image and data sample."""
         packed = super().transform(results)
-        if LOGITS_KEY in results:
-            sample = packed['data_samples']
-            if len(results[LOGITS_KEY]) != len(sample.proposals):
+        sample = packed['data_samples']
+        for key, name, words in (
+            (LOGITS_KEY, 'objectness_logits', 'objectness logits'),
+            (TEACHER_KEY, 'teacher_embeddings', 'embeddings of the teacher'),
+        ):
+            if key not in results:
+                continue
+            if len(results[key]) != len(sample.proposals):
                 raise ValueError(
                     f'PackRegionInputs: {results.get("img_path", "this sample")} has '
-                    f'{len(sample.proposals)} proposals but {len(results[LOGITS_KEY])} objectness '
-                    'logits. Transforms that drop boxes (crops) cannot follow LoadRegionProposals.'
+                    f'{len(sample.proposals)} proposals but {len(results[key])} {words}. '
+                    'Transforms that drop boxes (crops) cannot follow LoadRegionProposals.'
                 )
-            sample.proposals.objectness_logits = torch.from_numpy(results[LOGITS_KEY])
+            sample.proposals.set_field(torch.from_numpy(results[key]), name)
         return packed

@@ -1,0 +1,164 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Files of the proposals of all images of a shard, and of a teacher's embeddings of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import os.path as osp
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .shard_index import ShardIndex
+
+PROPOSALS_SUFFIX = '.proposals.npz'
+TEACHER_SUFFIX = '.teacher.npz'
+# Raise it whenever the meaning of a file changes.
+VERSION = 1
+
+
+def shard_name(shard: str) -> str:
+    """Name of a shard's files: its own without folder and suffix."""
+    return osp.splitext(osp.basename(shard))[0]
+
+
+def proposals_path(folder: str, shard: str) -> str:
+    """Where the proposals of a shard lie."""
+    return osp.join(folder, shard_name(shard) + PROPOSALS_SUFFIX)
+
+
+def teacher_path(folder: str, shard: str) -> str:
+    """Where the teacher's embeddings of these proposals lie."""
+    return osp.join(folder, shard_name(shard) + TEACHER_SUFFIX)
+
+
+def keys_of(index: ShardIndex) -> list[str]:
+    """Keys of a shard's pairs: the names of their images without suffix."""
+    return [osp.splitext(index.name(row))[0] for row in range(len(index))]
+
+
+def names_hash(index: ShardIndex) -> str:
+    """Of the names of all pairs in their order; spares comparing them one by one."""
+    return hashlib.sha256(b'\n'.join(index.names.tolist())).hexdigest()
+
+
+def check_names(shards: Sequence[str], who: str) -> None:
+    """Refuse shards whose files would have the same name.
+
+    Raises:
+        ValueError: Two shards of different folders are called alike.
+    """
+    seen: dict[str, str] = {}
+    for shard in shards:
+        other = seen.setdefault(shard_name(shard), shard)
+        if other != shard:
+            raise ValueError(
+                f'{who}: {other} and {shard} would have the same file of proposals, '
+                f'{shard_name(shard)}{PROPOSALS_SUFFIX}. Make a dataset of each folder, with a '
+                'folder of proposals of its own.'
+            )
+
+
+def write_proposals(
+    path: str | os.PathLike,
+    index: ShardIndex,
+    boxes: Sequence[np.ndarray],
+    objectness: Sequence[np.ndarray],
+    fingerprint: Mapping[str, Any],
+    broken: Mapping[int, str],
+) -> None:
+    """Write the proposals of a shard, whole or not at all.
+
+    The file is an uncompressed ``.npz`` of
+
+    * ``keys`` ``(n,)``: of all pairs, str, in the order of the shard;
+    * ``starts`` int64 ``(n + 1,)``: the proposals of pair ``i`` are the rows ``starts[i]`` to
+      ``starts[i + 1]`` of the next two;
+    * ``boxes`` float32 ``(N, 4)``: x1, y1, x2, y2, divided by width and height of the network
+      input (after resizing, before padding), so that they fit any size of the image;
+    * ``objectness`` float32 ``(N,)``: raw logits, falling within an image;
+    * ``meta``: a JSON object with ``version``, ``fingerprint``, hashes of the names and boxes, and
+      ``broken``, row, key and reason of each image that could not be read.
+
+    Args:
+        path: Of the file.
+        index: Of the shard.
+        boxes: ``(N_i, 4)`` of each pair.
+        objectness: ``(N_i,)`` of each pair.
+        fingerprint: What the proposals depend on, JSON.
+        broken: Reason by row of each pair without proposals because its image is damaged.
+    """
+    keys = keys_of(index)
+    starts = np.cumsum([0, *map(len, boxes)], dtype=np.int64)
+    all_boxes = _join(boxes, (0, 4))
+    meta = dict(
+        version=VERSION,
+        fingerprint=dict(fingerprint),
+        names_sha256=names_hash(index),
+        boxes_sha256=hashlib.sha256(all_boxes.tobytes()).hexdigest(),
+        broken=[[row, keys[row], reason] for row, reason in sorted(broken.items())],
+    )
+    save_whole(
+        path,
+        keys=np.array(keys, dtype=str),
+        starts=starts,
+        boxes=all_boxes,
+        objectness=_join(objectness, (0,)),
+        meta=np.array(json.dumps(meta)),
+    )
+
+
+def write_teacher(
+    path: str | os.PathLike,
+    embeddings: Sequence[np.ndarray],
+    width: int,
+    boxes_sha256: str,
+    fingerprint: Mapping[str, Any],
+) -> None:
+    """Write a teacher's embeddings of the proposals of a shard, whole or not at all.
+
+    The file is an uncompressed ``.npz`` of ``embeddings`` ``(N, D)``, float16 or float32, of the
+    ``N`` boxes of the file of proposals beside it, and ``meta``, a JSON object with ``version``,
+    ``fingerprint`` and the hash of those boxes.
+
+    Args:
+        path: Of the file.
+        embeddings: ``(N_i, D)`` of each pair, of the type to be written.
+        width: ``D``.
+        boxes_sha256: Of the boxes, from ``meta`` of the file of proposals.
+        fingerprint: What the embeddings depend on besides the boxes, JSON.
+    """
+    meta = dict(version=VERSION, fingerprint=dict(fingerprint), boxes_sha256=boxes_sha256)
+    dtype = next((part.dtype for part in embeddings), np.dtype(np.float32))
+    save_whole(
+        path,
+        embeddings=_join(embeddings, (0, width), dtype),
+        meta=np.array(json.dumps(meta)),
+    )
+
+
+def save_whole(path: str | os.PathLike, **arrays: np.ndarray) -> None:
+    """``numpy.savez``, whole or not at all; the bytes depend on the arrays alone."""
+    folder = osp.dirname(os.fspath(path)) or '.'
+    os.makedirs(folder, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=folder, suffix='.being-written')
+    try:
+        with os.fdopen(handle, 'wb') as file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _join(
+    parts: Iterable[np.ndarray], empty: tuple[int, ...], dtype: np.dtype | type = np.float32
+) -> np.ndarray:
+    return np.concatenate([np.zeros(empty, dtype), *parts]).astype(dtype, copy=False)

@@ -1,0 +1,243 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Reading precomputed proposals of image-text pairs in shards."""
+
+from __future__ import annotations
+
+import json
+import os.path as osp
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ...known_files import how_to_make
+from ..transforms.load_image import BrokenImageError
+from .npz_places import ArrayPlace, array_places
+from .piece_reader import PieceReader
+from .proposal_format import (
+    VERSION,
+    check_names,
+    keys_of,
+    names_hash,
+    proposals_path,
+    teacher_path,
+)
+from .shard_index import ShardIndex
+
+_SHAPES = {'starts': (1, '<i8'), 'boxes': (2, '<f4'), 'objectness': (1, '<f4')}
+
+
+@dataclass
+class _Shard:
+    """What is known of the files of one shard; the proposals themselves stay on the disk.
+
+    Attributes:
+        path: The file of proposals.
+        places: Of its arrays.
+        rows: Row of each pair of the dataset; None: the same rows.
+        broken: Reason by row of the file.
+        teacher: The file of embeddings and the place of them.
+    """
+
+    path: str
+    places: dict[str, ArrayPlace]
+    rows: np.ndarray | None
+    broken: dict[int, str]
+    teacher: tuple[str, ArrayPlace] | None = None
+
+
+class StoredProposals:
+    """Proposals of all pairs of a dataset in shards, read one image at a time.
+
+    ``tools/pretrain/precompute_proposals.py`` writes them; ``write_proposals`` describes the
+    format. Only places are held in memory, so any number of shards may have any number of boxes.
+
+    Args:
+        folder: Of the files.
+        shards: Paths of the shards.
+        indices: Their indices; a shard's file may hold more pairs.
+        with_teacher: Read the teacher's embeddings, too.
+        who: For messages.
+        progress: Show a progress bar.
+
+    Raises:
+        FileNotFoundError: A shard has no file; says how to make it.
+        ValueError: A file is damaged, of another version, made otherwise than the others, or lacks
+            pairs of its shard.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        shards: Sequence[str],
+        indices: Sequence[ShardIndex],
+        with_teacher: bool = False,
+        who: str = 'StoredProposals',
+        progress: bool = False,
+    ) -> None:
+        self.folder = folder
+        self.with_teacher = with_teacher
+        self._reader = PieceReader()
+        check_names(shards, who)
+        self._require(shards, who)
+        self.fingerprint: dict[str, Any] | None = None
+        self.teacher_fingerprint: dict[str, Any] | None = None
+        pairs = tqdm(
+            list(zip(shards, indices, strict=True)), desc=folder, unit='files', disable=not progress
+        )
+        self._shards = [self._open(shard, index, who) for shard, index in pairs]
+
+    def _require(self, shards: Sequence[str], who: str) -> None:
+        kinds = [('proposals', proposals_path)]
+        if self.with_teacher:
+            kinds.append(("teacher's embeddings", teacher_path))
+        for what, path_of in kinds:
+            paths = [path_of(self.folder, shard) for shard in shards]
+            missing = [path for path in paths if not osp.isfile(path)]
+            if missing:
+                raise FileNotFoundError(
+                    f'{who}: {len(missing)} of {len(paths)} shards have no {what}, e.g. no file '
+                    f'{missing[0]}. {how_to_make(missing[0])}'
+                )
+
+    def _open(self, shard: str, index: ShardIndex, who: str) -> _Shard:
+        path = proposals_path(self.folder, shard)
+        places, meta = read_meta(path, who)
+        number, total = places['starts'].shape[0] - 1, len_of(places['boxes'])
+        last = self._array(path, places['starts'], number, number + 1)[0]
+        if len_of(places['objectness']) != total or last != total:
+            raise ValueError(
+                f'{who}: {path} is damaged: it counts {last} proposals, and holds {total} boxes '
+                f'and {len_of(places["objectness"])} logits. {how_to_make(path)} --overwrite'
+            )
+        self.fingerprint = self._compare(self.fingerprint, meta['fingerprint'], path, who)
+        broken = {row: f'{key}: {reason}' for row, key, reason in meta['broken']}
+        rows = None
+        if meta['names_sha256'] != names_hash(index):
+            rows = self._match(path, index, shard, who)
+        teacher = self._open_teacher(shard, meta, total, who) if self.with_teacher else None
+        return _Shard(path, places, rows, broken, teacher)
+
+    @staticmethod
+    def _match(path: str, index: ShardIndex, shard: str, who: str) -> np.ndarray:
+        """Rows of the file for the pairs of the index."""
+        with np.load(path, allow_pickle=False) as content:
+            row_of = {key: row for row, key in enumerate(content['keys'].tolist())}
+        keys = keys_of(index)
+        missing = [key for key in keys if key not in row_of]
+        if missing or len(set(keys)) < len(keys):
+            what = (
+                f'e.g. of {missing[0]!r}: it was made for other pairs'
+                if missing
+                else ('or several for the same key')
+            )
+            raise ValueError(
+                f'{who}: {path} has no proposals for {len(missing)} of {len(keys)} pairs of '
+                f'{shard}, {what}. {how_to_make(path)} --overwrite'
+            )
+        return np.array([row_of[key] for key in keys], dtype=np.int32)
+
+    def _open_teacher(
+        self, shard: str, meta: Mapping[str, Any], total: int, who: str
+    ) -> tuple[str, ArrayPlace]:
+        path = teacher_path(self.folder, shard)
+        places, teacher_meta = read_meta(path, who)
+        embeddings = places['embeddings']
+        same = teacher_meta['boxes_sha256'] == meta['boxes_sha256']
+        if not same or len_of(embeddings) != total:
+            raise ValueError(
+                f'{who}: {path} holds {len_of(embeddings)} embeddings of other boxes than the '
+                f'{total} of {proposals_path(self.folder, shard)}. '
+                f'{how_to_make(path)} --overwrite'
+            )
+        self.teacher_fingerprint = self._compare(
+            self.teacher_fingerprint, teacher_meta['fingerprint'], path, who
+        )
+        return path, embeddings
+
+    @staticmethod
+    def _compare(
+        known: dict[str, Any] | None, found: dict[str, Any], path: str, who: str
+    ) -> dict[str, Any]:
+        differing = differences(known, found) if known is not None else []
+        if differing:
+            raise ValueError(
+                f'{who}: {path} was made otherwise than the files before it: '
+                f'{", ".join(differing)} differ. {how_to_make(path)} --overwrite'
+            )
+        return found
+
+    def of(self, shard: int, row: int) -> dict[str, np.ndarray]:
+        """Proposals of one pair, as ``LoadRegionProposals`` takes them.
+
+        Args:
+            shard: Number of the shard.
+            row: Row of the pair in the index.
+
+        Returns:
+            ``normalized_bboxes`` float32 ``(N, 4)``, ``objectness_logits`` float32 ``(N,)`` and,
+            ``with_teacher``, ``teacher_embeddings`` ``(N, D)``.
+
+        Raises:
+            BrokenImageError: The image could not be read when proposals were made, or the file
+                cannot be read now.
+        """
+        stored = self._shards[shard]
+        row = row if stored.rows is None else int(stored.rows[row])
+        if row in stored.broken:
+            raise BrokenImageError(f'{stored.path}, row {row}: {stored.broken[row]}')
+        try:
+            first, last = self._array(stored.path, stored.places['starts'], row, row + 2).tolist()
+            found = dict(
+                normalized_bboxes=self._array(stored.path, stored.places['boxes'], first, last),
+                objectness_logits=self._array(
+                    stored.path, stored.places['objectness'], first, last
+                ),
+            )
+            if stored.teacher is not None:
+                found['teacher_embeddings'] = self._array(*stored.teacher, first, last)
+        except OSError as error:
+            raise BrokenImageError(f'{stored.path}, row {row}: cannot be read: {error}') from error
+        return found
+
+    def _array(self, path: str, place: ArrayPlace, first: int, last: int) -> np.ndarray:
+        content = self._reader.read(path, *place.rows(first, last))
+        # a copy: arrays of bytes cannot be written to
+        return np.frombuffer(content, place.dtype).reshape(-1, *place.shape[1:]).copy()
+
+
+def read_meta(path: str, who: str) -> tuple[dict[str, ArrayPlace], dict[str, Any]]:
+    """Places of the arrays of a file of proposals or embeddings, and what it says of itself.
+
+    Raises:
+        ValueError: The file is damaged, or of another version.
+    """
+    try:
+        places = array_places(path)
+        wanted = {'embeddings': (2, None)} if 'embeddings' in places else _SHAPES
+        for name, (ndim, dtype) in wanted.items():
+            place = places.get(name)
+            if place is None or len(place.shape) != ndim or dtype not in (None, place.dtype.str):
+                raise ValueError(f'{path}: no array {name!r} of the right kind')
+        with np.load(path, allow_pickle=False) as content:
+            meta = json.loads(str(content['meta']))
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f'{who}: {error}. {how_to_make(path)} --overwrite') from None
+    if meta.get('version') != VERSION:
+        raise ValueError(
+            f'{who}: {path} has version {meta.get("version")}, this program reads {VERSION}. '
+            f'{how_to_make(path)} --overwrite'
+        )
+    return places, meta
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Names of what differs between two fingerprints."""
+    return sorted(key for key in {*one, *other} if one.get(key) != other.get(key))
+
+
+def len_of(place: ArrayPlace) -> int:
+    """Number of rows of an array."""
+    return int(place.shape[0])

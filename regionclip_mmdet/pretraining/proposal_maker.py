@@ -1,0 +1,195 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Localizer and teacher, which compute what a pretraining run would compute of an image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from mmdet.structures.bbox import bbox2roi
+from torch import Tensor, nn
+
+from ..models.detectors.regionclip import FrozenRegionTeacher
+from ..models.weights import WeightGuard
+
+PRECISIONS = ('float32', 'bfloat16')
+
+
+class Made(NamedTuple):
+    """Of one image: boxes ``(N, 4)`` as fractions of it, logits ``(N,)``, embeddings ``(N, D)``.
+
+    Embeddings have length 1, in the type that is stored; None without a teacher.
+    """
+
+    boxes: np.ndarray
+    objectness: np.ndarray
+    embeddings: np.ndarray | None
+
+
+class ProposalMaker(WeightGuard):
+    """A config's localizer and, if wanted, its teacher, on images of equal size.
+
+    Args:
+        localizer: Config of an ``RPNLocalizer``.
+        data_preprocessor: Config of the model's, which normalises the images.
+        teacher: ``backbone``, ``region_encoder`` and ``scale`` of the model's teacher.
+        num: Keep the best so many proposals of an image; None: the localizer's ``max_per_img``.
+        precision: ``'float32'``, or ``'bfloat16'`` for the convolutions (autocast). Selection and
+            NMS are float32 either way.
+        teacher_dtype: ``'float16'`` or ``'float32'``, of the embeddings.
+    """
+
+    def __init__(
+        self,
+        localizer: Mapping[str, Any],
+        data_preprocessor: Mapping[str, Any],
+        teacher: Mapping[str, Any] | None = None,
+        num: int | None = None,
+        precision: str = 'float32',
+        teacher_dtype: str = 'float16',
+    ) -> None:
+        super().__init__()
+        if precision not in PRECISIONS:
+            raise ValueError(f'precision must be one of {PRECISIONS}, not {precision!r}.')
+        self.preprocessor = MODELS.build(data_preprocessor)
+        self.localizer = MODELS.build(localizer)
+        self.localizer.check_inputs(self.preprocessor)
+        self.localizer.follow_autocast = precision != 'float32'
+        self.teacher = FrozenRegionTeacher(**teacher) if teacher else None
+        limit = self.localizer.test_cfg.max_per_img
+        self.num = num or (limit if limit > 0 else None)
+        self.precision = precision
+        self.teacher_dtype = np.dtype(teacher_dtype)
+        self._configs = dict(
+            localizer=localizer, data_preprocessor=data_preprocessor, teacher=teacher
+        )
+        self.set_parts(('localizer', 'teacher.backbone', 'teacher.region_encoder'))
+        self.eval()
+
+    @property
+    def width(self) -> int:
+        """``D`` of the teacher's embeddings."""
+        return self.teacher.region_encoder.embed_dim
+
+    def nothing(self) -> Made:
+        """No proposals."""
+        embeddings = None
+        if self.teacher is not None:
+            embeddings = np.zeros((0, self.width), self.teacher_dtype)
+        return Made(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), embeddings)
+
+    def fingerprint(self, pipeline: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What the proposals depend on.
+
+        Args:
+            pipeline: That loads and resizes the images.
+        """
+        return _plain(
+            dict(
+                localizer=_without_weights(self._configs['localizer']),
+                weights_sha256=weights_hash(self.localizer),
+                data_preprocessor=self._configs['data_preprocessor'],
+                pipeline=list(pipeline),
+                num=self.num,
+                precision=self.precision,
+            )
+        )
+
+    def teacher_fingerprint(self, pipeline: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What the embeddings depend on besides the boxes."""
+        return _plain(
+            dict(
+                teacher=_without_weights(self._configs['teacher']),
+                weights_sha256=weights_hash(self.teacher),
+                data_preprocessor=self._configs['data_preprocessor'],
+                pipeline=list(pipeline),
+                dtype=self.teacher_dtype.name,
+                precision=self.precision,
+            )
+        )
+
+    @torch.no_grad()
+    def make(
+        self, packed: Sequence[Mapping[str, Any]], stored: Sequence[np.ndarray] | None = None
+    ) -> list[Made]:
+        """Proposals of images and the teacher's embeddings of them.
+
+        Images are computed in one batch, so they must be of one size: padding would change the
+        features at their border.
+
+        Args:
+            packed: Samples of ``PackDetInputs``: ``inputs`` uint8 ``(3, H, W)``, ``data_samples``.
+            stored: Boxes ``(N, 4)`` as fractions; then the localizer is not run, and the logits
+                are empty.
+        """
+        shapes = {tuple(sample['inputs'].shape) for sample in packed}
+        if len(shapes) != 1:
+            raise ValueError(f'Images of one batch must have one size, not {sorted(shapes)}.')
+        data = dict(
+            inputs=[sample['inputs'] for sample in packed],
+            data_samples=[sample['data_samples'] for sample in packed],
+        )
+        data = self.preprocessor(data, training=False)
+        inputs, metas = data['inputs'], [sample.metainfo for sample in data['data_samples']]
+        height, width = metas[0]['img_shape'][:2]
+        size = inputs.new_tensor([width, height, width, height])
+        logits: list[Tensor] = [inputs.new_zeros(0)] * len(packed)
+        with self._autocast(inputs):
+            if stored is None:
+                found = [p[: self.num] for p in self.localizer(inputs, metas)]
+                boxes = [proposals.bboxes.float() / size for proposals in found]
+                logits = [proposals.objectness_logits.float() for proposals in found]
+            else:
+                boxes = [torch.as_tensor(part).to(size) for part in stored]
+            embeddings: Sequence[Tensor | None] = [None] * len(packed)
+            if self.teacher is not None:
+                # from the fractions, as they will be read, so that both ways give the same
+                rois = bbox2roi([part * size for part in boxes])
+                embeddings = self.teacher(inputs, rois).split([len(part) for part in boxes])
+        return [
+            Made(part.cpu().numpy(), logit.cpu().numpy(), self._stored_form(embedding))
+            for part, logit, embedding in zip(boxes, logits, embeddings, strict=True)
+        ]
+
+    def _autocast(self, inputs: Tensor) -> AbstractContextManager:
+        if self.precision == 'float32':
+            return nullcontext()
+        return torch.autocast(inputs.device.type, dtype=torch.bfloat16)
+
+    def _stored_form(self, embeddings: Tensor | None) -> np.ndarray | None:
+        if embeddings is None:
+            return None
+        # only directions matter, and float16 has a narrow range
+        return F.normalize(embeddings.float(), dim=-1).cpu().numpy().astype(self.teacher_dtype)
+
+
+def weights_hash(module: nn.Module) -> str:
+    """SHA-256 of all weights and statistics, their names and types."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        if name.endswith('num_batches_tracked'):
+            continue
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _without_weights(config: Any) -> Any:
+    """A config without ``init_cfg``: what the weights are counts, not where they came from."""
+    if isinstance(config, Mapping):
+        return {k: _without_weights(v) for k, v in config.items() if k != 'init_cfg'}
+    if isinstance(config, (list, tuple)):
+        return [_without_weights(value) for value in config]
+    return config
+
+
+def _plain(value: Any) -> Any:
+    """As it will be read from a JSON file."""
+    return json.loads(json.dumps(value, default=str, sort_keys=True))
