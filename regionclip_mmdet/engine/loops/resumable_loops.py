@@ -74,9 +74,14 @@ class ResumableLoop(BaseLoop):
         _warn_of_memory_between_samples(runner, self.dataloader.dataset)
         runner.register_hook(DataPositionHook(self))
 
+    @property
+    def batches_behind(self) -> int:
+        """Batches that this process has finished, in this pass or, by iterations, in all."""
+        return self._skipped + self._iter - self._counted_from
+
     def position(self, meta: dict) -> dict:
         """Position in the data for a checkpoint whose ``meta`` names an iteration and an epoch."""
-        batch = self._skipped + meta['iter'] - self._counted_from
+        batch = self.batches_behind + meta['iter'] - self._iter
         if meta['epoch'] != self._epoch:  # written at the end of a pass, for the next one
             batch = 0
         return describe(self.dataloader, type(self).__name__, meta['epoch'], batch)
