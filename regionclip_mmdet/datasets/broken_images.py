@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 from mmengine.logging import print_log
+from mmengine.structures import BaseDataElement
 
 from .shared_counter import SharedCounter
 
@@ -37,7 +38,9 @@ class BrokenImagePolicy:
         skip_broken: In training, draw another image instead of one that is missing or damaged.
             The first ten are logged with their names; ``num_broken`` counts them, those of the data
             loader's workers included. Does not apply with ``test_mode``: leaving images out would
-            falsify results. After 100 in a row the run ends nevertheless.
+            falsify results. After 100 in a row the run ends nevertheless. The other image is any
+            of the dataset, so it comes once more often in that pass; its data sample says so in
+            its metainfo: ``instead_of`` is the ``img_id`` of the broken one.
         max_broken_share: The run also ends if a larger share of the samples tried was broken,
             once 100 were tried. 1 never ends it.
         *args: For the dataset class.
@@ -52,6 +55,7 @@ class BrokenImagePolicy:
         self._broken = SharedCounter()
         self._tried = SharedCounter()
         self._in_a_row = 0
+        self._replaced: Any = None
         super().__init__(*args, **kwargs)
 
     @property
@@ -71,6 +75,10 @@ class BrokenImagePolicy:
             data = super().prepare_data(idx)
         except Exception as error:
             return self._on_error(idx, error)
+        if self._in_a_row:
+            sample = data.get('data_samples') if isinstance(data, dict) else None
+            if isinstance(sample, BaseDataElement):
+                sample.set_metainfo(dict(instead_of=self._replaced))
         self._in_a_row = 0
         return data
 
@@ -82,6 +90,8 @@ class BrokenImagePolicy:
         broken = is_broken_image(error)
         if broken and self.skip_broken and not self.test_mode:
             self._broken.add()
+            if not self._in_a_row:
+                self._replaced = self._id_of(idx, path)
             self._in_a_row += 1
             if self._in_a_row < MAX_IN_A_ROW:
                 self._log(path, error)
@@ -97,6 +107,12 @@ class BrokenImagePolicy:
         raise (OSError if broken else RuntimeError)(
             f'{self.ann_file}, item {idx}: image {path}: {text}'
         ) from error
+
+    def _id_of(self, idx: int, path: str) -> Any:
+        try:
+            return self.get_data_info(idx).get('img_id', path)
+        except OSError:  # its caption cannot be read either
+            return path
 
     def _check_share(self, path: str, error: Exception) -> None:
         if self.num_tried < MIN_SEEN or self.num_broken <= self.max_broken_share * self.num_tried:

@@ -68,6 +68,9 @@ def test_another_image_is_drawn_and_counted(tmp_path: Path, loader: dict) -> Non
     drawn = [dataset[i]['data_samples'].text for i in [2, 3, 4] * 10]
     assert set(drawn) == {'0', '1'}
     assert dataset.num_broken >= 30
+    # ids are lines, from 1; the first broken one counts, whatever was drawn in between
+    assert [dataset[i]['data_samples'].instead_of for i in (2, 3, 4)] == [3, 4, 5]
+    assert 'instead_of' not in dataset[0]['data_samples']
     before = dataset.num_broken
     assert dataset[1]['data_samples'].text == '1' and dataset.num_broken == before
 

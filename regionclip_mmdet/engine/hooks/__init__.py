@@ -7,6 +7,7 @@ from .broken_images import BrokenImagesHook
 from .dataset_check import DatasetCheckHook
 from .non_finite import NonFiniteLossHook
 from .required_files import RequiredFilesHook
+from .sample_record import SampleRecordHook
 from .save_on_signal import SaveOnSignalHook, StoppedBySignal
 from .vocabulary_check import VocabularyCheckHook
 
@@ -18,6 +19,7 @@ __all__ = [
     'DatasetCheckHook',
     'NonFiniteLossHook',
     'RequiredFilesHook',
+    'SampleRecordHook',
     'SaveOnSignalHook',
     'StoppedBySignal',
     'VocabularyCheckHook',

@@ -2,13 +2,16 @@
 """Training loops."""
 
 from .dead_workers import DataWorkerError, explain_dead_workers
+from .lost_processes import LostProcessError, explain_lost_processes
 from .resumable_data import ResumableLoader
 from .resumable_loops import ResumableEpochTrainLoop, ResumableIterTrainLoop
 
 __all__ = [
     'DataWorkerError',
+    'LostProcessError',
     'ResumableEpochTrainLoop',
     'ResumableIterTrainLoop',
     'ResumableLoader',
     'explain_dead_workers',
+    'explain_lost_processes',
 ]

@@ -16,6 +16,7 @@ from ..randomness import ITERATION, derive_seed, seed_generators
 from ..ranks import of_all_ranks
 from .data_position import KEY, adopt_sampler_seed, batches_to_skip, describe
 from .dead_workers import DataWorkerError, explain_dead_workers
+from .lost_processes import explain_lost_processes
 from .resumable_data import ResumableLoader
 
 
@@ -74,9 +75,14 @@ class ResumableLoop(BaseLoop):
         _warn_of_memory_between_samples(runner, self.dataloader.dataset)
         runner.register_hook(DataPositionHook(self))
 
+    @property
+    def batches_behind(self) -> int:
+        """Batches that this process has finished, in this pass or, by iterations, in all."""
+        return self._skipped + self._iter - self._counted_from
+
     def position(self, meta: dict) -> dict:
         """Position in the data for a checkpoint whose ``meta`` names an iteration and an epoch."""
-        batch = self._skipped + meta['iter'] - self._counted_from
+        batch = self.batches_behind + meta['iter'] - self._iter
         if meta['epoch'] != self._epoch:  # written at the end of a pass, for the next one
             batch = 0
         return describe(self.dataloader, type(self).__name__, meta['epoch'], batch)
@@ -142,9 +148,13 @@ class ResumableLoop(BaseLoop):
             RuntimeError: A checkpoint was resumed whose data are not the present ones.
             ValueError: Processes have different numbers of batches in an epoch.
             DataWorkerError: A process that loads data died.
+            LostProcessError: Another process of the run is gone.
         """
         try:
-            with explain_dead_workers(self.dataloader):
+            with (
+                explain_dead_workers(self.dataloader),
+                explain_lost_processes(lambda: self._iter + 1),
+            ):
                 self.runner.call_hook('before_train')
                 self._check_ranks()
                 self._find_position()
