@@ -364,7 +364,7 @@ def test_checks_at_the_start_look_for_no_image_files(tmp_path: Path) -> None:
 
 def test_more_shards_than_files_kept_open(tmp_path: Path) -> None:
     dataset = make(made.write_shards(tmp_path, [1] * 6))
-    dataset._reader.max_open = 2
+    dataset.files._reader.max_open = 2
     for number in (0, 1, 2, 3, 4, 5, 0, 5, 1):
         assert made.number_in(dataset[number]['inputs']) == number
-        assert len(dataset._reader._handles) <= 2
+        assert len(dataset.files._reader._handles) <= 2

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import os
 import os.path as osp
 import re
 from collections.abc import Sequence
@@ -152,7 +151,7 @@ def inspect_image_text(
     sound = [fact for fact in facts if not fact.problem]
     return ImageTextReport(
         shard_sizes=np.array([len(index) for index in dataset.indices], dtype=np.int64),
-        num_bytes=sum(os.stat(shard).st_size for shard in dataset.shards),
+        num_bytes=sum(dataset.files.size(shard) for shard in dataset.shards),
         inspected=len(facts),
         sizes=_array([(fact.width, fact.height) for fact in sound]).reshape(-1, 2),
         image_bytes=_array([fact.num_bytes for fact in sound]),

@@ -35,12 +35,17 @@ class ImageTextShards(PairsInShards):
     ``broken_pairs``. Images that turn out to be damaged follow ``BrokenImagePolicy``.
 
     Args:
-        shards: Local paths, relative to ``data_root``, with braces or wildcards:
+        shards: Paths, relative to ``data_root``, with braces or wildcards:
             ``'{00000..00330}.tar'``, ``['a/*.tar', 'b/{0..9}.tar']``.
-        data_root: Folder.
+        data_root: Folder, or the address of one.
         caption_key: Take the caption from this key of the ``.json`` file (a string or a list of
             strings). None: from the ``.txt`` file, or else the key 'caption'.
-        cache_dir: Folder for the indices, where shards lie on a disk that is not to be written to.
+        cache_dir: Folder for the indices, where shards lie on a disk that is not to be written to;
+            those of remote shards are otherwise kept in ``copy_dir``.
+        backend_args: mmengine file backend of the shards; None: by the prefix of each path.
+        copy_dir: Folder on a local disk for copies of remote shards; needed for these alone. See
+            ``ShardFiles``.
+        copy_gb: Copies there together have at most so many GB (1e9 bytes).
         exclude: File of pairs to leave out, relative to ``data_root``; each line begins with the
             shard's name, a tab and the key (what ``tools/data/inspect_image_text.py`` writes).
         get_with: A command that makes or downloads the shards, for the error if some are missing.
@@ -57,9 +62,10 @@ class ImageTextShards(PairsInShards):
     def _index(self, shard: str) -> ShardIndex:
         return cached_index(
             [shard],
-            lambda: index_tar(shard, self.caption_key),
+            lambda path: index_tar(path, self.caption_key),
+            self.files,
             options=self.caption_key or '',
-            cache_dir=self.cache_dir,
+            cache_dir=self._index_dir(shard),
         )
 
     def _text_file(self, shard: str) -> str:
@@ -98,14 +104,14 @@ class ImageTextTSV(PairsInShards):
     def _read_indices(self) -> list[ShardIndex]:
         if self.text_patterns is None:
             texts = [text_file_of(shard) for shard in self.shards]
-            missing = [text for text in texts if not osp.isfile(text)]
+            missing = [t for t in texts if self.files.is_local(t) and not osp.isfile(t)]
             if missing:
                 raise FileNotFoundError(
                     f'{len(missing)} of {len(texts)} text files do not exist, e.g. {missing[0]}. '
                     'If they have other names, give text_files.'
                 )
         else:
-            texts = find_shards(self.text_patterns, self.data_root or '')
+            texts = find_shards(self.text_patterns, self.data_root or '', self.files)
         if len(texts) != len(self.shards):
             raise ValueError(f'{len(self.shards)} image files, but {len(texts)} text files.')
         self._text_of = dict(zip(self.shards, texts))
@@ -115,9 +121,10 @@ class ImageTextTSV(PairsInShards):
         text = self._text_of[shard]
         return cached_index(
             [shard, text],
-            lambda: index_tsv(shard, text, self._key()),
+            lambda *paths: index_tsv(*paths, self._key()),
+            self.files,
             options=self.caption_key or '',
-            cache_dir=self.cache_dir,
+            cache_dir=self._index_dir(shard),
         )
 
     def _text_file(self, shard: str) -> str:

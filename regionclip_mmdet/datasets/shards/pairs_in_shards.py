@@ -22,8 +22,9 @@ from tqdm import tqdm
 from ..broken_images import MAX_LOGGED, BrokenImagePolicy
 from ..transforms.load_image import BrokenImageError, LoadImageChecked
 from .captions import read_captions
+from .exclusions import read_exclusions
 from .paths import find_shards
-from .piece_reader import PieceReader
+from .shard_files import ShardFiles
 from .shard_index import ShardIndex
 from .stored_proposals import StoredProposals
 
@@ -54,8 +55,12 @@ class _Pairs(BaseDataset):
         get_with: str | None = None,
         proposals: str | None = None,
         teacher_embeddings: bool = False,
+        backend_args: dict[str, Any] | None = None,
+        copy_dir: str | None = None,
+        copy_gb: float = 100.0,
         **kwargs: Any,
     ) -> None:
+        self.files = ShardFiles(backend_args, copy_dir, copy_gb)
         self.patterns = [shards] if isinstance(shards, str) else list(shards)
         self.caption_key = caption_key
         self.cache_dir = cache_dir
@@ -68,7 +73,6 @@ class _Pairs(BaseDataset):
         self.indices: list[ShardIndex] = []
         self.shard_starts = np.zeros(1, dtype=np.int64)
         self._chosen: np.ndarray | None = None
-        self._reader = PieceReader()
         super().__init__(data_root=data_root, **kwargs)
 
     @abstractmethod
@@ -83,6 +87,9 @@ class _Pairs(BaseDataset):
         """Bytes of an image file from what a shard holds."""
         return content
 
+    def _join_prefix(self) -> None:
+        """Leave paths alone: ``find_shards`` joins them, and not every backend can."""
+
     def full_init(self) -> None:
         """Find or make the index of every shard.
 
@@ -94,7 +101,7 @@ class _Pairs(BaseDataset):
         if self._fully_initialized:
             return
         try:
-            self.shards = find_shards(self.patterns, self.data_root or '')
+            self.shards = find_shards(self.patterns, self.data_root or '', self.files)
         except FileNotFoundError as error:
             remedy = f' Get them with: {self.get_with}' if self.get_with else ''
             raise FileNotFoundError(f'{type(self).__name__}: {error}{remedy}') from None
@@ -130,11 +137,13 @@ class _Pairs(BaseDataset):
         rank, world_size = get_dist_info()
         number = len(self.shards)
         found: dict[int, ShardIndex] = {}
-        # Each process begins elsewhere, so that together they make every index once; the others'
+        # Each process goes its own way, so that together they make every index once; the others'
         # are on the disk by the time it comes to them.
-        order = np.roll(np.arange(number), -(rank * number // world_size)).tolist()
+        order = np.arange(number)
+        if world_size > 1:
+            order = np.random.default_rng(rank).permutation(number)
         hidden = rank != 0 or number < _WORTH_A_BAR
-        for shard in tqdm(order, desc='indices of shards', unit='shards', disable=hidden):
+        for shard in tqdm(order.tolist(), desc='indices of shards', unit='shards', disable=hidden):
             found[shard] = self._index(self.shards[shard])
         return [found[shard] for shard in range(number)]
 
@@ -149,6 +158,10 @@ class _Pairs(BaseDataset):
                 found.append((shard, '', index.damage))
             found.extend((shard, key, reason) for key, reason in index.broken)
         return found
+
+    def _index_dir(self, shard: str) -> str | None:
+        """Folder of its index; None: beside it."""
+        return self.cache_dir or (None if self.files.is_local(shard) else self.files.copy_dir)
 
     def _report_broken(self) -> None:
         broken = self.broken_pairs()
@@ -175,34 +188,9 @@ class _Pairs(BaseDataset):
         print_log(text, logger='current', level=logging.WARNING)
 
     def _excluded(self) -> dict[int, set[str]]:
-        """Keys to leave out, by number of shard."""
         if self.exclude is None:
             return {}
-        path = self.below_root(self.exclude)
-        if not osp.isfile(path):
-            raise FileNotFoundError(
-                f'{type(self).__name__}: no file {path} (exclude). Make it with '
-                'tools/data/inspect_image_text.py SHARDS --broken FILE.'
-            )
-        numbers: dict[str, list[int]] = {}
-        for number, shard in enumerate(self.shards):
-            numbers.setdefault(osp.basename(shard), []).append(number)
-        found: dict[int, set[str]] = {}
-        with open(path, encoding='utf-8') as lines:
-            for line, text in enumerate(lines, start=1):
-                shard, _, rest = text.rstrip('\n').partition('\t')
-                key = rest.partition('\t')[0]
-                if text.strip() and not key:
-                    raise ValueError(f'{path}, line {line}: needs a shard, a tab and a key.')
-                named = numbers.get(osp.basename(shard), [])
-                if len(named) > 1:
-                    raise ValueError(
-                        f'{path}, line {line}: {len(named)} shards are called {shard}; make a '
-                        'dataset of each folder.'
-                    )
-                for number in named:
-                    found.setdefault(number, set()).add(key)
-        return found
+        return read_exclusions(self.below_root(self.exclude), self.shards, self.files)
 
     @force_full_init
     def __len__(self) -> int:
@@ -258,7 +246,7 @@ class _Pairs(BaseDataset):
 
     def _read(self, path: str, place: Iterable[int], what: str) -> bytes:
         try:
-            return self._reader.read(path, *map(int, place))
+            return self.files.read(path, *map(int, place))
         except OSError as error:
             raise BrokenImageError(f'{what}: cannot be read: {error}') from error
 
@@ -295,7 +283,6 @@ class _Pairs(BaseDataset):
     def get_subset(self, indices: Sequence[int] | int) -> _Pairs:
         """A dataset of some samples."""
         other = copy.copy(self)
-        other._reader = PieceReader()
         other.get_subset_(indices)
         return other
 

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os.path as osp
 import re
 from collections import Counter
 from collections.abc import Sequence
+
+from .shard_files import ShardFiles
 
 _BRACE = re.compile(r'\{([^{}]*)\}')
 _RANGE = re.compile(r'(\d+)\.\.(\d+)')
@@ -45,27 +48,36 @@ def expand_braces(pattern: str) -> list[str]:
     return [f'{head}{part}{rest}' for part in parts for rest in expand_braces(tail)]
 
 
-def find_shards(patterns: str | Sequence[str], root: str = '') -> list[str]:
-    """Existing files in the order in which they are named; those of ``*`` sorted.
+def find_shards(
+    patterns: str | Sequence[str], root: str = '', access: ShardFiles | None = None
+) -> list[str]:
+    """Files in the order in which they are named; those of ``*`` sorted.
+
+    Local files must exist. Remote ones that are named are not asked for, so that thousands of them
+    cost nothing here; their wildcards may stand in the last part of a path, if the backend lists.
 
     Args:
         patterns: One or several paths, each with braces (see ``expand_braces``) or ``*``, ``?``.
         root: What relative ones are relative to.
+        access: Says what is local; None: everything is.
 
     Raises:
         FileNotFoundError: A named file is not there, or nothing matches a pattern.
-        ValueError: A file is named twice.
+        ValueError: A file is named twice, or wildcards cannot be looked up.
     """
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
     paths: list[str] = []
     missing: list[str] = []
     for pattern in patterns:
         for name in expand_braces(pattern):
-            path = osp.join(root, name)
-            found = [path]
-            if glob.has_magic(name):  # the folder's own brackets are none
-                found = sorted(glob.glob(osp.join(glob.escape(root), name)))
-            found = [file for file in found if osp.isfile(file)]
+            path = name if '://' in name else osp.join(root, name)
+            if access is None or access.is_local(path):
+                found = [path]
+                if glob.has_magic(name):  # the folder's own brackets are none
+                    found = sorted(glob.glob(osp.join(glob.escape(root), name)))
+                found = [file for file in found if osp.isfile(file)]
+            else:
+                found = _listed(path, access) if glob.has_magic(name) else [path]
             paths += found
             if not found:
                 missing.append(path)
@@ -75,10 +87,28 @@ def find_shards(patterns: str | Sequence[str], root: str = '') -> list[str]:
             f'{(missing or patterns or ["(no shard was named)"])[0]}. Check data_root and the '
             'pattern; name only shards that are there, for example {00000..00330}.tar or *.tar.'
         )
-    doubles = [path for path, times in Counter(map(osp.abspath, paths)).items() if times > 1]
+    same = [path if '://' in path else osp.abspath(path) for path in paths]
+    doubles = [path for path, times in Counter(same).items() if times > 1]
     if doubles:
         raise ValueError(
             f'{len(doubles)} shards are named more than once, e.g. {doubles[0]}: their samples '
             'would count twice.'
         )
     return paths
+
+
+def _listed(pattern: str, access: ShardFiles) -> list[str]:
+    """Remote files that a wildcard stands for."""
+    folder, _, name = pattern.rpartition('/')
+    backend = access.backend(pattern)
+    if not hasattr(backend, 'list_dir_or_file'):
+        if not set('*[') & set(pattern):  # the ? of an address
+            return [pattern]
+        raise ValueError(
+            f'{pattern}: {type(backend).__name__} cannot list files. Name them with braces, '
+            '{00000..00330}.tar.'
+        )
+    if glob.has_magic(folder):
+        raise ValueError(f'{pattern}: wildcards may only stand in the last part of a remote path.')
+    names = backend.list_dir_or_file(folder, list_dir=False, recursive=False)
+    return [f'{folder}/{found}' for found in sorted(fnmatch.filter(names, name))]

@@ -31,19 +31,21 @@ class PieceReader:
         if handle is None:
             handle = os.open(path, os.O_RDONLY | getattr(os, 'O_CLOEXEC', 0))
             self._handles[path] = handle
-            if len(self._handles) > self.max_open:
-                os.close(self._handles.popitem(last=False)[1])
         else:
             self._handles.move_to_end(path)
-        content = os.pread(handle, length, offset)
-        while len(content) < length:  # one call gives 2 GiB at most
-            more = os.pread(handle, length - len(content), offset + len(content))
-            if not more:
-                raise OSError(
-                    f'{path} ends before byte {offset + length}: it was changed after it was '
-                    'indexed, or is being changed.'
-                )
-            content += more
+        try:
+            content = os.pread(handle, length, offset)
+            while len(content) < length:  # one call gives 2 GiB at most
+                more = os.pread(handle, length - len(content), offset + len(content))
+                if not more:
+                    raise OSError(
+                        f'{path} ends before byte {offset + length}: it was changed after it was '
+                        'indexed, or is being changed.'
+                    )
+                content += more
+        finally:
+            while len(self._handles) > self.max_open:
+                os.close(self._handles.popitem(last=False)[1])
         return content
 
     def close(self) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -11,10 +12,15 @@ import os.path as osp
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 import numpy as np
 from mmengine.logging import print_log
+
+from .locks import locked
+from .shard_files import ShardFiles
 
 SUFFIX = '.index.npz'
 # Raise it whenever what an index holds, or the rules by which pairs are found, change.
@@ -87,59 +93,107 @@ def index_path(shard: str, options: str, cache_dir: str | None) -> str:
         name += '.' + hashlib.sha256(options.encode()).hexdigest()[:8]
     if cache_dir is None:
         return osp.join(osp.dirname(shard), name + SUFFIX)
-    folder = hashlib.sha256(osp.dirname(osp.abspath(shard)).encode()).hexdigest()[:8]
+    where = shard if '://' in shard else osp.abspath(shard)
+    folder = hashlib.sha256(osp.dirname(where).encode()).hexdigest()[:8]
     return osp.join(cache_dir, f'{folder}.{name}{SUFFIX}')
 
 
 def cached_index(
     files: Sequence[str],
-    build: Callable[[], ShardIndex],
+    build: Callable[..., ShardIndex],
+    access: ShardFiles,
     options: str = '',
     cache_dir: str | None = None,
 ) -> ShardIndex:
     """The index of a shard: as it was kept if the files are still the same, else a new one.
 
-    Files are the same if their sizes and times of modification are. A folder that cannot be
-    written to is warned of and does without a kept index.
+    Local files are the same if their sizes and times of modification are. Of remote ones neither is
+    known, so their index holds until it is removed; it is looked for in ``cache_dir``, then beside
+    the shard, and only then is the shard fetched. A folder that cannot be written to is warned of
+    and does without a kept index.
 
     Args:
         files: The shard, and other files that the index depends on.
-        build: Makes the index.
+        build: Makes the index; gets local paths of the files.
+        access: To the files; learns the sizes of remote ones.
         options: What else the index depends on.
-        cache_dir: See ``index_path``.
+        cache_dir: See ``index_path``; needed for remote files.
+
+    Raises:
+        OSError: A remote shard cannot be fetched.
     """
     path = index_path(files[0], options, cache_dir)
-    stats = [os.stat(file) for file in files]
-    state = json.dumps([_VERSION, options, [(stat.st_size, stat.st_mtime_ns) for stat in stats]])
-    found = _load(path, state)
+    if not access.is_local(files[0]):
+        # among the processes of a machine one makes it; cache_dir need not be writable for that
+        with locked(f'{access.copy_path(files[0])}.index'):
+            return _index_of_remote(path, files, build, access, options)
+    state = _state(options, files)
+    found = _load(path, lambda kept: kept == state)
     if found is not None:
-        return found
-    index = build()
-    try:
-        _save(path, index, state)
-    except OSError as error:
-        folder = osp.dirname(path)
-        if folder not in _folders_warned_of:
-            print_log(
-                f'{path}: the index of {files[0]} cannot be kept ({error}). Those of this folder '
-                'are made anew in every run. Give the dataset a cache_dir that can be written to.',
-                logger='current',
-                level=logging.WARNING,
-            )
-        _folders_warned_of.add(folder)
+        return found[0]
+    index = build(*files)
+    _keep(path, index, state, files[0])
     return index
 
 
-def _load(path: str, state: str) -> ShardIndex | None:
+def _index_of_remote(
+    path: str,
+    files: Sequence[str],
+    build: Callable[..., ShardIndex],
+    access: ShardFiles,
+    options: str,
+) -> ShardIndex:
+    def fits(state: list) -> bool:
+        return state[:2] == [_VERSION, options] and len(state[2]) == len(files)
+
+    found = _load(path, fits)
+    if found is None:
+        with suppress(OSError):
+            beside = access.get(index_path(files[0], options, None), tries=1)
+            found = _load(io.BytesIO(beside), fits)
+        if found is not None:
+            _keep(path, *found, files[0])
+    if found is None:
+        with ExitStack() as stack:
+            copies = [stack.enter_context(access.held(file)) for file in files]
+            found = build(*copies), _state(options, copies)
+        _keep(path, *found, files[0])
+    index, (_, _, stats) = found
+    access.sizes.update((file, size) for file, (size, _) in zip(files, stats))
+    return index
+
+
+def _state(options: str, files: Sequence[str]) -> list:
+    stats = [os.stat(file) for file in files]
+    return [_VERSION, options, [[stat.st_size, stat.st_mtime_ns] for stat in stats]]
+
+
+def _load(source: str | BinaryIO, fits: Callable[[list], bool]) -> tuple[ShardIndex, list] | None:
     try:
-        with np.load(path, allow_pickle=False) as content:
-            if str(content['state']) != state:
+        with np.load(source, allow_pickle=False) as content:
+            state = json.loads(str(content['state']))
+            if not fits(state):
                 return None
             broken, damage = json.loads(str(content['problems']))
             parts = [content[key] for key in ('names', 'images', 'texts', 'is_json')]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None  # not there, or not whole: made anew
-    return ShardIndex(*parts, broken=[tuple(pair) for pair in broken], damage=damage)
+    return ShardIndex(*parts, broken=[tuple(pair) for pair in broken], damage=damage), state
+
+
+def _keep(path: str, index: ShardIndex, state: list, shard: str) -> None:
+    try:
+        _save(path, index, json.dumps(state))
+    except OSError as error:
+        folder = osp.dirname(path)
+        if folder not in _folders_warned_of:
+            print_log(
+                f'{path}: the index of {shard} cannot be kept ({error}). Those of this folder '
+                'are made anew in every run. Give the dataset a cache_dir that can be written to.',
+                logger='current',
+                level=logging.WARNING,
+            )
+        _folders_warned_of.add(folder)
 
 
 def _save(path: str, index: ShardIndex, state: str) -> None:
