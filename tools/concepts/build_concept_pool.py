@@ -53,6 +53,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--processes', type=int, default=len(os.sched_getaffinity(0)), help='default: all CPUs'
     )
+    parser.add_argument(
+        '--caption-key',
+        metavar='KEY',
+        help="of the JSON objects in shards (default: 'caption', "
+        "after the .txt file) and TSV files ('captions')",
+    )
+    parser.add_argument(
+        '--cache-dir', metavar='FOLDER', help='for the indices of shards (default: beside them)'
+    )
     parser.add_argument('--compare', type=Path, metavar='OTHER.txt', help='report the overlap')
     args = parser.parse_args()
     if args.out.suffix != '.txt':
@@ -66,7 +75,7 @@ def parse_args() -> argparse.Namespace:
 
 def build(args: argparse.Namespace) -> None:
     """Count, filter, write and report."""
-    captions = CaptionFiles(args.captions)
+    captions = CaptionFiles(args.captions, args.caption_key, args.cache_dir, args.processes)
     options = {'model': args.spacy_model} if args.backend == 'spacy' else {}
     backend = make_backend(args.backend, **options)
     counts = count_concepts(captions, backend, args.kind, args.processes, progress=True)
