@@ -10,8 +10,7 @@ Reads COCO captions (.json), JSON lines (.jsonl), plain text with a caption per 
 shards (.tar) and TSV files (.tsv; both with quoted braces or wildcards: 'cc3m/{00000..00331}.tar').
 Writes a line "name<TAB>count" per concept, the most frequent first; the file is the same for any
 number of processes. Compare it with another pool, also an official one, by --compare; without
-captions, the pool that -o names is compared as it is. The default back end needs
-pip install "regionclip_mmdet[concepts]". docs/concepts.md says more.
+captions, the pool that -o names is compared as it is. docs/concepts.md says more.
 """
 
 from __future__ import annotations
