@@ -106,7 +106,7 @@ fi
 if [ -n "$requirements" ]; then
     install -r "$requirements" && install --no-deps --no-build-isolation -e "$root"
 else
-    install -e "$root[$mmcv,quickstart,concepts,dev]"
+    install -e "$root[$mmcv,quickstart,dev]"
 fi ||
     fail "pip could not install the requirements; its message is above. Without a network, or" \
         "behind a mirror, say so: make PIP_OPTIONS='--index-url ...'"

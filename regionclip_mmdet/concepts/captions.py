@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from functools import partial
 from os import PathLike, fspath
 from os.path import splitext
 
 from mmengine.fileio import exists, get_local_path
+from mmengine.logging import MMLogger
+from tqdm import tqdm
 
 from ..datasets.image_text import ImageTextDataset
 from ..datasets.shards import ImageTextShards, ImageTextTSV
+from ..datasets.shards.pairs_in_shards import PairsInShards
 from ..datasets.shards.paths import find_shards
 
 FORMATS = {
@@ -31,6 +38,10 @@ class CaptionFiles:
     Args:
         paths: Files; the suffix tells the format (``FORMATS``). Those of shards may have braces
             and wildcards.
+        caption_key: Of the JSON objects in shards and TSV files; None: as ``ImageTextShards`` and
+            ``ImageTextTSV`` choose.
+        cache_dir: Folder for the indices of shards; None: beside them.
+        processes: Make so many indices of shards at a time.
         backend_args: mmengine file backend; shards are local.
 
     Attributes:
@@ -38,12 +49,26 @@ class CaptionFiles:
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A suffix is unknown. While reading: a damaged line or file, by its place.
+        ValueError: A suffix is unknown, or a key is given where no file has one. While reading: a
+            damaged line or file, by its place.
         TypeError: While reading: a caption is no string.
     """
 
-    def __init__(self, paths: Sequence[str | PathLike], backend_args: dict | None = None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str | PathLike],
+        caption_key: str | None = None,
+        cache_dir: str | PathLike | None = None,
+        processes: int = 1,
+        backend_args: dict | None = None,
+    ) -> None:
         self.paths = [fspath(path) for path in paths]
+        self.shard_options = dict(
+            caption_key=caption_key,
+            cache_dir=None if cache_dir is None else fspath(cache_dir),
+            max_broken_share=1.0,
+        )
+        self.processes = processes
         self.backend_args = backend_args
         self.num_left_out = 0
         for path in self.paths:
@@ -54,17 +79,25 @@ class CaptionFiles:
                 find_shards(path)
             elif not exists(path, backend_args=backend_args):
                 raise FileNotFoundError(f'no caption file {path}.')
+        if caption_key is not None and not any(p.endswith(tuple(_SHARDS)) for p in self.paths):
+            raise ValueError(
+                f'caption key {caption_key!r}: only shards (.tar) and .tsv files have a choice of '
+                'keys, and none was given.'
+            )
 
     def __iter__(self) -> Iterator[str]:
         self.num_left_out = 0
         for path in self.paths:
             suffix = splitext(path)[1]
             if suffix in _SHARDS:
-                yield from self._pairs(_SHARDS[suffix](path, max_broken_share=1.0))
+                yield from self._pairs(partial(_SHARDS[suffix], **self.shard_options), path)
             else:
                 yield from self._lines(path) if suffix == '.txt' else self._annotations(path)
 
-    def _pairs(self, dataset: ImageTextShards | ImageTextTSV) -> Iterator[str]:
+    def _pairs(self, make_dataset: Callable[[str], PairsInShards], pattern: str) -> Iterator[str]:
+        if self.processes > 1:
+            _keep_indices(make_dataset, find_shards(pattern), self.processes)
+        dataset = make_dataset(pattern)
         for place in range(len(dataset)):
             yield from dataset.get_data_info(place)['captions']
         self.num_left_out += len(dataset.broken_pairs())
@@ -87,3 +120,21 @@ class CaptionFiles:
                         yield caption
                     else:
                         self.num_left_out += 1
+
+
+def _keep_indices(
+    make_dataset: Callable[[str], PairsInShards], shards: Sequence[str], processes: int
+) -> None:
+    """Have several processes make the indices of shards, where they are not kept yet."""
+    context = multiprocessing.get_context('fork')
+    with ProcessPoolExecutor(min(processes, len(shards)), context) as pool:
+        made = pool.map(partial(_keep_index, make_dataset), shards)
+        for _ in tqdm(made, desc='indices of shards', unit='shards', total=len(shards), delay=1):
+            pass
+
+
+def _keep_index(make_dataset: Callable[[str], PairsInShards], shard: str) -> None:
+    # what is wrong is said by the dataset of all shards
+    MMLogger.get_current_instance().setLevel('CRITICAL')
+    with suppress(OSError, ValueError):
+        make_dataset(shard).full_init()

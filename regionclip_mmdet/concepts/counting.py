@@ -135,11 +135,12 @@ def _parts(
 
 
 def _count(captions: list[str], backend: NounBackend, kind: Kind) -> ConceptCounts:
-    part = ConceptCounts(captions=len(captions))
+    found: list[str] = []
+    without = 0
     for runs in backend.find(captions):
-        part.counts.update(concepts_of(runs, kind))
-        part.without += not runs
-    return part
+        found.extend(concepts_of(runs, kind))
+        without += not runs
+    return ConceptCounts(Counter(found), len(captions), without)
 
 
 _worker: tuple[NounBackend, Kind] | None = None

@@ -49,6 +49,6 @@ def concepts_of(runs: Iterable[Run], kind: Kind = 'words') -> Iterator[str]:
     """
     for run in runs:
         if kind != 'phrases':
-            yield from (noun.lemma for noun in run if noun.alone)
+            yield from [noun.lemma for noun in run if noun.alone]
         if kind == 'phrases' or (kind == 'both' and len(run) > 1):
             yield ' '.join([*(noun.word for noun in run[:-1]), run[-1].lemma])

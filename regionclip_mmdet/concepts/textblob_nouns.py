@@ -21,6 +21,8 @@ _BEFORE_NOUNS = frozenset(
     'a an the some another two three four five six seven eight nine ten several many few his '
     'their its my your our'.split()
 )
+# Words with these tags are nouns or not by their neighbours.
+_UNDECIDED = frozenset(['VB', 'VBP', 'VBZ', 'JJ'])
 # Behind these tags, or at the end of a sentence, a noun phrase is over.
 _PHRASE_OVER = frozenset(['', 'IN', 'TO', 'VBZ', 'VBP', 'VBD', 'WDT', '.', ',', ':'])
 
@@ -47,7 +49,7 @@ class TextBlobNouns:
     """Nouns by a lexicon of tags, word by word, and two rules about neighbours.
 
     The tags are those of TextBlob's ``PatternTagger``, which reads each word by itself; so a table
-    of words seen does the same work once. Two rules mend what neighbours make certain: behind a
+    of words seen does the work once. Two rules mend what neighbours make certain: behind a
     determiner or a number, a verb is a noun ('two bears'), or qualifies the noun that follows
     ('a stop sign'); an adjective is a noun if the phrase is over behind it ('an orange on').
 
@@ -65,7 +67,7 @@ class TextBlobNouns:
         except ImportError as error:
             raise ImportError(
                 f'{error}. Nouns are found with TextBlob and simplemma; install both:\n'
-                '    pip install "regionclip_mmdet[concepts]"'
+                '    pip install "textblob>=0.20,<0.21" "simplemma>=2.0,<3"'
             ) from None
         tagger = PatternTagger()
 
@@ -78,21 +80,35 @@ class TextBlobNouns:
         def lemma(word: str) -> str:
             return _OWN_LEMMAS.get(word) or simplemma.lemmatize(word, lang='en').lower()
 
+        @cache
+        def by_itself(word: str) -> Noun | str | None:
+            """The noun it always is, None if it never is one, else its tag: neighbours decide."""
+            found = tag(word)
+            if len(word) < 2 or word in _NO_THINGS:
+                return None
+            if found.startswith('NN'):
+                # Lemmas of singular words would turn 'painting' into 'paint'.
+                return Noun(word, lemma(word) if found.endswith('S') else word)
+            return found if found in _UNDECIDED else None
+
         self._tag = tag
         self._lemma = lemma
+        self._by_itself = by_itself
 
     def find(self, captions: Iterable[str]) -> Iterator[list[Run]]:
         """Runs of nouns of each caption."""
         return map(self._runs, captions)
 
     def _runs(self, caption: str) -> list[Run]:
-        text = unicodedata.normalize('NFKC', caption).lower().replace('’', "'")
-        words = _TOKEN.findall(_POSSESSIVE.sub(" ' ", text))
-        tags = [*map(self._tag, words), '']
+        if not caption.isascii():
+            caption = unicodedata.normalize('NFKC', caption).replace('’', "'")
+        text = caption.lower()
+        words = _TOKEN.findall(_POSSESSIVE.sub(" ' ", text) if "'" in text else text)
         runs: list[list[Noun]] = []
         current: list[Noun] | None = None
-        for place, word in enumerate(words):
-            noun = self._noun(place, words, tags) if len(word) > 1 else None
+        for place, noun in enumerate(map(self._by_itself, words)):
+            if noun.__class__ is str:
+                noun = self._by_neighbours(place, words, noun)
             if noun is None:
                 current = None
             elif current is None:
@@ -102,18 +118,13 @@ class TextBlobNouns:
                 current.append(noun)
         return runs
 
-    def _noun(self, place: int, words: list[str], tags: list[str]) -> Noun | None:
+    def _by_neighbours(self, place: int, words: list[str], tag: str) -> Noun | None:
         """The word as a noun, or None if it is none."""
-        word, tag, behind = words[place], tags[place], tags[place + 1]
-        if word in _NO_THINGS:
-            return None
-        if tag.startswith('NN'):
-            # Lemmas of singular words would turn 'painting' into 'paint'.
-            return Noun(word, self._lemma(word) if tag.endswith('S') else word)
         if place == 0 or words[place - 1] not in _BEFORE_NOUNS:
             return None
+        word, behind = words[place], self._tag(words[place + 1]) if place + 1 < len(words) else ''
         if tag == 'VBZ':
             return Noun(word, self._lemma(word))
-        if tag in ('VB', 'VBP'):
-            return Noun(word, word, alone=not behind.startswith('NN'))
-        return Noun(word, word) if tag == 'JJ' and behind in _PHRASE_OVER else None
+        if tag == 'JJ':
+            return Noun(word, word) if behind in _PHRASE_OVER else None
+        return Noun(word, word, alone=not behind.startswith('NN'))

@@ -74,7 +74,7 @@ def test_unknown_back_ends() -> None:
         make_backend('nltk')
 
 
-def test_without_the_extra_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_textblob_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, 'simplemma', None)
-    with pytest.raises(ImportError, match=r'pip install "regionclip_mmdet\[concepts\]"'):
+    with pytest.raises(ImportError, match='pip install "textblob>=0.20,<0.21" "simplemma'):
         make_backend()

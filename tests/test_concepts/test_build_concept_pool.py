@@ -12,7 +12,7 @@ import pytest
 from regionclip_mmdet.recipes.name_lists import read_names
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'concepts' / 'build_concept_pool.py'
-NEEDS_EXTRA = 'needs the extra: regionclip_mmdet[concepts]'
+NOT_INSTALLED = 'installed without its dependencies'
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> None:
@@ -35,8 +35,8 @@ def test_a_pool_of_captions(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    pytest.importorskip('textblob', reason=NEEDS_EXTRA)
-    pytest.importorskip('simplemma', reason=NEEDS_EXTRA)
+    pytest.importorskip('textblob', reason=NOT_INSTALLED)
+    pytest.importorskip('simplemma', reason=NOT_INSTALLED)
     official = tmp_path / 'official.txt'
     official.write_text('dog,500\nman,400\n')
     for processes in (1, 2):
@@ -58,8 +58,8 @@ def test_a_pool_of_captions(
 def test_nothing_is_written_if_nothing_is_frequent(
     tmp_path: Path, captions: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip('textblob', reason=NEEDS_EXTRA)
-    pytest.importorskip('simplemma', reason=NEEDS_EXTRA)
+    pytest.importorskip('textblob', reason=NOT_INSTALLED)
+    pytest.importorskip('simplemma', reason=NOT_INSTALLED)
     out = tmp_path / 'pool.txt'
     out.write_text('the old one\n')
     with pytest.raises(SystemExit, match='was not written: no concept is named 100 times'):

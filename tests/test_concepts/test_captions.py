@@ -10,6 +10,7 @@ import pytest
 from generated_shards import pair, write_shards, write_tar, write_tsv
 
 from regionclip_mmdet.concepts import CaptionFiles
+from regionclip_mmdet.datasets import ImageTextShards
 
 
 def test_all_formats_one_after_another(tmp_path: Path) -> None:
@@ -52,6 +53,42 @@ def test_shards_by_pattern(tmp_path: Path) -> None:
     assert both.num_left_out == 0
     with pytest.raises(FileNotFoundError, match='1 of 3 shards do not exist'):
         CaptionFiles([f'{tmp_path}/{{00001..00003}}.tar'])
+
+
+@pytest.mark.parametrize('processes', [1, 2])
+def test_captions_of_another_key_and_indices_elsewhere(tmp_path: Path, processes: int) -> None:
+    write_shards(tmp_path / 'tar', [2, 1])
+    write_tsv(tmp_path / 'tsv', 0, [7], ['{"captions": ["x"], "alt": "seven"}'])
+    files = [f'{tmp_path}/tar/*.tar', f'{tmp_path}/tsv/images_0.tsv']
+    captions = CaptionFiles(files, 'alt', tmp_path / 'cache', processes)
+    expected = [f'{letter} {number}' for number in range(3) for letter in 'ab']
+    assert list(captions) == [*expected, 'seven']
+    assert len(list((tmp_path / 'cache').iterdir())) == 3
+    assert not [*tmp_path.glob('tar/*.npz'), *tmp_path.glob('tsv/*.npz')]
+
+
+def test_several_processes_make_every_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shards(tmp_path, [2, 1, 3])
+    write_tar(tmp_path / '00003.tar', [])
+    read = ImageTextShards._read_indices
+
+    def checked(self: ImageTextShards) -> list:
+        if len(self.shards) > 1:
+            assert len(list(tmp_path.glob('*.npz'))) == 4
+        return read(self)
+
+    monkeypatch.setattr(ImageTextShards, '_read_indices', checked)
+    captions = CaptionFiles([f'{tmp_path}/*.tar'], processes=3)
+    assert list(captions) == [f'picture {number}' for number in range(6)]
+
+
+def test_a_key_that_no_file_has_a_choice_of(tmp_path: Path) -> None:
+    path = tmp_path / 'c.txt'
+    path.write_text('a cat\n')
+    with pytest.raises(ValueError, match="key 'alt': only shards .* have a choice of keys"):
+        CaptionFiles([path], 'alt')
 
 
 def test_refusals_name_the_place(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 from regionclip_mmdet.concepts import concepts_of, make_backend
 from regionclip_mmdet.concepts.textblob_nouns import TextBlobNouns
 
-pytest.importorskip('textblob', reason='needs the extra: regionclip_mmdet[concepts]')
-pytest.importorskip('simplemma', reason='needs the extra: regionclip_mmdet[concepts]')
+pytest.importorskip('textblob', reason='installed without its dependencies')
+pytest.importorskip('simplemma', reason='installed without its dependencies')
 
 
 @pytest.fixture(scope='module')

@@ -10,8 +10,7 @@ Reads COCO captions (.json), JSON lines (.jsonl), plain text with a caption per 
 shards (.tar) and TSV files (.tsv; both with quoted braces or wildcards: 'cc3m/{00000..00331}.tar').
 Writes a line "name<TAB>count" per concept, the most frequent first; the file is the same for any
 number of processes. Compare it with another pool, also an official one, by --compare; without
-captions, the pool that -o names is compared as it is. The default back end needs
-pip install "regionclip_mmdet[concepts]". docs/concepts.md says more.
+captions, the pool that -o names is compared as it is. docs/concepts.md says more.
 """
 
 from __future__ import annotations
@@ -53,6 +52,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--processes', type=int, default=len(os.sched_getaffinity(0)), help='default: all CPUs'
     )
+    parser.add_argument(
+        '--caption-key',
+        metavar='KEY',
+        help="of the JSON objects in shards (default: 'caption', "
+        "after the .txt file) and TSV files ('captions')",
+    )
+    parser.add_argument(
+        '--cache-dir', metavar='FOLDER', help='for the indices of shards (default: beside them)'
+    )
     parser.add_argument('--compare', type=Path, metavar='OTHER.txt', help='report the overlap')
     args = parser.parse_args()
     if args.out.suffix != '.txt':
@@ -66,7 +74,7 @@ def parse_args() -> argparse.Namespace:
 
 def build(args: argparse.Namespace) -> None:
     """Count, filter, write and report."""
-    captions = CaptionFiles(args.captions)
+    captions = CaptionFiles(args.captions, args.caption_key, args.cache_dir, args.processes)
     options = {'model': args.spacy_model} if args.backend == 'spacy' else {}
     backend = make_backend(args.backend, **options)
     counts = count_concepts(captions, backend, args.kind, args.processes, progress=True)

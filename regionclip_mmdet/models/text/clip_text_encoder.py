@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ...compat import cast_masks_under_cpu_autocast
+from .causal_tower import embed_trimmed, embed_with_shared_beginning
 from .prompts import clean_name, fill_prompts, get_templates
 from .text_embeddings import TextEmbeddings, check_names_valid
 
@@ -56,7 +57,8 @@ class CLIPTextEncoder(BaseModule):
     The embedding of a text is read at its largest token id, which is the end token. As the tower
     is causal, nothing behind that position matters: every batch is cut there, at the longest
     prompt, which gives the same embeddings for a fraction of the work (a prompt has about ten
-    tokens, the context 77).
+    tokens, the context 77). For the same reason ``encode_names`` computes only once what all
+    prompts of a template have before the name.
 
     Args:
         arch: an open_clip model name (``'RN50'``, ``'RN50x4'``, ...), or a dict with
@@ -140,9 +142,9 @@ class CLIPTextEncoder(BaseModule):
         """
         ids = texts if isinstance(texts, Tensor) else self.tokenize(texts)
         device = self.model.positional_embedding.device
-        return self._embed(ids.to(device)).float()
+        return self._embed(ids.to(device), embed_trimmed).float()
 
-    def _embed(self, ids: Tensor) -> Tensor:
+    def _embed(self, ids: Tensor, run: Callable[[TextTransformer, Tensor], Tensor]) -> Tensor:
         """Embeddings ``(N, D)`` of token ids ``(N, L)``."""
         tower = self.model
         if len(ids) == 0:
@@ -152,12 +154,7 @@ class CLIPTextEncoder(BaseModule):
                 f'token id {int(ids.max())} lies outside the vocabulary of {tower.vocab_size}; '
                 f'the CLIP tokenizer needs vocab_size={_tokenizer().vocab_size}'
             )
-        end = ids.argmax(dim=-1)
-        length = int(end.max()) + 1
-        x = tower.token_embedding(ids[:, :length]) + tower.positional_embedding[:length]
-        x = tower.transformer(x, attn_mask=tower.attn_mask[:length, :length])
-        x = x[torch.arange(len(x), device=x.device), end]
-        return tower.ln_final(x) @ tower.text_projection
+        return run(tower, ids)
 
     @torch.no_grad()
     def encode_names(
@@ -183,28 +180,27 @@ class CLIPTextEncoder(BaseModule):
         """
         check_names_embeddable(names)
         filled = get_templates(templates)
-        device = self.model.positional_embedding.device.type
-        per_chunk = max(1, _PROMPTS_PER_CHUNK // len(filled))
+        device = self.model.positional_embedding.device
+        chunk_size = max(1, _PROMPTS_PER_CHUNK // len(filled))
         parts: list[Tensor] = []
         with tqdm(total=len(names) * len(filled), unit='prompt', disable=not progress) as bar:
-            for start in range(0, len(names), per_chunk):
-                chunk = names[start : start + per_chunk]
-                prompts = [prompt for name in chunk for prompt in fill_prompts(name, filled)]
-                embedded = torch.zeros(len(prompts), self.embed_dim)
-                for rows, ids in self._batches_by_length(self.tokenize(prompts), batch_size):
-                    with torch.autocast(device, enabled=False):
-                        embedded[rows] = self(ids).cpu()
-                    bar.update(len(rows))
-                parts.append(embedded.view(len(chunk), len(filled), -1).mean(dim=1))
+            for start in range(0, len(names), chunk_size):
+                prompts = [fill_prompts(name, filled) for name in names[start : start + chunk_size]]
+                total = torch.zeros(len(prompts), self.embed_dim, device=device)
+                for of_template in zip(*prompts):  # these begin alike
+                    ids = self.tokenize(of_template).to(device)
+                    for rows in self._batches_by_length(ids, batch_size):
+                        with torch.autocast(device.type, enabled=False):
+                            total[rows] += self._embed(ids[rows], embed_with_shared_beginning)
+                        bar.update(len(rows))
+                parts.append(total.cpu() / len(filled))
         matrix = torch.cat(parts) if parts else torch.zeros(0, self.embed_dim)
         return TextEmbeddings(tuple(names), matrix, self.provenance(templates))
 
     @staticmethod
-    def _batches_by_length(ids: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows and their ids, prompts of like length together so that trimming saves most."""
-        order = ids.argmax(dim=-1).argsort(stable=True)
-        for rows in order.split(batch_size):
-            yield rows, ids[rows]
+    def _batches_by_length(ids: Tensor, batch_size: int) -> tuple[Tensor, ...]:
+        """Rows of batches, prompts of like length together so that attention sees no padding."""
+        return ids.argmax(dim=-1).argsort(stable=True).split(batch_size)
 
     def provenance(self, templates: str | Sequence[str]) -> dict[str, Any]:
         """Notes that go with embeddings made by ``encode_names``."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from regionclip_mmdet.models.text import CLIPTextEncoder, TextEmbeddings, fill_prompts
+from regionclip_mmdet.models.text.causal_tower import embed_with_shared_beginning
 from regionclip_mmdet.parity.generated_weights import fill_tensors
 
 GOLDEN = Path(__file__).parents[2] / 'data' / 'golden'
@@ -68,15 +69,60 @@ def test_trimming_changes_nothing() -> None:
     torch.testing.assert_close(encoder(ids[4:]), whole_context[4:], rtol=0, atol=1e-6)
 
 
+def tokens_computed(encoder: CLIPTextEncoder) -> list[int]:
+    """Filled with the number of tokens in each pass through the first and the last block."""
+    counts: list[int] = []
+    blocks = encoder.model.transformer.resblocks
+    for block in (blocks[0], blocks[-1]):
+        block.mlp.register_forward_pre_hook(
+            lambda module, args: counts.append(args[0].shape[:-1].numel())
+        )
+    return counts
+
+
 def test_short_batches_run_short() -> None:
     encoder = toy()
-    lengths: list[int] = []
-    encoder.model.transformer.register_forward_pre_hook(
-        lambda module, args: lengths.append(args[0].shape[1])
-    )
+    counts = tokens_computed(encoder)
     encoder(['cat', 'a dog'])
-    encoder.encode_names(['cat', LONG], ['{}'], batch_size=1)
-    assert lengths == [4, 3, 20]
+    assert counts == [8, 8]  # start, a, dog, end; the other as long
+
+
+@pytest.mark.parametrize(
+    ('texts', 'tokens'),
+    [
+        # tokens that all have in common, then the rest of each up to its end
+        (['a photo of a cat.', 'a photo of a traffic light.', 'a photo of a'], 5 + 3 + 4 + 1),
+        (['cat', 'a bad photo of the traffic light!!!', '', LONG], 1 + 2 + 9 + 1 + 19),
+        (['my cat', 'my cat'], 3 + 2),
+        (['my cat'], 3 + 1),
+        ([''], 1 + 1),
+    ],
+)
+def test_a_shared_beginning_is_computed_once(texts: list[str], tokens: int) -> None:
+    encoder = toy().double()
+    ids = encoder.tokenize(texts)
+    whole_context = encoder.model(ids)
+    counts = tokens_computed(encoder)
+    made = embed_with_shared_beginning(encoder.model, ids)
+    assert counts == [tokens, len(texts)]  # the last block needs the end tokens only
+    torch.testing.assert_close(made, whole_context, rtol=0, atol=1e-12)
+
+
+def test_ends_that_were_cut_off() -> None:
+    encoder = toy(truncate='official').double()
+    ids = encoder.tokenize([LONG, 'a photo of a cat', LONG + ' of a city'])
+    made = embed_with_shared_beginning(encoder.model, ids)
+    torch.testing.assert_close(made, encoder.model(ids), rtol=0, atol=1e-12)
+
+
+def test_names_share_the_beginnings_of_their_templates() -> None:
+    encoder = toy()
+    counts = tokens_computed(encoder)
+    encoder.encode_names(['cat', 'traffic light'], ['a photo of my {}.', 'the {}'])
+    assert counts == [5 + 3 + 4, 2, 2 + 2 + 3, 2]
+    counts.clear()
+    encoder.encode_names(['traffic light', 'cat', LONG], ['{}'], batch_size=2)
+    assert counts == [1 + 2 + 3, 2, 19 + 1, 1]  # the short ones together
 
 
 def test_truncation_rules() -> None:
