@@ -17,6 +17,7 @@ custom_hooks = [
     dict(type='VocabularyCheckHook'),
     dict(type='DatasetCheckHook'),
     dict(type='BatchSizeCheckHook'),
+    dict(type='AccumulationCheckHook'),
     dict(type='NonFiniteLossHook'),
     dict(type='SaveOnSignalHook'),
 ]

@@ -1,6 +1,7 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Hooks."""
 
+from .accumulation_check import AccumulationCheckHook
 from .atomic_checkpoint import AtomicCheckpointHook, AtomicLocalBackend, newest_whole_checkpoint
 from .batch_size_check import BatchSizeCheckHook
 from .broken_images import BrokenImagesHook
@@ -12,6 +13,7 @@ from .save_on_signal import SaveOnSignalHook, StoppedBySignal
 from .vocabulary_check import VocabularyCheckHook
 
 __all__ = [
+    'AccumulationCheckHook',
     'AtomicCheckpointHook',
     'AtomicLocalBackend',
     'BatchSizeCheckHook',

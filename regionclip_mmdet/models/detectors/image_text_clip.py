@@ -39,6 +39,9 @@ class ImageTextCLIP(BaseModel):
         Images ``(B, 3, S, S)``, S = ``arch.image_size``; embeddings ``(B, D)``, rows of length 1.
     """
 
+    # see AccumulationCheckHook
+    contrasts_batch = True
+
     def __init__(
         self,
         arch: str | Mapping,

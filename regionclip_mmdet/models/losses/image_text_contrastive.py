@@ -37,6 +37,9 @@ class ImageTextContrastiveLoss(nn.Module):
             for batches of which ``B * sum of B`` is too large.
     """
 
+    # see AccumulationCheckHook
+    contrasts_batch = True
+
     def __init__(
         self,
         temperature: float = 0.01,

@@ -95,6 +95,9 @@ class ImageTextSigmoidLoss(nn.Module):
 
     weights_source = 'initial scale and bias of the config'
 
+    # see AccumulationCheckHook
+    contrasts_batch = True
+
     def __init__(
         self,
         scale: float = 10.0,
