@@ -22,7 +22,6 @@ from mmdet.structures.bbox import bbox2roi
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from regionclip_mmdet.compat import prepare_cpu_launch
 from regionclip_mmdet.datasets.shapes_world import CLASSES
 from regionclip_mmdet.engine.loops import RegionNamingLoop
 from regionclip_mmdet.engine.randomness import untouched_generators
@@ -36,15 +35,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def train(folder: Path, work_dir: Path, **changes: Any) -> Runner:
-    runner = Runner.from_cfg(watched.config(folder, work_dir, **changes))
-    runner.train()
-    return runner
-
-
 @pytest.fixture(scope='module')
 def trained(folder: Path) -> Path:
-    train(folder, folder / 'trained')
+    watched.train(folder, folder / 'trained')
     return folder / 'trained'
 
 
@@ -123,7 +116,7 @@ def test_is_in_the_log_and_among_the_scalars(trained: Path) -> None:
 def test_training_does_not_notice(folder: Path, tmp_path: Path, loop: str) -> None:
     for name, validates in (('with', True), ('without', False)):
         train_cfg = dict(type=loop, max_iters=6, val_interval=2)
-        train(folder, tmp_path / name, validates=validates, train_cfg=train_cfg)
+        watched.train(folder, tmp_path / name, validates=validates, train_cfg=train_cfg)
     one, other = (watched.losses(tmp_path / name) for name in ('with', 'without'))
     assert len(one) == 6 and one == other
     assert len({entry['loss_region_distill'] for entry in one}) == 6
@@ -133,13 +126,13 @@ def test_training_does_not_notice(folder: Path, tmp_path: Path, loop: str) -> No
 
 def test_resuming_does_not_notice_either(folder: Path, trained: Path, tmp_path: Path) -> None:
     run = tmp_path / 'resumed'
-    train(folder, run, validates=False, load_from=str(trained / 'iter_2.pth'), resume=True)
+    watched.train(folder, run, validates=False, load_from=str(trained / 'iter_2.pth'), resume=True)
     assert watched.losses(run) == watched.losses(trained)[2:]
 
 
 def test_a_smaller_set(folder: Path, tmp_path: Path) -> None:
     val = watched.loader(watched.annotated(folder, indices=3))
-    runner = train(folder, tmp_path, val_dataloader=val)
+    runner = watched.train(folder, tmp_path, val_dataloader=val)
     assert len(runner.val_dataloader.dataset) == 3
     found = accuracies(tmp_path)[-1]
     assert found['regions/top5'] != accuracies(folder / 'trained')[-1]['regions/top5']
@@ -160,7 +153,7 @@ class TestRefusals:
     def refuse(self, folder: Path, tmp_path: Path, vocabulary: Any, error: type, text: str) -> None:
         val_cfg = dict(type='RegionNamingLoop', vocabulary=vocabulary)
         with pytest.raises(error, match=text):
-            train(folder, tmp_path / 'run', val_cfg=val_cfg, hooks=self.HOOKS)
+            watched.train(folder, tmp_path / 'run', val_cfg=val_cfg, hooks=self.HOOKS)
         assert not list((tmp_path / 'run').glob('*.pth'))
         assert not (tmp_path / 'run' / 'losses_0.jsonl').exists()
 
@@ -192,7 +185,7 @@ def work(rank: int) -> dict:
     """One of two processes."""
     os.environ['LOCAL_RANK'] = str(rank)
     folder = Path(os.environ['FOLDER'])
-    cfg = watched.config(
+    runner = watched.train(
         folder,
         folder / 'two',
         launcher='pytorch',
@@ -200,9 +193,6 @@ def work(rank: int) -> dict:
         train_cfg=dict(type='ResumableIterTrainLoop', max_iters=1, val_interval=1),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
     )
-    prepare_cpu_launch(cfg)
-    runner = Runner.from_cfg(cfg)
-    runner.train()
     shares = runner.message_hub.log_scalars
     return {key: shares[key].current() for key in shares if key.startswith('val/regions/')}
 
