@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -40,3 +42,20 @@ def seed_generators(seed: int, accelerators: bool = True) -> None:
         torch.manual_seed(seed)
     else:
         torch.default_generator.manual_seed(seed)
+
+
+@contextmanager
+def untouched_generators() -> Iterator[None]:
+    """What is drawn inside changes nothing outside: the global generators are put back at the end.
+
+    For what looks at a run and must not be seen in its results. Of accelerators, the generator of
+    the present CUDA device is put back.
+    """
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

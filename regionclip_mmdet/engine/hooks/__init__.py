@@ -7,9 +7,11 @@ from .batch_size_check import BatchSizeCheckHook
 from .broken_images import BrokenImagesHook
 from .dataset_check import DatasetCheckHook
 from .non_finite import NonFiniteLossHook
+from .pseudo_label_pictures import PseudoLabelPicturesHook
 from .required_files import RequiredFilesHook
 from .sample_record import SampleRecordHook
 from .save_on_signal import SaveOnSignalHook, StoppedBySignal
+from .throughput import ThroughputHook
 from .vocabulary_check import VocabularyCheckHook
 
 __all__ = [
@@ -20,10 +22,12 @@ __all__ = [
     'BrokenImagesHook',
     'DatasetCheckHook',
     'NonFiniteLossHook',
+    'PseudoLabelPicturesHook',
     'RequiredFilesHook',
     'SampleRecordHook',
     'SaveOnSignalHook',
     'StoppedBySignal',
+    'ThroughputHook',
     'VocabularyCheckHook',
     'newest_whole_checkpoint',
 ]

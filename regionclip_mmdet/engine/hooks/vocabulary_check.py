@@ -8,6 +8,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
+from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 
 from ...models.roi_heads import TextEmbeddingBBoxHead
@@ -28,18 +29,21 @@ class VocabularyCheckHook(Hook):
         """Check the training set and, if there is validation, its set against their names."""
         self._check(runner, runner.train_dataloader.dataset, training=True)
         if runner.val_loop is not None:
-            self._check(runner, runner.val_dataloader.dataset, training=False)
+            self._check(runner, runner.val_dataloader.dataset, False, runner.val_loop)
 
     def before_val(self, runner: Runner) -> None:
         """Check the validation set against the testing vocabulary."""
-        self._check(runner, runner.val_dataloader.dataset, training=False)
+        self._check(runner, runner.val_dataloader.dataset, False, runner.val_loop)
 
     def before_test(self, runner: Runner) -> None:
         """Check the test set against the testing vocabulary."""
         self._check(runner, runner.test_dataloader.dataset, training=False)
 
-    def _check(self, runner: Runner, dataset: BaseDataset, training: bool) -> None:
-        classifier = find_classifier(runner.model, training)
+    def _check(
+        self, runner: Runner, dataset: BaseDataset, training: bool, loop: BaseLoop | None = None
+    ) -> None:
+        # a RegionNamingLoop has names of its own
+        classifier = getattr(loop, 'classifier', None) or find_classifier(runner.model, training)
         classes = dataset.metainfo.get('classes')
         if classifier is None or classes is None:
             return

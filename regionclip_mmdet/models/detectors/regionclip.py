@@ -16,6 +16,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ..localizers import get_proposals
+from ..text import TextEmbeddingClassifier
 from ..weights import WeightGuard
 from .image_text_clip import caption_of
 from .shared_steps import SharedFrozenSteps
@@ -203,6 +204,38 @@ class RegionCLIP(WeightGuard, BaseDetector):
             target = head.pseudo_label(self.teacher(batch_inputs[i : i + 1], rois))
             sample.pred_instances = InstanceData(
                 bboxes=rois[target.keep, 1:], labels=target.labels, scores=target.probs.amax(-1)
+            )
+        return list(batch_data_samples)
+
+    @torch.no_grad()
+    def name_regions(
+        self,
+        batch_inputs: Tensor,
+        batch_data_samples: Sequence[DetDataSample],
+        classifier: TextEmbeddingClassifier,
+    ) -> list[DetDataSample]:
+        """What the student calls given boxes, zero-shot, as a detector with its weights would.
+
+        Args:
+            batch_inputs: ``(B, 3, H, W)``.
+            batch_data_samples: With ``proposals``, all of which are named, in their order.
+            classifier: ``K`` names, with or without background.
+
+        Returns:
+            The samples with ``pred_instances`` of every pair of region and name: ``bboxes``,
+            ``scores`` (probabilities), ``labels`` (indices of names) and ``region_inds``.
+        """
+        self.ensure_weights()
+        regions = [p.bboxes.float() for p in get_proposals(None, batch_inputs, batch_data_samples)]
+        embeddings = self.roi_head.region_encoder(
+            self.extract_feat(batch_inputs), bbox2roi(regions)
+        )
+        probs = classifier(embeddings).softmax(-1)[:, : classifier.num_classes]
+        scores = probs.split([len(boxes) for boxes in regions])
+        for sample, boxes, own in zip(batch_data_samples, regions, scores, strict=True):
+            region, name = torch.ones_like(own).nonzero(as_tuple=True)
+            sample.pred_instances = InstanceData(
+                bboxes=boxes[region], scores=own.flatten(), labels=name, region_inds=region
             )
         return list(batch_data_samples)
 

@@ -152,7 +152,10 @@ class RegionTextHead(BaseModule):
             teacher_embeddings: Teacher's embeddings of the same regions ``(R, D_teacher)``.
 
         Returns:
-            ``loss_region_distill``, ``loss_region_contrast`` and, for the log, ``regions_kept``.
+            ``loss_region_distill``, ``loss_region_contrast`` and, for the log, means over this
+            process's regions: ``regions_kept`` (share; 0 if none passed the threshold) and, of the
+            kept ones, ``teacher_score`` (the probability of the label) and ``teacher_agreement``
+            (the share whose best concept is the same for the student). 0 without regions.
         """
         target = self.pseudo_label(teacher_embeddings)
         kept = embeddings[target.keep]
@@ -163,7 +166,22 @@ class RegionTextHead(BaseModule):
             losses['loss_region_contrast'] = self.loss_contrast(kept, self.concepts, target.labels)
         share = 0.0 if target.is_fallback else target.keep.float().mean().nan_to_num()
         losses['regions_kept'] = torch.as_tensor(share, device=embeddings.device)
+        agrees = self.best_concepts(kept) == target.labels
+        losses['teacher_agreement'] = agrees.float().mean().nan_to_num()
+        losses['teacher_score'] = target.probs.amax(-1).mean().nan_to_num()
         return losses
+
+    @torch.no_grad()
+    def best_concepts(self, embeddings: Tensor) -> Tensor:
+        """The concept nearest to each of the student's regions.
+
+        Args:
+            embeddings: ``(R, D)``, any norm.
+
+        Returns:
+            Indices into ``concept_names``, ``(R,)``.
+        """
+        return cosine_logits(embeddings, self.concepts, 1.0).argmax(-1)
 
 
 def _origin(source: str | os.PathLike | TextEmbeddings) -> str:

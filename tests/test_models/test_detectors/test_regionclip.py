@@ -18,6 +18,7 @@ from regionclip_mmdet.models.detectors import RegionCLIP
 from regionclip_mmdet.models.detectors.shared_steps import SharedFrozenSteps
 from regionclip_mmdet.models.text import TextEmbeddings
 
+WATCHED = ('regions_kept', 'teacher_agreement', 'teacher_score')
 SIZES = ((64, 80), (80, 64))
 CAPTIONS = ('a cat on a mat', 'two red balls')
 BOXES = [
@@ -112,7 +113,7 @@ class TestLoss:
     def test_regions_alone_need_no_captions(self) -> None:
         model = pretrainer(roi_head=dict(loss_image_text=None), text_encoder=None)
         losses = model.loss(tiny_models.images(*SIZES), tiny_models.samples(*SIZES))
-        assert set(losses) == {'loss_region_distill', 'loss_region_contrast', 'regions_kept'}
+        assert set(losses) == {'loss_region_distill', 'loss_region_contrast', *WATCHED}
 
     def test_missing_captions_are_named(self) -> None:
         with pytest.raises(ValueError, match='sample of 0.jpg has no caption: text is None'):

@@ -15,6 +15,7 @@ from regionclip_mmdet.models.roi_heads import RegionTextHead
 from regionclip_mmdet.models.text import TextEmbeddings
 
 NAMES = ('a', 'b', 'c')
+WATCHED = ('regions_kept', 'teacher_agreement', 'teacher_score')
 
 
 def axes(names: tuple[str, ...] = NAMES) -> TextEmbeddings:
@@ -100,7 +101,7 @@ class TestLoss:
     def test_kept_regions_are_learned_from(self) -> None:
         student = self.STUDENT.clone().requires_grad_()
         losses = head(concept_threshold=0.42).loss(student, REGIONS)
-        assert set(losses) == {'loss_region_distill', 'loss_region_contrast', 'regions_kept'}
+        assert set(losses) == {'loss_region_distill', 'loss_region_contrast', *WATCHED}
         kept = self.STUDENT[[0, 2]]
         probs = torch.tensor([[0.5, 0.3, 0.2], [0.25, 0.3, 0.45]])
         torch.testing.assert_close(
@@ -121,9 +122,25 @@ class TestLoss:
         expected = RegionTextContrastiveLoss()(self.STUDENT, torch.eye(3), torch.tensor([2, 0, 1]))
         torch.testing.assert_close(losses['loss_region_contrast'], expected)
 
+    def test_agreement_with_the_teacher(self) -> None:
+        # the student's best concepts are a, c, c; the teacher's a, b, c
+        losses = head().loss(self.STUDENT, REGIONS)
+        assert float(losses['teacher_agreement']) == pytest.approx(2 / 3)
+        assert float(losses['teacher_score']) == pytest.approx((0.5 + 0.4 + 0.45) / 3)
+        # of the kept ones only: the second, on which they differ, is not
+        losses = head(concept_threshold=0.42).loss(self.STUDENT, REGIONS)
+        assert float(losses['teacher_agreement']) == 1
+        assert float(losses['teacher_score']) == pytest.approx((0.5 + 0.45) / 2)
+        # with its own pool: concepts are the axes 1, 2, 0, so its best are c, b, b and a, b, c
+        turned = TextEmbeddings(NAMES, torch.eye(3)[[1, 2, 0]])
+        losses = head(concept_pool=turned, teacher_concept_pool=axes()).loss(self.STUDENT, REGIONS)
+        assert float(losses['teacher_agreement']) == pytest.approx(1 / 3)
+        assert not any(losses[key].requires_grad for key in WATCHED)
+
     def test_fallback_is_seen_in_the_log(self) -> None:
         losses = head(concept_threshold=0.6).loss(self.STUDENT, REGIONS)
         assert float(losses['regions_kept']) == 0
+        assert float(losses['teacher_agreement']) == pytest.approx(2 / 3)
         assert float(losses['loss_region_distill']) > 0
 
     def test_no_region(self) -> None:
@@ -131,14 +148,15 @@ class TestLoss:
         losses = head().loss(student[:0], REGIONS[:0])
         total = losses['loss_region_distill'] + losses['loss_region_contrast']
         total.backward()
-        assert float(total.detach()) == 0 and float(losses['regions_kept']) == 0
+        assert float(total.detach()) == 0
+        assert [float(losses[key]) for key in WATCHED] == [0, 0, 0]
 
     def test_losses_can_be_left_out(self) -> None:
         assert set(head(loss_distill=None).loss(self.STUDENT, REGIONS)) == {
             'loss_region_contrast',
-            'regions_kept',
+            *WATCHED,
         }
         assert set(head(loss_contrast=None).loss(self.STUDENT, REGIONS)) == {
             'loss_region_distill',
-            'regions_kept',
+            *WATCHED,
         }

@@ -1,0 +1,153 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Pictures of what the student is taught: regions with the teacher's names and scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmdet.registry import HOOKS
+from mmdet.structures import DetDataSample
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from ...models.detectors import RegionCLIP
+from ..randomness import untouched_generators
+from ..ranks import on_main_process
+
+
+@HOOKS.register_module()
+class PseudoLabelPicturesHook(Hook):
+    """Draws the teacher's pseudo labels of the batch that was just trained on.
+
+    Images are those of the pipeline, flips included; the regions are another draw of
+    ``num_regions`` proposals, so not all of them were in the loss. The visualizer hands the
+    pictures ``pseudo_labels_0``, ``pseudo_labels_1``, ... to all its ``vis_backends``; the local
+    one keeps them in ``vis_data/vis_image``. The main process alone draws; training does not
+    notice. Silent for models without a teacher.
+
+    Args:
+        interval: Iterations between two pictures. The first iteration of a run has pictures, too:
+            misplaced boxes are seen at once.
+        num_images: The first so many images of the main process's batch.
+        max_regions: The most probable regions of each image that are drawn.
+        min_side: Smaller images are enlarged, in whole steps, to at least this short side, for the
+            names to be read.
+
+    Raises:
+        ValueError: A number is not positive.
+    """
+
+    # after the iteration's other hooks: it is no part of the times they measure
+    priority = 'LOW'
+
+    def __init__(
+        self,
+        interval: int = 5000,
+        num_images: int = 2,
+        max_regions: int = 15,
+        min_side: int = 400,
+    ) -> None:
+        if min(interval, num_images, max_regions, min_side) < 1:
+            raise ValueError(
+                'PseudoLabelPicturesHook: interval, num_images, max_regions and min_side must be '
+                f'positive, not {interval}, {num_images}, {max_regions}, {min_side}.'
+            )
+        self.interval = interval
+        self.num_images = num_images
+        self.max_regions = max_regions
+        self.min_side = min_side
+        self._model: RegionCLIP | None = None
+        self._first = True
+
+    def before_train(self, runner: Runner) -> None:
+        """See whether there is something to draw.
+
+        Raises:
+            TypeError: The model is no ``RegionCLIP``.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not isinstance(model, RegionCLIP):
+            raise TypeError(
+                'PseudoLabelPicturesHook draws what the teacher of a RegionCLIP says, but the '
+                f'model is a {type(model).__name__}.'
+            )
+        self._model = None if model.roi_head.region_text_head is None else model
+        self._first = True
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Draw, if it is time."""
+        due = self._first or self.every_n_train_iters(runner, self.interval)
+        self._first = False
+        if due and self._model is not None:
+            on_main_process(lambda: self._draw(runner, data_batch))
+
+    @untouched_generators()
+    @torch.no_grad()
+    def _draw(self, runner: Runner, data_batch: Any) -> None:
+        batch = {key: list(values[: self.num_images]) for key, values in data_batch.items()}
+        # in training's mode, except for augmentations of the batch
+        data = self._model.data_preprocessor(batch, False)
+        samples = self._model.predict(data['inputs'], data['data_samples'])
+        names = self._model.roi_head.region_text_head.concept_names
+        for number, (pixels, sample) in enumerate(zip(batch['inputs'], samples, strict=True)):
+            scale = max(-(-self.min_side // min(pixels.shape[-2:])), 1)
+            image = as_picture(pixels, scale, self._model.data_preprocessor)
+            shown = DetDataSample(pred_instances=self._most_probable(sample, names, scale))
+            runner.visualizer.add_datasample(
+                f'pseudo_labels_{number}',
+                image,
+                shown,
+                draw_gt=False,
+                pred_score_thr=0.0,
+                step=runner.iter + 1,
+            )
+            caption, path = sample.get('text'), sample.get('img_path', '')
+            runner.logger.info(
+                f'pseudo_labels_{number}_{runner.iter + 1}: {Path(path).name} {caption!r}: '
+                + ', '.join(
+                    f'{name} {100 * score:.0f}%'
+                    for name, score in zip(
+                        shown.pred_instances.label_names, shown.pred_instances.scores.tolist()
+                    )
+                )
+            )
+
+    def _most_probable(
+        self, sample: DetDataSample, names: tuple[str, ...], scale: int
+    ) -> InstanceData:
+        """The regions to be drawn, the least probable first: names of others lie on top."""
+        found = sample.pred_instances.cpu()
+        order = found.scores.argsort(descending=True, stable=True)[: self.max_regions].flip(0)
+        found = found[order]
+        return InstanceData(
+            bboxes=found.bboxes * scale,
+            scores=found.scores,
+            labels=found.labels,
+            label_names=[names[label] for label in found.labels.tolist()],
+        )
+
+
+def as_picture(pixels: Tensor, scale: int, preprocessor: Any) -> np.ndarray:
+    """An image of a batch, before normalisation, as a picture.
+
+    Args:
+        pixels: ``(3, H, W)``, 0..255, in the order in which the pipeline packs them.
+        scale: Each pixel becomes so many, each way.
+        preprocessor: Knows whether that order is BGR (``bgr_to_rgb``).
+
+    Returns:
+        uint8 RGB ``(H * scale, W * scale, 3)``.
+    """
+    if getattr(preprocessor, '_channel_conversion', False):
+        pixels = pixels.flip(0)
+    pixels = F.interpolate(pixels[None].float().cpu(), scale_factor=scale, mode='nearest')[0]
+    return np.ascontiguousarray(pixels.permute(1, 2, 0).to(torch.uint8).numpy())

@@ -1,0 +1,169 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Pictures of pseudo labels: pixels, places, names and scores; training does not notice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_models
+import tiny_runner
+import torch
+import torch.nn.functional as F
+import watched_pretraining as watched
+from mmdet.registry import MODELS
+from mmdet.structures.bbox import bbox2roi
+from mmdet.visualization import DetLocalVisualizer
+from mmengine.logging import MMLogger
+from PIL import Image
+
+from regionclip_mmdet.engine.hooks import PseudoLabelPicturesHook
+
+RED = (255, 0, 0)
+
+
+def pretrainer(**settings: Any) -> torch.nn.Module:
+    model = MODELS.build(
+        tiny_models.regionclip_config(
+            localizer=None, data_preprocessor=tiny_runner.PREPROCESSOR, **settings
+        )
+    )
+    for seed, part in enumerate((model, model.teacher, model.text_encoder)):
+        if part is not None:
+            tiny_models.fill(part, seed)
+    return model
+
+
+class Recorder(DetLocalVisualizer):
+    """Keeps the pictures and what was drawn on them."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.pictures: dict[tuple[str, int], np.ndarray] = {}
+        self.boxes: list[torch.Tensor] = []
+        self.texts: list[str] = []
+
+    def add_image(self, name: str, image: np.ndarray, step: int = 0) -> None:
+        self.pictures[name, step] = image
+
+    def draw_bboxes(self, bboxes: torch.Tensor, **kwargs: Any) -> Any:
+        self.boxes.append(bboxes.clone())
+        return super().draw_bboxes(bboxes, **kwargs)
+
+    def draw_texts(self, texts: str, *args: Any, **kwargs: Any) -> Any:
+        self.texts.append(texts)
+        return super().draw_texts(texts, *args, **kwargs)
+
+
+def draw(
+    model: torch.nn.Module, images: list[torch.Tensor], boxes: list[torch.Tensor], **settings: Any
+) -> Recorder:
+    """Pictures after the tenth iteration."""
+    sizes = [image.shape[-2:] for image in images]
+    samples = tiny_models.samples(*sizes, captions=['a caption'] * len(sizes), proposals=boxes)
+    recorder = Recorder('recorder')
+    runner = SimpleNamespace(
+        model=model,
+        visualizer=recorder,
+        iter=9,
+        logger=MMLogger.get_instance('pictures', log_level='INFO'),
+    )
+    hook = PseudoLabelPicturesHook(interval=10, **settings)
+    hook.before_train(runner)
+    hook._first = False
+    hook.after_train_iter(runner, 9, dict(inputs=images, data_samples=samples))
+    return recorder
+
+
+def test_box_in_its_place_and_colours_right() -> None:
+    box = torch.tensor([[20.0, 30.0, 90.0, 70.0]])
+    image = torch.zeros(3, 96, 120, dtype=torch.uint8)
+    image[2] = 255  # red, as loaded: BGR
+    recorder = draw(pretrainer(), [image], [box], min_side=200)
+    picture = recorder.pictures['pseudo_labels_0', 10]
+    assert picture.shape == (3 * 96, 3 * 120, 3) and picture.dtype == np.uint8
+    drawn = (picture != RED).any(-1)
+    rows, columns = (np.flatnonzero(drawn.any(axis)) for axis in (1, 0))
+    # within the width of the line, which is drawn on both sides of the edge
+    found = [columns[0], rows[0], columns[-1], rows[-1]]
+    assert np.abs(np.array(found) - 3 * box[0].numpy()).max() <= 4
+    edge = drawn[:, 3 * 55]  # a column through the middle meets both edges
+    assert edge[3 * 30] and edge[3 * 70] and not edge[3 * 50 : 3 * 65].any()
+
+
+def teacher_embeddings(model: torch.nn.Module, image: torch.Tensor, boxes: torch.Tensor) -> Any:
+    mean, std = (torch.tensor(tiny_runner.PREPROCESSOR[k]).view(3, 1, 1) for k in ('mean', 'std'))
+    batch = ((image.flip(0) - mean) / std)[None]
+    embeddings = model.teacher.region_encoder(model.teacher.backbone(batch), bbox2roi([boxes]))
+    return F.normalize(embeddings).detach()
+
+
+def test_names_and_scores_are_the_teachers() -> None:
+    model = pretrainer(region_text_head=dict(concept_threshold=0.45))
+    generator = torch.Generator().manual_seed(1)
+    size = (3, 64, 80)
+    images = [torch.randint(0, 256, size, generator=generator).to(torch.uint8) for _ in range(3)]
+    corners = torch.rand(3, 6, 2, generator=generator) * 30
+    boxes = list(torch.cat([corners, corners + 20], -1))
+    regions = [teacher_embeddings(model, *pair) for pair in zip(images, boxes, strict=True)]
+    # the tiny teacher's regions all point nearly the same way: what tells them apart is the rest
+    common = torch.cat(regions).mean(0)
+    concepts = torch.randn(3, 32, generator=generator)
+    concepts = F.normalize(concepts - torch.outer(concepts @ common, common) / common.norm() ** 2)
+    head = model.roi_head.region_text_head
+    head.teacher_concepts = concepts
+
+    state = torch.get_rng_state()
+    recorder = draw(model, images, boxes, num_images=2, max_regions=4, min_side=64)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert list(recorder.pictures) == [('pseudo_labels_0', 10), ('pseudo_labels_1', 10)]
+    expected = []
+    for own, embeddings, drawn in zip(boxes, regions, recorder.boxes, strict=False):
+        best, labels = (embeddings @ concepts.T / 0.01).softmax(-1).max(-1)
+        chosen = [i for i in best.argsort(descending=True).tolist() if best[i] > 0.45][:4][::-1]
+        torch.testing.assert_close(drawn, own[chosen])
+        expected += [(head.concept_names[labels[i]], 100 * float(best[i])) for i in chosen]
+    assert len({name for name, _ in expected}) > 1 and len(expected) == 8
+    found = [text.rsplit(': ', 1) for text in recorder.texts]
+    assert [name for name, _ in found] == [name for name, _ in expected]
+    scores = [score for _, score in expected]
+    assert [float(score) for _, score in found] == pytest.approx(scores, abs=0.2)
+    assert max(scores) - min(scores) > 5
+
+
+def test_a_run_with_pictures(tmp_path: Path) -> None:
+    watched.make_files(tmp_path)
+    for name, hooks in (
+        ('with', [dict(type='PseudoLabelPicturesHook', interval=4)]),
+        ('without', []),
+    ):
+        train_cfg = dict(type='IterBasedTrainLoop', max_iters=6, val_interval=100)
+        watched.train(tmp_path, tmp_path / name, hooks=hooks, validates=False, train_cfg=train_cfg)
+    (folder,) = (tmp_path / 'with').glob('*/vis_data/vis_image')
+    steps = {f'pseudo_labels_{i}_{step}.png' for i in (0, 1) for step in (1, 4)}
+    assert {path.name for path in folder.iterdir()} == steps
+    assert Image.open(folder / 'pseudo_labels_0_4.png').size == (512, 512)  # 4 x 128
+    assert watched.losses(tmp_path / 'with') == watched.losses(tmp_path / 'without')
+    (log,) = (tmp_path / 'with').glob('*/*.log')
+    assert 'pseudo_labels_1_4: ' in log.read_text()
+
+
+def test_without_a_teacher_nothing_is_drawn() -> None:
+    model = MODELS.build(
+        tiny_models.regionclip_config(
+            localizer=None, teacher=None, roi_head=dict(region_text_head=None)
+        )
+    )
+    image = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    assert not draw(model, [image], [torch.zeros(0, 4)]).pictures
+
+
+def test_refusals() -> None:
+    with pytest.raises(ValueError, match='must be positive, not 0, 2, 15, 400'):
+        PseudoLabelPicturesHook(interval=0)
+    detector = MODELS.build(tiny_models.detector_config())
+    with pytest.raises(TypeError, match='the model is a OpenVocabularyRCNN'):
+        PseudoLabelPicturesHook().before_train(SimpleNamespace(model=detector))
