@@ -65,7 +65,7 @@ def test_losses_are_those_of_the_teacher(world: Path, folder: str, tolerance: fl
     shares = []
     for number in range(len(data)):
         found, wanted = losses(without, data, number), losses(with_teacher, data, number)
-        assert found.keys() == wanted.keys() and len(found) == 4
+        assert found.keys() == wanted.keys() >= {'loss_region_distill', 'regions_kept'}
         for key, value in wanted.items():
             torch.testing.assert_close(found[key], value, rtol=0, atol=tolerance)
         shares.append(float(found['regions_kept']))
