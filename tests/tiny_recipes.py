@@ -24,6 +24,7 @@ from PIL import Image
 from regionclip_mmdet import config_path
 from regionclip_mmdet.datasets.preparation import (
     OVCocoSplit,
+    pack_shards,
     prepare_ov_coco_train,
     prepare_ov_coco_val,
     write_all,
@@ -33,6 +34,12 @@ from regionclip_mmdet.datasets.preparation.ov_lvis import (
     prepare_ov_lvis_val,
 )
 from regionclip_mmdet.models.text import TextEmbeddings
+from regionclip_mmdet.pretraining import (
+    ProposalMaker,
+    fixed_view,
+    from_config,
+    precompute_proposals,
+)
 from regionclip_mmdet.recipes.name_lists import LISTS
 
 # Base and novel names together, base alone, novel alone, neither; novel: cat, dog.
@@ -99,11 +106,15 @@ def make_lvis(root: Path = Path('data/lvis_v1')) -> None:
 
 
 def make_cc3m(root: Path = Path('data/cc3m')) -> None:
-    """Six images with a caption each, as JSON lines."""
+    """Six images with a caption each, as JSON lines and in shards."""
     names = [f'{i}.jpg' for i in range(6)]
     write_images(root / 'images', names)
     rows = [json.dumps(dict(image=name, caption=f'picture {name}')) for name in names]
     (root / 'train.jsonl').write_text('\n'.join(rows), encoding='utf-8')
+    items = [
+        dict(img_path=str(root / 'images' / name), captions=[f'picture {name}']) for name in names
+    ]
+    pack_shards(items, root.with_name('cc3m_shards'), per_shard=4, progress=False)
 
 
 def load(name: str, iterations: int = 2) -> Config:
@@ -112,6 +123,7 @@ def load(name: str, iterations: int = 2) -> Config:
     cfg.work_dir = 'run'
     cfg.env_cfg.dist_cfg.backend = 'gloo'
     shrink_model(cfg.model)
+    shrink_model(cfg.get('localizer'))
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(key)
         if loader is not None:
@@ -186,7 +198,8 @@ def walk(value: Any) -> Iterator[Any]:
 def transforms(dataset: Any) -> Iterator[Any]:
     while 'pipeline' not in dataset:
         dataset = dataset.dataset
-    yield from dataset.pipeline
+    for transform in dataset.pipeline:
+        yield from transform.get('transforms', [transform])
 
 
 @DefaultScope.overwrite_default_scope('mmdet')
@@ -202,7 +215,7 @@ def make_files(cfg: Config) -> None:
             names = LISTS.get(known, tiny_models.NAMES)
             TextEmbeddings(names, torch.randn(len(names), 32, generator=generator)).save(path)
     tiny_models.save_clip(Path('clip.pth'))
-    localizer = cfg.model.get('localizer')
+    localizer = cfg.model.get('localizer') or cfg.get('localizer')
     if localizer is not None and localizer.get('init_cfg') is not None:
         model = tiny_models.fill(MODELS.build({**localizer, 'init_cfg': None}))
         save(model.state_dict(), localizer.init_cfg.checkpoint, 'localizer.')
@@ -215,6 +228,18 @@ def make_files(cfg: Config) -> None:
             if not k.startswith(('roi_head.bbox_head.', 'roi_head.mask_head.'))
         }
         save(state, cfg.load_from)
+    if cfg.get('train_dataloader') and cfg.train_dataloader.dataset.get('proposals'):
+        make_proposals(cfg)
+
+
+def make_proposals(cfg: Config) -> None:
+    """What tools/pretrain/precompute_proposals.py makes of a small config."""
+    pipeline = fixed_view(from_config.dataset_config(cfg).pipeline)
+    maker = ProposalMaker(from_config.localizer_config(cfg), cfg.model.data_preprocessor)
+    maker.ensure_weights()
+    dataset = from_config.build_dataset(cfg, pipeline)
+    folder = from_config.proposals_folder(cfg, dataset)
+    precompute_proposals(dataset, maker, pipeline, folder, progress=False)
 
 
 def save(state: dict[str, torch.Tensor], path: str, prefix: str = '') -> None:

@@ -31,6 +31,8 @@ from .proposal_maker import Made, ProposalMaker
 from .shard_tasks import ShardTask, missing_files
 
 BROKEN_FILE = 'broken.tsv'
+# Images that wait for others of their size: so many batches of them at most.
+MAX_WAITING = 16
 
 
 @dataclass
@@ -199,6 +201,8 @@ class _ShardWork:
                 waiting.setdefault(shape, []).append((row, sample))
                 if len(waiting[shape]) == batch_size:
                     self._compute(waiting.pop(shape))
+                elif sum(map(len, waiting.values())) > MAX_WAITING * batch_size:
+                    self._compute(waiting.pop(max(waiting, key=lambda size: len(waiting[size]))))
             bar.update()
         for group in waiting.values():
             self._compute(group)

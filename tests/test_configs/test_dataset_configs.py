@@ -27,6 +27,7 @@ from regionclip_mmdet.datasets.categories import (
     OV_COCO_NOVEL,
     OV_LVIS_BASE,
 )
+from regionclip_mmdet.datasets.shards.proposal_format import proposals_path, write_proposals
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'data'
 # name of the config: images and classes in training, in evaluation
@@ -258,6 +259,36 @@ def test_image_text_in_shards(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
         config.train_dataloader.sampler, default_args=dict(dataset=dataset, seed=0)
     )
     assert sorted(sampler) == [0, 1]
+
+
+def test_image_text_in_shards_with_proposals(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    images = data / 'data' / 'cc3m'
+    arguments = ('--images', images / 'images', '--per-shard', 1)
+    run_tool(monkeypatch, 'pack_shards', images / 'train.jsonl', 'data/cc3m_shards', *arguments)
+    config = load('cc3m_shards_proposals_image_text')
+    folder = 'data/cc3m_shards/proposals_rpn_lvis_866'
+    command = rf'precompute_proposals\.py CONFIG --out {folder}'
+    with pytest.raises(FileNotFoundError, match=rf'2 of 2 shards have no proposals.*{command}'):
+        DATASETS.build(config.train_dataloader.dataset)
+    plain = DATASETS.build(load('cc3m_shards_image_text').train_dataloader.dataset)
+    for shard, index in zip(plain.shards, plain.indices, strict=True):
+        boxes = np.array([[0.0, 0.25, 0.5, 1.0]], dtype=np.float32)
+        logits = np.array([3.0], dtype=np.float32)
+        write_proposals(proposals_path(folder, shard), index, [boxes], [logits], {}, {})
+    dataset = DATASETS.build(config.train_dataloader.dataset)
+    sides = set()
+    for _ in range(20):
+        sample = dataset[0]['data_samples']
+        assert sample.img_shape == (800, 1200) and sample.text == 'caption of 00000/0'
+        x1, y1, x2, y2 = sample.proposals.bboxes[0].tolist()
+        assert (y1, y2) == (200, 800)
+        assert (x1, x2) == ((600, 1200) if sample.flip else (0, 600))
+        assert sample.proposals.objectness_logits.tolist() == [3.0]
+        sides.add(x1)
+    assert sides == {0, 600}
 
 
 def test_proposals_of_tests_on_gt_boxes(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

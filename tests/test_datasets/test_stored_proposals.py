@@ -252,6 +252,11 @@ def test_missing_files_name_the_command(shards: Path) -> None:
         make(shards)
 
 
+def test_a_folder_elsewhere_is_refused(shards: Path) -> None:
+    with pytest.raises(ValueError, match=r's3://p must be a folder on a disk .* absolute path'):
+        make(shards, proposals='s3://p')
+
+
 def test_files_of_other_pairs_are_refused(shards: Path) -> None:
     made.write_shards(shards, [3, 5])
     message = r"has no proposals for 1 of 5 pairs of \S+/00001\.tar, e\.g\. of '000000007'"

@@ -25,6 +25,7 @@ from regionclip_mmdet.datasets import ImageTextShards
 from regionclip_mmdet.datasets.shards import proposal_format
 from regionclip_mmdet.models.detectors import RegionCLIP
 from regionclip_mmdet.models.localizers import get_proposals
+from regionclip_mmdet.pretraining import ProposalMaker
 
 
 @pytest.fixture(autouse=True)
@@ -127,16 +128,37 @@ def test_pretraining_runs_without_a_localizer(world: Path) -> None:
     assert all(value.isfinite().all() for value in losses.values())
 
 
-def test_images_of_one_size_may_be_computed_together(world: Path) -> None:
-    world_of.run(world, '--out', world / 'together', '--batch-size', 2)
-    for name in ('00000', '00001', '00002'):
-        one, other = (
-            np.load(world / folder / f'{name}.proposals.npz')
-            for folder in ('shards/proposals', 'together')
-        )
+def stored(folder: Path, shard: int) -> Any:
+    return np.load(folder / f'{shard:05d}.proposals.npz')
+
+
+@pytest.mark.parametrize('waiting', [16, 0])
+def test_images_of_one_size_may_be_computed_together(
+    world: Path, tmp_path: Path, waiting: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('regionclip_mmdet.pretraining.proposals_of_shards.MAX_WAITING', waiting)
+    sizes = []
+    make = ProposalMaker.make
+    monkeypatch.setattr(
+        ProposalMaker, 'make', lambda self, *args: sizes.append(len(args[0])) or make(self, *args)
+    )
+    world_of.run(world, '--out', tmp_path, '--batch-size', 2)
+    assert sizes == ([2, *[1] * 7] if waiting else [1] * 9)
+    for shard in range(3):
+        one, other = stored(world / 'shards' / 'proposals', shard), stored(tmp_path, shard)
         assert one['starts'].tolist() == other['starts'].tolist()
         np.testing.assert_allclose(one['boxes'], other['boxes'], atol=1e-4)
         np.testing.assert_allclose(one['objectness'], other['objectness'], atol=1e-4)
+
+
+def test_lower_precision_is_close(world: Path, tmp_path: Path) -> None:
+    world_of.run(world, '--out', tmp_path, '--precision', 'bfloat16')
+    one, other = stored(world / 'shards' / 'proposals', 1), stored(tmp_path, 1)
+    assert not np.array_equal(one['objectness'][:3], other['objectness'][:3])
+    first = one['starts'][:-1], other['starts'][:-1]
+    best, close = one['objectness'][first[0]], other['objectness'][first[1]]
+    np.testing.assert_allclose(best, close, rtol=0.05)
+    assert other['objectness'].dtype == np.float32
 
 
 def test_several_processes_write_the_same_files(world: Path) -> None:

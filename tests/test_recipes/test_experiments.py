@@ -18,6 +18,7 @@ from regionclip_mmdet.config_paths import config_folder
 # One of each family always, all others with -m slow.
 QUICK = {
     'pretrain/regionclip_rn50_23k_coco-captions.py',
+    'pretrain/regionclip_rn50_600k_cc3m_proposals.py',
     'zero_shot/regionclip_rn50_gt_naming_coco65.py',
     'zero_shot/regionclip_rn50_rpn_zero-shot_coco65.py',
     'ov_coco/regionclip_rn50_c4_1x_ov-coco.py',

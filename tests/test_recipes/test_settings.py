@@ -67,7 +67,7 @@ def find(name: str, table: dict[str, Any]) -> Any:
 
 
 def test_there_are_all() -> None:
-    assert len(EXPERIMENTS) == 62
+    assert len(EXPERIMENTS) == 63
     assert {name.split('/')[0] for name in EXPERIMENTS} == set(FAMILIES)
 
 
@@ -186,8 +186,11 @@ def test_pretraining_follows_the_official_settings(name: str) -> None:
     cfg = load(name)
     model = cfg.model
     ablated = name.endswith(('-only.py', '-sigmoid.py', '_random-regions.py'))
-    if model.get('localizer') is not None:
-        proposals = model.localizer.test_cfg
+    precomputed = name.endswith('_proposals.py')
+    if precomputed:
+        assert model.localizer is None and cfg.train_dataloader.dataset.proposals
+    if model.get('localizer') is not None or precomputed:
+        proposals = (model.localizer or cfg.localizer).test_cfg
         assert (proposals.nms_pre, proposals.nms.iou_threshold) == (1000, 0.5)
         assert (proposals.max_per_img, model.num_regions) == (300, 100)
     assert model.roi_head.global_box == 'padded'

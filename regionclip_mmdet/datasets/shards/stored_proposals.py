@@ -55,7 +55,7 @@ class StoredProposals:
     format. Only places are held in memory, so any number of shards may have any number of boxes.
 
     Args:
-        folder: Of the files.
+        folder: Of the files, which are local.
         shards: Paths of the shards.
         indices: Their indices; a shard's file may hold more pairs.
         with_teacher: Read the teacher's embeddings, too.
@@ -64,8 +64,8 @@ class StoredProposals:
 
     Raises:
         FileNotFoundError: A shard has no file; says how to make it.
-        ValueError: A file is damaged, of another version, made otherwise than the others, or lacks
-            pairs of its shard.
+        ValueError: The folder is not local; a file is damaged, of another version, made otherwise
+            than the others, or lacks pairs of its shard.
     """
 
     def __init__(
@@ -80,6 +80,11 @@ class StoredProposals:
         self.folder = folder
         self.with_teacher = with_teacher
         self._reader = PieceReader()
+        if '://' in folder:
+            raise ValueError(
+                f'{who}: proposals {folder} must be a folder on a disk of this machine or mounted '
+                'there; give an absolute path.'
+            )
         check_names(shards, who)
         self._require(shards, who)
         self.fingerprint: dict[str, Any] | None = None

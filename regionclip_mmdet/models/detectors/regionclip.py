@@ -20,6 +20,7 @@ from ..text import TextEmbeddingClassifier
 from ..weights import WeightGuard
 from .image_text_clip import caption_of
 from .shared_steps import SharedFrozenSteps
+from .stored_teacher import stored_embeddings
 
 PARTS = (
     'backbone',
@@ -92,6 +93,8 @@ class RegionCLIP(WeightGuard, BaseDetector):
         roi_head: Config of a ``RegionTextRoIHead``.
         teacher: The teacher's ``backbone`` and ``region_encoder``. Without a ``region_text_head``
             it would teach nothing, and is not built.
+        stored_teacher: Samples carry the teacher's embeddings of their proposals
+            (``data_sample.proposals.teacher_embeddings``), and no teacher is run.
         text_encoder: Config of a ``CLIPTextEncoder``; None without the image-text loss.
         localizer: Config of an ``RPNLocalizer``, if samples carry no proposals.
         num_regions: At most so many proposals per image are learned from, drawn uniformly.
@@ -115,17 +118,24 @@ class RegionCLIP(WeightGuard, BaseDetector):
         may_be_unexpected: Sequence[str] = UNUSED_KEYS,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
+        stored_teacher: bool = False,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
         self.roi_head = MODELS.build(roi_head)
+        if stored_teacher and teacher:
+            raise ValueError('stored_teacher=True runs no teacher: set teacher=None.')
+        self.stored_teacher = stored_teacher and self.roi_head.region_text_head is not None
         teaches = bool(teacher) and self.roi_head.region_text_head is not None
         self.teacher = FrozenRegionTeacher(**teacher) if teaches else None
         self.text_encoder = MODELS.build(text_encoder) if text_encoder else None
         self.localizer = MODELS.build(localizer) if localizer else None
         self.num_regions = num_regions
-        if self.roi_head.region_text_head is not None and self.teacher is None:
-            raise ValueError('A region_text_head needs a teacher; give teacher=dict(...).')
+        if self.roi_head.region_text_head is not None and not (teaches or stored_teacher):
+            raise ValueError(
+                'A region_text_head needs a teacher; give teacher=dict(...), or '
+                'stored_teacher=True if the samples carry its embeddings.'
+            )
         if self.roi_head.loss_image_text is not None and self.text_encoder is None:
             raise ValueError('loss_image_text needs a text_encoder; give text_encoder=dict(...).')
         if self.localizer is not None:
@@ -143,7 +153,7 @@ class RegionCLIP(WeightGuard, BaseDetector):
 
     def _check_teacher_pool(self) -> None:
         head = self.roi_head.region_text_head
-        if head is not None:
+        if head is not None and self.teacher is not None:
             head.check_width('teacher', self.teacher.region_encoder)
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
@@ -154,11 +164,31 @@ class RegionCLIP(WeightGuard, BaseDetector):
         self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]
     ) -> Tensor:
         """RoIs ``(R, 5)``: up to ``num_regions`` proposals per image, a uniformly random subset."""
-        boxes = []
+        drawn = self.draw_proposals(batch_inputs, batch_data_samples)
+        return bbox2roi([proposals.bboxes for proposals in drawn])
+
+    def draw_proposals(
+        self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]
+    ) -> list[InstanceData]:
+        """The same with whatever is known of them; ``bboxes`` ``(N, 4)`` are float32."""
+        drawn = []
         for proposals in get_proposals(self.localizer, batch_inputs, batch_data_samples):
             order = torch.randperm(len(proposals))[: self.num_regions]
-            boxes.append(proposals.bboxes[order.to(batch_inputs.device)].float())
-        return bbox2roi(boxes)
+            chosen = proposals[order.to(proposals.bboxes.device)]
+            chosen.bboxes = chosen.bboxes.float()
+            drawn.append(chosen)
+        return drawn
+
+    def _with_embeddings(
+        self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]
+    ) -> tuple[Tensor, Tensor]:
+        """RoIs and the stored embeddings of them."""
+        drawn = self.draw_proposals(batch_inputs, batch_data_samples)
+        head = self.roi_head.region_text_head
+        head.require_concepts()
+        width = head.teacher_concepts.shape[1]
+        embeddings = stored_embeddings(drawn, batch_data_samples, width)
+        return bbox2roi([proposals.bboxes for proposals in drawn]), embeddings
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> dict:
         """Losses of a batch of captioned images; inputs ``(B, 3, H, W)``."""
@@ -166,6 +196,8 @@ class RegionCLIP(WeightGuard, BaseDetector):
         teacher_embeddings = text_embeddings = None
         rois = batch_inputs.new_zeros(0, 5)
         maps, steps = batch_inputs, 0
+        if self.stored_teacher:
+            rois, teacher_embeddings = self._with_embeddings(batch_inputs, batch_data_samples)
         if self.teacher is not None:
             rois = self.sample_regions(batch_inputs, batch_data_samples)
             if self.teacher.scale == 1:
@@ -200,8 +232,12 @@ class RegionCLIP(WeightGuard, BaseDetector):
             raise RuntimeError('Without a region_text_head there are no pseudo labels to predict.')
         self.ensure_weights()
         for i, sample in enumerate(batch_data_samples):
-            rois = self.sample_regions(batch_inputs[i : i + 1], [sample])
-            target = head.pseudo_label(self.teacher(batch_inputs[i : i + 1], rois))
+            if self.stored_teacher:
+                rois, embeddings = self._with_embeddings(batch_inputs[i : i + 1], [sample])
+            else:
+                rois = self.sample_regions(batch_inputs[i : i + 1], [sample])
+                embeddings = self.teacher(batch_inputs[i : i + 1], rois)
+            target = head.pseudo_label(embeddings)
             sample.pred_instances = InstanceData(
                 bboxes=rois[target.keep, 1:], labels=target.labels, scores=target.probs.amax(-1)
             )
