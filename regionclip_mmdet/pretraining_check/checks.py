@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from ..datasets.shapes_world import CLASSES
 from .history import History, Start
@@ -74,6 +77,28 @@ def pool(counts: Mapping[str, int], captions: Iterable[str]) -> Check:
     value += f' (not: {_list(lacking)})' if lacking else ''
     value += f'; counted otherwise: {_list(wrong)}' if wrong else ', counts as in the captions'
     return Check('concept pool', value, not wrong and 2 * len(found) > len(shapes))
+
+
+def proposals(folder: Path, good: Collection[tuple[str, str]]) -> Check:
+    """Whether the files of a folder hold boxes of exactly these pairs, within their images."""
+    counts: dict[tuple[str, str], int] = {}
+    wrong = []
+    for path in sorted(folder.glob('*.proposals.npz')):
+        with np.load(path) as content:
+            starts, boxes = content['starts'], content['boxes']
+            keys, objectness = content['keys'].tolist(), content['objectness']
+        shard = path.name.replace('.proposals.npz', '.tar')
+        for key, first, end in zip(keys, starts[:-1], starts[1:], strict=True):
+            counts[shard, key] = int(end - first)
+            own, logits = boxes[first:end], objectness[first:end]
+            sound = (0 <= own).all() and (own <= 1).all() and (own[:, :2] < own[:, 2:]).all()
+            if not sound or not np.isfinite(logits).all() or (np.diff(logits) > 0).any():
+                wrong.append(f'{shard}/{key}')
+    found = {pair for pair, count in counts.items() if count}
+    value = f'{sum(counts.values())} boxes of {len(found)} images (expected {len(good)})'
+    if wrong:
+        value += f'; unsound: {len(wrong)}, e.g. {wrong[0]}'
+    return Check('proposals', value, not wrong and found == set(good))
 
 
 def resumed(starts: list[Start], checkpoint: int) -> Check:

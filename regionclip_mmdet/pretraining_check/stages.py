@@ -29,7 +29,7 @@ from .commands import run_tool
 from .shards import FILE as DAMAGE_FILE
 from .shards import Damage, damage_shards
 from .sizes import Sizes
-from .training import train
+from .training import train, write_config
 
 SEED = 0
 
@@ -72,8 +72,12 @@ def all_stages(
         stage('shards', 'Pack shards, break some, inspect them', make_shards, ('world',)),
         stage('concepts', 'Make and embed the concept pool', make_concepts, ('shards', 'clip')),
         stage(
+            'proposals', 'Compute the proposals of all images', make_proposals,
+            ('localizer', 'shards'), ('check_pretraining',), keep_undecodable=keep_undecodable,
+        ),
+        stage(
             'train', f'Pretrain with {processes} processes, kill one, resume', train,
-            ('clip', 'localizer', 'shards', 'concepts'), ('check_pretraining',),
+            ('clip', 'shards', 'concepts', 'proposals'), ('check_pretraining',),
             processes=processes, keep_undecodable=keep_undecodable,
         ),
         stage(
@@ -181,6 +185,24 @@ def make_concepts(job: Job) -> dict[str, Any]:
             list(vocabulary.names) == concepts,
         ),
     ]
+    return dict(checks=found)
+
+
+def make_proposals(job: Job) -> dict[str, Any]:
+    """The localizer's boxes of all images, a file for each shard."""
+    for path in job.folder.glob('*.npz'):
+        path.unlink()
+    config = write_config(job)
+    told = run_tool(
+        'pretrain/precompute_proposals.py',
+        [config, '--batch-size', 16, '--workers', 1],
+        job.folder / 'proposals.log',
+    )
+    damage = Damage.load(job.sibling('shards') / DAMAGE_FILE)
+    found = [checks.proposals(job.folder, damage.good)]
+    if job.stage.settings['keep_undecodable']:
+        what = 'images without proposals are named by shard and key'
+        found.append(checks.named(what, told, damage.undecodable))
     return dict(checks=found)
 
 

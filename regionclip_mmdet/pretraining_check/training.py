@@ -40,7 +40,7 @@ def train(job: Job) -> dict[str, Any]:
     schedule = plan(sizes, samples, settings['processes'])
     run = job.folder / 'run'
     shutil.rmtree(run, ignore_errors=True)
-    config = write_config(job, sizes, schedule)
+    config = write_config(job, schedule)
     found = break_off(job, config, run, schedule, damage)
     checkpoint = _iteration(newest_whole_checkpoint(str(run)))
     found += resume(job, config, run, schedule)
@@ -62,17 +62,18 @@ def train(job: Job) -> dict[str, Any]:
     return dict(checks=found, checkpoint=str(last), samples=samples)
 
 
-def write_config(job: Job, sizes: Sizes, schedule: Schedule) -> Path:
-    """The training's config as a file that ``tools/train.py`` takes."""
+def write_config(job: Job, schedule: Schedule | None = None) -> Path:
+    """The training's config as a file that the tools take; its length only with a schedule."""
+    settings = job.stage.settings
     cfg = stage_config(job, 'check_pretraining')
-    set_iterations(cfg, schedule.iterations)
-    cfg.train_dataloader.batch_size = sizes.batch_size
-    cfg.default_hooks.checkpoint.interval = sizes.interval
-    cfg.randomness = dict(seed=job.stage.settings['seed'])
-    if job.stage.settings['keep_undecodable']:
+    if schedule is not None:
+        set_iterations(cfg, schedule.iterations)
+    cfg.train_dataloader.batch_size = settings['batch_size']
+    cfg.default_hooks.checkpoint.interval = settings['interval']
+    cfg.randomness = dict(seed=settings['seed'])
+    if settings['keep_undecodable']:
         cfg.train_dataloader.dataset.exclude = None
     path = job.folder / 'pretrain.py'
-    path.parent.mkdir(parents=True, exist_ok=True)
     with captured(job.folder / LOG_FILE):
         cfg.dump(path)
     return path
