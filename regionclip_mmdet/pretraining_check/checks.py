@@ -137,6 +137,22 @@ def passes(reports: list[PassReport], number: int, samples: int) -> list[Check]:
     return checks
 
 
+def learning(losses: Mapping[int, float]) -> Check:
+    """Whether the image-text loss of a training fell; needs some records to say so.
+
+    Args:
+        losses: By iteration.
+    """
+    values = [losses[step] for step in sorted(losses)]
+    third = len(values) // 3
+    passed = bool(values) and bool(np.isfinite(values).all())
+    if third < 2:
+        return Check('image-text loss', f'{len(values)} records, too few to compare', passed)
+    first, last = (float(np.mean(part)) for part in (values[:third], values[-third:]))
+    value = f'{first:.3f} in the first third, {last:.3f} in the last'
+    return Check('image-text loss falls', value, passed and last < first)
+
+
 def naming(before: Mapping[str, float], after: Mapping[str, float]) -> Check:
     """Numbers of the evaluation; says whether they are numbers, not whether they are good."""
     keys = [key for key in ('top1', 'base_top1', 'novel_top1', 'top5') if f'regions/{key}' in after]

@@ -32,6 +32,10 @@ from .sizes import Sizes
 from .training import train, write_config
 
 SEED = 0
+MEANING = (
+    'the numbers say that the evaluation works; what pretraining brings, with a good teacher and '
+    'concepts, is shown by tools/quickstart.py'
+)
 
 
 def all_stages(
@@ -220,5 +224,10 @@ def evaluate(job: Job) -> dict[str, Any]:
     run_tool('test.py', arguments, job.folder / 'test.log')
     (metrics,) = run.glob('*/*.json')
     after = json.loads(metrics.read_text(encoding='utf-8'))
-    return dict(checks=[checks.naming(before, after)], before=before, after=after)
+    return dict(
+        told=MEANING,
+        checks=[checks.naming(before, after)],
+        before=before,
+        after=after,
+    )
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -57,6 +58,7 @@ def train(job: Job) -> dict[str, Any]:
         checks.repeated(history),
         checks.history_is_whole(history, schedule.iterations),
         *checks.passes(reports, sizes.passes, samples),
+        checks.learning(read_losses(run)),
     ]
     last = run / f'iter_{schedule.iterations}.pth'
     return dict(checks=found, checkpoint=str(last), samples=samples)
@@ -143,6 +145,21 @@ def resume(job: Job, config: Path, run: Path, schedule: Schedule) -> list[Check]
     whole = (run / f'iter_{last}.pth').is_file()
     value = f'exit code {code}, checkpoint of iteration {last} {"written" if whole else "missing"}'
     return [Check('resumed training ends', value, code == 0 and whole)]
+
+
+def read_losses(run: Path) -> dict[int, float]:
+    """The image-text loss by iteration, from the scalars of all starts; of repeated ones the last.
+
+    Args:
+        run: Work dir.
+    """
+    losses = {}
+    for path in sorted(run.glob('*/vis_data/scalars.json')):
+        for line in path.read_text(encoding='utf-8').splitlines():
+            record = json.loads(line)
+            if 'loss_image_text' in record:
+                losses[record['step']] = record['loss_image_text']
+    return losses
 
 
 def _follow(

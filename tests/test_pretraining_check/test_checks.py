@@ -116,6 +116,16 @@ def test_histories_and_passes() -> None:
     assert [check.passed for check in checks.passes([good], 2, 8)] == [False, False]
 
 
+def test_losses() -> None:
+    falling = {step: 1 / step for step in range(10, 70, 10)}
+    check = checks.learning(falling)
+    assert check.passed and check.value == '0.075 in the first third, 0.018 in the last'
+    assert not checks.learning({-step: loss for step, loss in falling.items()}).passed
+    assert not checks.learning(falling | {30: float('nan')}).passed
+    assert checks.learning({10: 0.5}).passed
+    assert not checks.learning({}).passed
+
+
 def test_numbers_of_the_evaluation() -> None:
     before = {'regions/top1': 0.25, 'regions/novel_top1': 0.125, 'regions/ap': 0.5, 'time': 1}
     check = checks.naming(before, before | {'regions/top1': 0.375})
