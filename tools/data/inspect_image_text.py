@@ -3,11 +3,13 @@ r"""Look into shards of image-text pairs: counts, sizes, lengths of captions, br
 
     python tools/data/inspect_image_text.py 'data/cc3m_shards/{00000..00331}.tar' --workers 8 \
         --broken data/cc3m_shards/broken.tsv
-    python tools/data/inspect_image_text.py 'data/pairs/images_*.tsv' --sample 1000
+    python tools/data/inspect_image_text.py 'data/pairs/images_*.tsv' --sample 1000 \
+        --sheet sheet.jpg
 
 Makes the indices of the shards, too, if they have none yet. The file of --broken names pairs by
 shard and key; ImageTextShards(exclude='broken.tsv') leaves them out, so that every other pair comes
-exactly once in a pass. Quote patterns, so that the shell leaves them alone.
+exactly once in a pass. The picture of --sheet shows random pairs with their keys and captions.
+Quote patterns, so that the shell leaves them alone.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from PIL import Image
+
 from regionclip_mmdet.datasets import ImageTextShards, ImageTextTSV
-from regionclip_mmdet.datasets.preparation import inspect_image_text, write_all
+from regionclip_mmdet.datasets.preparation import contact_sheet, inspect_image_text, write_all
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,15 +31,22 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('shards', nargs='+', help='.tar or image .tsv files; braces, wildcards')
     parser.add_argument('--caption-key', help='key of the JSON that holds the caption')
     parser.add_argument('--cache-dir', help='folder for the indices (default: beside the shards)')
+    parser.add_argument('--copy-dir', help='folder for copies of shards that are not local')
     parser.add_argument('--sample', type=int, help='look into so many pairs (default: all)')
     parser.add_argument(
         '--heads', action='store_true', help='do not decode images: faster, misses damaged ones'
     )
     parser.add_argument('--workers', type=int, default=0, help='processes (default: 0, this one)')
     parser.add_argument('--broken', type=Path, help='write the broken pairs to this .tsv file')
+    parser.add_argument('--sheet', type=Path, help='write a picture of random pairs to this file')
+    parser.add_argument('--sheet-pairs', type=int, default=24, help='so many (default: 24)')
+    parser.add_argument('--seed', type=int, default=0, help='of the choice (default: 0)')
     args = parser.parse_args()
-    if args.sample is not None and args.sample < 1:
-        parser.error('--sample must be positive')
+    for name in ('sample', 'sheet_pairs'):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            parser.error(f'--{name.replace("_", "-")} must be positive')
+    if args.sheet is not None and args.sheet.suffix.lower() not in Image.registered_extensions():
+        parser.error(f'--sheet: {args.sheet} needs the suffix of a picture, such as .jpg')
     return args
 
 
@@ -48,6 +59,7 @@ def main() -> None:
             args.shards,
             caption_key=args.caption_key,
             cache_dir=args.cache_dir,
+            copy_dir=args.copy_dir,
             max_broken_share=1.0,
         )
         report = inspect_image_text(dataset, args.sample, not args.heads, args.workers)
@@ -55,6 +67,10 @@ def main() -> None:
         if args.broken is not None:
             write_all({args.broken: report.broken_lines()}, progress=False)
             print(f'written: {args.broken}')
+        if args.sheet is not None:
+            args.sheet.parent.mkdir(parents=True, exist_ok=True)
+            contact_sheet(dataset, args.sheet_pairs, args.seed).save(args.sheet, quality=92)
+            print(f'written: {args.sheet}')
     except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from None
 

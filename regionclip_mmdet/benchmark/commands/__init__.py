@@ -7,8 +7,8 @@ returns what ``--out`` writes as JSON. Its docstring is the command's ``--help``
 
 from types import ModuleType
 
-from . import inference, pretrain
+from . import inference, loader, pretrain
 
-COMMANDS: dict[str, ModuleType] = {'inference': inference, 'pretrain': pretrain}
+COMMANDS: dict[str, ModuleType] = {'inference': inference, 'pretrain': pretrain, 'loader': loader}
 
 __all__ = ['COMMANDS']

@@ -1,6 +1,7 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """From public annotation files to those of the open-vocabulary benchmarks."""
 
+from .contact_sheet import contact_sheet
 from .files import read_annotations, write_all
 from .image_text import index_image_text
 from .inspect_image_text import inspect_image_text
@@ -11,6 +12,7 @@ from .subsets import keep_categories, keep_images
 
 __all__ = [
     'OVCocoSplit',
+    'contact_sheet',
     'index_image_text',
     'inspect_image_text',
     'keep_categories',

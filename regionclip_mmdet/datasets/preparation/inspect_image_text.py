@@ -34,6 +34,27 @@ class _Facts(NamedTuple):
     problem: str
 
 
+class _Columns(NamedTuple):
+    """About the sound pairs of a batch, in arrays: millions of tuples would fill the memory."""
+
+    sizes: np.ndarray
+    image_bytes: np.ndarray
+    captions: np.ndarray
+    words: np.ndarray
+    broken: list[tuple[int, str]]
+
+    @classmethod
+    def of(cls, facts: Sequence[_Facts]) -> _Columns:
+        sound = [fact for fact in facts if not fact.problem]
+        return cls(
+            _array([(fact.width, fact.height) for fact in sound]).reshape(-1, 2),
+            _array([fact.num_bytes for fact in sound]),
+            _array([fact.captions for fact in sound]),
+            _array([words for fact in sound for words in fact.words]),
+            [(fact.idx, fact.problem) for fact in facts if fact.problem],
+        )
+
+
 class _Pairs(Dataset):
     def __init__(self, dataset: Any, chosen: np.ndarray, decode: bool) -> None:
         self.dataset, self.chosen, self.decode = dataset, chosen, decode
@@ -134,30 +155,31 @@ def inspect_image_text(
     number = len(dataset) if sample is None else min(sample, len(dataset))
     chosen = np.unique(np.linspace(0, len(dataset) - 1, number).astype(np.int64))
     loader = DataLoader(
-        _Pairs(dataset, chosen, decode), batch_size=32, num_workers=num_workers, collate_fn=list
+        _Pairs(dataset, chosen, decode),
+        batch_size=32,
+        num_workers=num_workers,
+        collate_fn=_Columns.of,
     )
-    facts: list[_Facts] = []
+    batches = []
     with tqdm(total=len(chosen), unit='pairs', disable=not progress) as bar:
         for batch in loader:
-            facts += batch
-            bar.update(len(batch))
+            batches.append(batch)
+            bar.update(len(batch.sizes) + len(batch.broken))
     broken = list(dataset.broken_pairs())
-    for fact in facts:
-        if fact.problem:
-            path = dataset.image_name(fact.idx)
-            shard = dataset.shards[dataset.place(fact.idx)[0]]
-            key = osp.splitext(osp.relpath(path, shard))[0]
-            broken.append((shard, key, fact.problem))
-    sound = [fact for fact in facts if not fact.problem]
+    for idx, problem in (found for batch in batches for found in batch.broken):
+        path = dataset.image_name(idx)
+        shard = dataset.shards[dataset.place(idx)[0]]
+        broken.append((shard, osp.splitext(osp.relpath(path, shard))[0], problem))
+    columns = {
+        name: np.concatenate([getattr(batch, name) for batch in batches])
+        for name in ('sizes', 'image_bytes', 'captions', 'words')
+    }
     return ImageTextReport(
         shard_sizes=np.array([len(index) for index in dataset.indices], dtype=np.int64),
         num_bytes=sum(dataset.files.size(shard) for shard in dataset.shards),
-        inspected=len(facts),
-        sizes=_array([(fact.width, fact.height) for fact in sound]).reshape(-1, 2),
-        image_bytes=_array([fact.num_bytes for fact in sound]),
-        captions=_array([fact.captions for fact in sound]),
-        words=_array([words for fact in sound for words in fact.words]),
+        inspected=len(chosen),
         broken=broken,
+        **columns,
     )
 
 
