@@ -173,6 +173,9 @@ def _download(name: str) -> str:
 def _clip_state_dict(content: Any, path: str) -> StateDict:
     """The bare CLIP state dict in a file's content."""
     state = find_state_dict(content, path)
+    if 'text.positional_embedding' in state:
+        # open_clip's name for the same tower in models that could have another one there
+        state = {key.removeprefix('text.'): value for key, value in state.items()}
     if not any(key.startswith(_LANDMARKS) for key in state):
         raise ValueError(
             f'{path} is not a CLIP checkpoint: none of its {len(state)} tensors is named '

@@ -31,8 +31,15 @@ def _tokenizer() -> open_clip.SimpleTokenizer:
     return open_clip.SimpleTokenizer()
 
 
-def _tower_settings(arch: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of the tower from an open_clip model name or from explicit numbers."""
+def tower_settings(arch: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a text tower.
+
+    Args:
+        arch: See ``CLIPTextEncoder``.
+
+    Raises:
+        ValueError: No such model, or one whose text tower is of another kind.
+    """
     if not isinstance(arch, str):
         settings = dict(arch)
     else:
@@ -43,7 +50,10 @@ def _tower_settings(arch: str | Mapping[str, Any]) -> dict[str, Any]:
     known = {'context_length', 'vocab_size', 'width', 'heads', 'layers', 'embed_dim', 'quick_gelu'}
     unknown = sorted(set(settings) - known)
     if unknown:
-        raise ValueError(f'text tower of {arch!r}: settings {unknown} are none of {sorted(known)}')
+        raise ValueError(
+            f"text tower of {arch!r}: settings {unknown} are none of {sorted(known)}; only CLIP's "
+            'own text tower is known here'
+        )
     return settings
 
 
@@ -84,8 +94,8 @@ class CLIPTextEncoder(BaseModule):
         super().__init__(init_cfg=init_cfg)
         if truncate not in ('keep_end', 'official'):
             raise ValueError(f"truncate must be 'keep_end' or 'official', not {truncate!r}")
-        settings = _tower_settings(arch)
-        self.arch = arch if isinstance(arch, str) else settings
+        settings = tower_settings(arch)
+        self.arch = arch if isinstance(arch, str) else dict(settings)
         self.frozen = frozen
         self.truncate = truncate
         self.weights_source: str | None = None
