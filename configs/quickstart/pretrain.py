@@ -62,6 +62,7 @@ train_dataloader = dict(
         type='ImageTextShards',
         data_root='work_dirs/quickstart/pretrain/',
         shards='shards/*.tar',
+        caption_key='captions',  # all of a scene, not the first alone
         proposals='proposals',
         pipeline=train_pipeline,
     ),
