@@ -1,8 +1,9 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Region-text pretraining on captioned scenes (section 3.3): about 5 minutes on 2 cores.
 
-Stage 4 of tools/quickstart.py: student and teacher start from stage 2's CLIP, proposals come from
-stage 3's localizer, concepts from the captions.
+Stage 4 of tools/quickstart.py: student and teacher start from stage 2's CLIP, concepts come from
+the captions. Scenes and captions are read from tar shards, proposals from files that stage 3's
+localizer has made beforehand, so the model has no localizer.
 """
 
 _base_ = ['./tiny_base.py', '../_base_/datasets/shapes_image_text.py']
@@ -16,7 +17,6 @@ model = dict(
         backbone={{_base_.backbone}}, region_encoder={{_base_.region_encoder}}, scale=5 / 3
     ),
     text_encoder={{_base_.text_encoder}},
-    localizer={{_base_.localizer}},
     num_regions=8,
     roi_head=dict(
         type='RegionTextRoIHead',
@@ -43,16 +43,31 @@ model = dict(
 meta_keys = {{_base_.meta_keys}}
 train_pipeline = [
     dict(type='LoadImageChecked'),
-    dict(type='Resize', scale={{_base_.scene_scale}}, keep_ratio=True, backend='pillow'),
-    dict(type='RandomFlip', prob=0.5),
+    dict(type='LoadRegionProposals'),
+    dict(
+        type='MoveProposals',
+        transforms=[
+            dict(type='Resize', scale={{_base_.scene_scale}}, keep_ratio=True, backend='pillow'),
+            dict(type='RandomFlip', prob=0.5),
+        ],
+    ),
     dict(type='PickCaption'),
-    dict(type='PackDetInputs', meta_keys=meta_keys),
+    dict(type='PackRegionInputs', meta_keys=meta_keys),
 ]
 train_dataloader = dict(
     batch_size=16,
-    dataset=dict(data_root='data/shapes_world/scenes_train/', pipeline=train_pipeline),
+    sampler=dict(_delete_=True, type='ShardSampler', buffer_shards=8),
+    dataset=dict(
+        _delete_=True,
+        type='ImageTextShards',
+        data_root='work_dirs/quickstart/pretrain/',
+        shards='shards/*.tar',
+        caption_key='captions',  # all of a scene, not the first alone
+        proposals='proposals',
+        pipeline=train_pipeline,
+    ),
 )
-# Not part of the run: the scenes whose pseudo labels are looked at afterwards.
+# Not part of the run: the scenes whose pseudo labels are looked at afterwards, with the localizer.
 pseudo_label_dataloader = dict(
     batch_size=8,
     num_workers=1,

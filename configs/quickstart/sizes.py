@@ -10,6 +10,7 @@ demo = dict(
         object_centric_train=8000, object_centric_val=640, scenes_train=3000, scenes_val=400
     ),
     iterations=dict(),
+    pairs_per_shard=500,
     bootstrap=200,
     real_size=dict(short_edge=800, long_edge=1333, num_proposals=1000),
 )
@@ -20,6 +21,7 @@ smoke = dict(
     seeds=[0],
     images=dict(object_centric_train=128, object_centric_val=16, scenes_train=32, scenes_val=12),
     iterations=dict(clip=3, localizer=3, pretrain=2, transfer=2),
+    pairs_per_shard=12,
     bootstrap=10,
     real_size=dict(short_edge=160, long_edge=240, num_proposals=20),
 )

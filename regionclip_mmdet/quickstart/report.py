@@ -214,8 +214,10 @@ def describe_step(name: str, result: Mapping[str, Any]) -> tuple[str, str]:
     if name == 'pretrain':
         quality = result['pseudo_labels']
         finding = (
-            f'{result["concepts"]} concepts found in captions; {quality["on_objects"]:.0f} % of '
-            f'the labelled regions lie on objects, {quality["right"]:.0f} % of those labels right'
+            f'{result["concepts"]} concepts found in captions; scenes in {result["shards"]} '
+            f'shards, {result["proposals_per_second"]:.0f} a second through the localizer; '
+            f'{quality["on_objects"]:.0f} % of the labelled regions lie on objects, '
+            f'{quality["right"]:.0f} % of those labels right'
         )
         return '4. Region-text pretraining', finding
     if name == 'zero_shot':

@@ -7,6 +7,7 @@ A stage gets a ``Job`` and returns JSON-ready results for the report.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from ..datasets.shapes_world import (
     make_shapes_world,
 )
 from ..models.text import CLIPTextEncoder
+from .compute_once import pack_scenes, propose_regions
 from .concepts import concept_pool, read_captions
 from .console import captured
 from .pseudo_labels import predict_pseudo_labels
@@ -71,6 +73,11 @@ def training_stages(sizes: Mapping[str, Any], seed: int, prefix: str = '') -> li
 
     world = stage('world', 'Make the shapes world', make_world)
     world.settings['images'] = dict(sizes['images'])
+    pretraining = stage(
+        'pretrain', 'Region-text pretraining: CLIP becomes RegionCLIP', pretrain,
+        ('world', 'clip', 'localizer'), ('pretrain',),
+    )  # fmt: skip
+    pretraining.settings['pairs_per_shard'] = sizes['pairs_per_shard']
     return [
         world,
         stage('clip', 'Train a tiny CLIP on captions', train_clip, ('world',), ('clip',)),
@@ -78,10 +85,7 @@ def training_stages(sizes: Mapping[str, Any], seed: int, prefix: str = '') -> li
             'localizer', 'Train the localizer on base boxes', train_localizer, ('world',),
             ('localizer',),
         ),
-        stage(
-            'pretrain', 'Region-text pretraining: CLIP becomes RegionCLIP', pretrain,
-            ('world', 'clip', 'localizer'), ('pretrain',),
-        ),
+        pretraining,
         stage(
             'zero_shot', 'Zero-shot on held-out scenes', zero_shot,
             ('world', 'clip', 'localizer', 'pretrain'), ('zero_shot_gt', 'zero_shot_rpn'),
@@ -184,19 +188,35 @@ def pretrain(job: Job) -> dict[str, Any]:
     encoder, prompts = build_text_encoder(job)
     encoder.encode_names(list(concepts), prompts).save(job.folder / 'concepts.pth')
     (job.folder / 'concepts.json').write_text(json.dumps(concepts, indent=1), encoding='utf-8')
+    job.progress('packing scenes and captions into shards')
+    for name in ('shards', 'proposals'):  # of an earlier world
+        shutil.rmtree(job.folder / name, ignore_errors=True)
+    pack_scenes(
+        job.world / 'scenes_train', job.folder / 'shards', job.stage.settings['pairs_per_shard']
+    )
+    job.progress('proposals of all scenes')
+    with captured(job.folder / LOG_FILE):
+        proposals = propose_regions(stage_config(job, 'pretrain'))
     cfg = stage_config(job, 'pretrain', job.stage.settings['iterations'])
     checkpoint = train(cfg, job.folder / 'train', job.stage.settings['seed'], 'training')
     state = torch.load(checkpoint, map_location='cpu', weights_only=False)['state_dict']
     torch.save(dict(state_dict=state), job.folder / REGIONCLIP_FILE)
     checkpoint.unlink()
     with captured(job.folder / LOG_FILE):
+        cfg = stage_config(job, 'pretrain')
+        cfg.model.localizer = cfg.localizer
         quality = predict_pseudo_labels(
-            stage_config(job, 'pretrain'),
+            cfg,
             job.folder / REGIONCLIP_FILE,
             job.world / 'scenes_train' / 'instances.json',
             job.folder / 'pseudo_labels.json',
         )
-    return dict(concepts=len(concepts), pseudo_labels=quality)
+    return dict(
+        concepts=len(concepts),
+        shards=proposals.shards,
+        proposals_per_second=proposals.images / proposals.seconds,
+        pseudo_labels=quality,
+    )
 
 
 def weights_of(job: Job, initialisation: str) -> Path | None:

@@ -12,6 +12,7 @@ SIZES = dict(
     seeds=[0, 1],
     images=dict(object_centric_train=1, object_centric_val=1, scenes_train=1, scenes_val=1),
     iterations=dict(clip=3),
+    pairs_per_shard=2,
     bootstrap=2,
     real_size=dict(short_edge=100, long_edge=200, num_proposals=5),
 )
