@@ -151,6 +151,19 @@ def test_workers_subsets_and_copies_read_the_same(shards: Path) -> None:
         assert found.tolist() == logits_of(number).tolist()
 
 
+def test_memory_does_not_grow_with_the_boxes(tmp_path: Path) -> None:
+    made.write_shards(tmp_path, [5])
+    index = make(tmp_path, proposals=None, pipeline=[]).indices[0]
+    sizes = []
+    for number in (1, 5000):
+        parts = [np.zeros((number, 4), np.float32)] * 5, [np.zeros(number, np.float32)] * 5
+        write_proposals(tmp_path / 'p' / '00000.proposals.npz', index, *parts, FINGERPRINT, {})
+        dataset = make(tmp_path)
+        assert len(dataset[4]['data_samples'].proposals) == number
+        sizes.append(len(pickle.dumps(dataset._stored)))
+    assert sizes[1] < sizes[0] + 100
+
+
 def test_files_may_hold_more_pairs(shards: Path) -> None:
     (shards / 'out.tsv').write_text('00000.tar\t000000001\tdamaged\n')
     dataset = make(shards, exclude='out.tsv')
