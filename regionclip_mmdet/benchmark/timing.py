@@ -7,6 +7,7 @@ import resource
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -26,6 +27,33 @@ def peak_memory_mib(device: torch.device | str = 'cpu') -> float:
     if torch.device(device).type == 'cuda':
         return torch.cuda.max_memory_allocated(device) / MIB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+@contextmanager
+def peak_of(device: torch.device | str = 'cpu') -> Iterator[list[float]]:
+    """How far memory use rises within, above what it is at the beginning.
+
+    Tensors on a GPU; on a CPU resident memory of the process, by Linux's own high-water mark.
+
+    Yields:
+        A list that holds the rise in MiB afterwards.
+    """
+    found: list[float] = []
+    if torch.device(device).type == 'cuda':
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device) / MIB
+        yield found
+        found.append(peak_memory_mib(device) - before)
+        return
+    Path('/proc/self/clear_refs').write_text('5')  # the mark falls to what is in use
+    before = _status_mib('VmRSS')
+    yield found
+    found.append(_status_mib('VmHWM') - before)
+
+
+def _status_mib(key: str) -> float:
+    lines = Path('/proc/self/status').read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f'{key}:')) / 1024
 
 
 @contextmanager

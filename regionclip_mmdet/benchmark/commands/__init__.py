@@ -7,8 +7,13 @@ returns what ``--out`` writes as JSON. Its docstring is the command's ``--help``
 
 from types import ModuleType
 
-from . import inference, loader, pretrain
+from . import image_text_loss, inference, loader, pretrain
 
-COMMANDS: dict[str, ModuleType] = {'inference': inference, 'pretrain': pretrain, 'loader': loader}
+COMMANDS: dict[str, ModuleType] = {
+    'inference': inference,
+    'pretrain': pretrain,
+    'loader': loader,
+    'image-text-loss': image_text_loss,
+}
 
 __all__ = ['COMMANDS']

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from .cosine import at_least_float32
 from .gathering import gather_with_gradient, mean_over_pairs, own_rank, rows_of_ranks
@@ -33,8 +32,6 @@ class ImageTextContrastiveLoss(nn.Module):
             ``'trim'`` is the official code's way: only as many of each rank as the rank with the
             fewest has, the others' getting no gradient.
         loss_weight: Factor of the loss.
-        chunk_size: Compute only so many rows or columns at a time, and again in the backward pass;
-            for batches of which ``B * sum of B`` is too large.
     """
 
     # see AccumulationCheckHook
@@ -46,7 +43,6 @@ class ImageTextContrastiveLoss(nn.Module):
         gather: bool = True,
         loss_weight: float = 1.0,
         uneven: str = 'all',
-        chunk_size: int | None = None,
     ) -> None:
         super().__init__()
         if uneven not in UNEVEN:
@@ -55,7 +51,6 @@ class ImageTextContrastiveLoss(nn.Module):
         self.temperature = temperature
         self.gather = gather
         self.loss_weight = loss_weight
-        self.chunk_size = chunk_size
 
     def forward(self, image_embeddings: Tensor, text_embeddings: Tensor) -> Tensor:
         """The loss of a batch.
@@ -84,14 +79,5 @@ class ImageTextContrastiveLoss(nn.Module):
 
     def _cross_entropy(self, own: Tensor, gathered: Tensor, target: Tensor) -> Tensor:
         """Sum over the rows of ``own (B, D)``; ``target (B,)`` are rows of ``gathered``."""
-        if not self.chunk_size:
-            return self._cross_entropy_of_chunk(own, gathered, target)
-        chunks = zip(own.split(self.chunk_size), target.split(self.chunk_size), strict=True)
-        return sum(
-            checkpoint(self._cross_entropy_of_chunk, rows, gathered, places, use_reentrant=False)
-            for rows, places in chunks
-        )
-
-    def _cross_entropy_of_chunk(self, own: Tensor, gathered: Tensor, target: Tensor) -> Tensor:
         logits = own @ gathered.t() / self.temperature
         return F.cross_entropy(logits, target, reduction='sum')

@@ -21,7 +21,6 @@ SIZES = {2: (3, 1), 3: (3, 0, 2)}
 TASKS = {
     'all': ('contrastive', dict(temperature=0.1), True),
     'texts frozen': ('contrastive', dict(temperature=0.1), False),
-    'in chunks': ('contrastive', dict(temperature=0.1, chunk_size=2), True),
     'sigmoid': ('sigmoid', dict(scale=3.0, bias=-1.0), True),
     'sigmoid, texts frozen': ('sigmoid', dict(scale=3.0, bias=-1.0), False),
     'sigmoid, not learned': ('sigmoid', dict(scale=3.0, bias=-1.0, learnable=False), True),
