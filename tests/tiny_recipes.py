@@ -206,7 +206,7 @@ def transforms(dataset: Any) -> Iterator[Any]:
 def make_files(cfg: Config) -> None:
     """The vocabularies, concepts, CLIP weights and checkpoints that a small config names."""
     generator = torch.Generator().manual_seed(0)
-    for part in walk(cfg.model):
+    for part in walk([cfg.model, cfg.get('val_cfg')]):
         for key in ('vocabulary', 'test_vocabulary', 'concept_pool', 'teacher_concept_pool'):
             path = part.get(key)
             if path is None or Path(path).is_file():

@@ -12,5 +12,5 @@ _base_ = [
     '../_base_/models/regionclip_rn50x4_pretrain.py',
     '../_base_/datasets/coco_captions_image_text.py',
     '../_base_/schedules/pretrain_coco_23k.py',
-    '../_base_/default_runtime.py',
+    '../_base_/pretrain_runtime.py',
 ]

@@ -1,0 +1,19 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""The runtime of pretraining: default_runtime.py, and what one watches such a run by.
+
+In the log and among the scalars: regions_kept, teacher_agreement, teacher_score (means over the
+log's window), images_per_second, data_wait, images_skipped; pictures of pseudo labels. Accuracy on
+annotated boxes needs such boxes: datasets/coco65_region_naming.py.
+"""
+
+_base_ = './default_runtime.py'
+
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(type='ThroughputHook'),
+    dict(type='BrokenImagesHook'),
+    dict(type='PseudoLabelPicturesHook', interval=5000),
+]
+log_processor = dict(
+    mean_pattern='.*(loss|time|data_time|grad_norm|regions_kept|teacher_agreement|teacher_score).*'
+)
