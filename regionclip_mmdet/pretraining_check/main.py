@@ -67,11 +67,13 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def run_stage(workspace: Workspace, stage: Stage, again: bool, console: Console) -> list[Check]:
+def run_stage(
+    workspace: Workspace, stage: Stage, again: bool, console: Console
+) -> tuple[list[Check], bool]:
     """Run a stage unless it is done; tell what it found.
 
     Returns:
-        Its checks.
+        Its checks, and whether it was run now.
     """
     marker = workspace.marker(stage.name)
     done = workspace.is_done(stage) and not again
@@ -85,7 +87,7 @@ def run_stage(workspace: Workspace, stage: Stage, again: bool, console: Console)
     found = [Check(*check) for check in result.get('checks', ())]
     for check in found:
         console.line(f'     {check}')
-    return found
+    return found, not done
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -106,11 +108,12 @@ def main(args: Sequence[str] | None = None) -> int:
     found: list[Check] = []
     again = options.fresh
     for stage in stages:
-        # what failed is tried again, and what follows from it
+        # what failed is tried again, and what comes after it
         before = workspace.marker(stage.name).get('result', {}).get('checks', ())
         again = again or not all(Check(*check).passed for check in before)
         try:
-            found += run_stage(workspace, stage, again, console)
+            checks, again = run_stage(workspace, stage, again, console)
+            found += checks
         except (CommandFailed, OSError, ValueError) as error:
             console.line(f'FAIL {stage.title}: {error}')
             found.append(Check(stage.title, str(error), False))

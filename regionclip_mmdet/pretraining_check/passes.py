@@ -74,16 +74,20 @@ def check_passes(
             continue
         report = PassReport(number, (iterations[0], iterations[-1]))
         steps = [history.steps[iteration] for iteration in iterations]
-        for place, (iteration, batches) in enumerate(zip(iterations, steps, strict=True)):
-            found = sorted({(batch.number_of_pass, batch.number) for batch in batches})
-            if found != [(number, place)]:
-                report.problems.append(
-                    f'iteration {iteration} trained (pass, batch) {found} in place of '
-                    f'{(number, place)}'
-                )
+        report.problems += _misplaced(number, iterations, steps)
         _check_pass(report, steps, set(good), set(undecodable), tail)
         reports.append(report)
     return reports
+
+
+def _misplaced(number: int, iterations: list[int], steps: list[list[Batch]]) -> list[str]:
+    """Iterations that trained another batch than that of their place in the pass."""
+    wrong = []
+    for place, (iteration, batches) in enumerate(zip(iterations, steps, strict=True)):
+        found = sorted({(batch.number_of_pass, batch.number) for batch in batches})
+        if found != [(number, place)]:
+            wrong.append(f'iteration {iteration}: pass and batch {found}, not {(number, place)}')
+    return [f'{len(wrong)} out of place: {wrong[0]}'] if wrong else []
 
 
 def _check_pass(

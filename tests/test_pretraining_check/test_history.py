@@ -194,6 +194,8 @@ def test_a_wrong_place_in_the_data_after_resuming(tmp_path: Path, behind: int) -
     assert history.differing == [7, 8, 9] and first.problems == []
     told = '; '.join(second.problems)
     assert 'repeated' in told and 'missing' in told
+    found = divmod(behind, len(steps) // 2)
+    assert f'4 out of place: iteration 7: pass and batch [{found}], not (1, 1)' in told
 
 
 def test_samples_of_another_order_after_resuming(tmp_path: Path) -> None:

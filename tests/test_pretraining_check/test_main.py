@@ -54,6 +54,8 @@ def test_exit_codes(
     assert run(tmp_path, monkeypatch, dict(a=False, b=True, c=True)) == 0
     told = capsys.readouterr().out
     assert told.count('done before') == 1 and 'Stage a: done before' in told
+    (tmp_path / 'b' / 'done.json').unlink()
+    assert run(tmp_path, monkeypatch, dict(a=False, b=True, c=False)) == 1
     assert run(tmp_path, monkeypatch, dict(a=False, b=True, c=True), '--fresh') == 1
 
 
