@@ -10,6 +10,8 @@ import json
 import logging
 import multiprocessing
 import os
+import runpy
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -49,6 +51,9 @@ class Store(BaseStorageBackend):
         if self.out_of_order:
             raise ConnectionError('no route')
         return (self.root / name).read_bytes()
+
+    def put(self, obj: bytes, filepath: str) -> None:
+        (self.root / filepath.removeprefix('store://')).write_bytes(obj)
 
     def get_text(self, filepath: str, encoding: str = 'utf-8') -> str:
         return self.get(filepath).decode(encoding)
@@ -272,6 +277,31 @@ def test_a_lock_is_waited_for(store: Path) -> None:
         assert not found
     thread.join(10)
     assert found == [0, 1]
+
+
+@pytest.mark.parametrize('options', [[], ['--processes', '2']])
+def test_indices_made_beforehand(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, options: list[str]
+) -> None:
+    made.write_shards(store / 'a', [3, 2])
+    made.write_tar(store / 'a' / '00002.tar', [*made.pair(5), ('x.png', made.picture(6))])
+    tool = Path(__file__).parents[2] / 'tools' / 'data' / 'index_shards.py'
+    arguments = ['index_shards', 'store://a/*.tar', '--copy-dir', str(store.parent / 'first')]
+    monkeypatch.setattr(sys, 'argv', [*arguments, *options, '--upload'])
+    runpy.run_path(str(tool), run_name='__main__')
+    out = capsys.readouterr().out
+    assert '3 shards, 6 pairs, 1 broken ones' in out and '3 indices uploaded' in out
+    asked(store)
+    # on another machine
+    dataset = remote(store, max_broken_share=1.0)
+    assert asked(store) == {f'a/0000{i}.tar.index.npz': 1 for i in range(3)}
+    assert numbers(dataset) == list(range(6))
+    monkeypatch.setattr(sys, 'argv', ['index_shards', f'{store}/a/*.tar', *options])
+    runpy.run_path(str(tool), run_name='__main__')
+    assert '3 shards, 6 pairs, 1 broken ones' in capsys.readouterr().out
+    monkeypatch.setattr(sys, 'argv', ['index_shards', f'{store}/none/*.tar', *options])
+    with pytest.raises(SystemExit, match=r'none/\*\.tar'):
+        runpy.run_path(str(tool), run_name='__main__')
 
 
 def test_tsv_files(store: Path) -> None:

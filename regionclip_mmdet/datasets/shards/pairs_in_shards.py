@@ -160,7 +160,7 @@ class _Pairs(BaseDataset):
             found.extend((shard, key, reason) for key, reason in index.broken)
         return found
 
-    def _index_dir(self, shard: str) -> str | None:
+    def index_dir(self, shard: str) -> str | None:
         """Folder of its index; None: beside it."""
         return self.cache_dir or (None if self.files.is_local(shard) else self.files.copy_dir)
 
