@@ -19,12 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import generated_shards as made
+import numpy as np
 import pytest
 from mmengine.fileio import BaseStorageBackend, register_backend
 from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader
 
-from regionclip_mmdet.datasets import BrokenImageError, ImageTextShards, ImageTextTSV
+from regionclip_mmdet.datasets import (
+    BrokenImageError,
+    ImageTextShards,
+    ImageTextTSV,
+    ShardSampler,
+)
 from regionclip_mmdet.datasets.preparation import inspect_image_text
 from regionclip_mmdet.datasets.shards import shard_files
 from regionclip_mmdet.datasets.shards.locks import lock_file
@@ -153,6 +159,23 @@ def test_room_is_limited(store: Path) -> None:
     assert asked(store) == {f'a/{i:05d}.tar': 1 for i in range(4)}
     with pytest.raises(RuntimeError, match=r'more than copy_gb='):
         remote(store, copy_gb=0.5 * size / 1e9)[16]
+
+
+def test_a_pass_fetches_each_shard_once(store: Path) -> None:
+    """With room for the shards in use at a time, though there are three times as many."""
+    made.write_shards(store / 'a', [20] * 6)
+    size = (store / 'a' / '00000.tar').stat().st_size
+    dataset = remote(store, copy_gb=2.5 * size / 1e9)
+    for copy in (store.parent / 'copies').glob('*.tar'):
+        copy.unlink()
+    asked(store)
+    order = list(ShardSampler(dataset, buffer_shards=2, seed=0))
+    assert [made.number_in(dataset[i]['inputs']) for i in order] == order
+    assert asked(store) == {f'a/{i:05d}.tar': 1 for i in range(6)}
+    # the same samples in an order that knows nothing of shards
+    mixed = np.random.default_rng(0).permutation(120).tolist()
+    assert [made.number_in(dataset[i]['inputs']) for i in mixed] == mixed
+    assert asked(store).total() > 30
 
 
 def test_what_is_being_read_stays(store: Path) -> None:
