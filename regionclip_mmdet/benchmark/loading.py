@@ -56,7 +56,7 @@ def loader_config(
         shards: Folder whose shards are read, by the same pipeline, in place of its dataset.
 
     Raises:
-        ValueError: ``shards``, but the dataset has no pipeline to take.
+        ValueError: ``shards``, but the dataset has no pipeline to take, or one for proposals.
     """
     config = copy.deepcopy(config)
     config.num_workers = workers
@@ -68,6 +68,8 @@ def loader_config(
         pipeline = config.dataset.get('pipeline')
         if pipeline is None:
             raise ValueError(f'{config.dataset.get("type")} has no pipeline; take another config.')
+        if any(transform.type == 'LoadRegionProposals' for transform in pipeline):
+            raise ValueError('The pipeline reads proposals, which generated pairs do not have.')
         config.dataset = ConfigDict(
             type='ImageTextShards', data_root=shards, shards='*.tar', pipeline=pipeline
         )

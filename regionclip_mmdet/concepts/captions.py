@@ -3,21 +3,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from functools import partial
 from os import PathLike, fspath
 from os.path import splitext
 
 from mmengine.fileio import exists, get_local_path
-from mmengine.logging import MMLogger
-from tqdm import tqdm
 
 from ..datasets.image_text import ImageTextDataset
 from ..datasets.shards import ImageTextShards, ImageTextTSV
 from ..datasets.shards.pairs_in_shards import PairsInShards
+from ..datasets.shards.parallel_indices import keep_indices
 from ..datasets.shards.paths import find_shards
 
 FORMATS = {
@@ -96,7 +92,7 @@ class CaptionFiles:
 
     def _pairs(self, make_dataset: Callable[[str], PairsInShards], pattern: str) -> Iterator[str]:
         if self.processes > 1:
-            _keep_indices(make_dataset, find_shards(pattern), self.processes)
+            keep_indices(make_dataset, find_shards(pattern), self.processes)
         dataset = make_dataset(pattern)
         for place in range(len(dataset)):
             yield from dataset.get_data_info(place)['captions']
@@ -120,21 +116,3 @@ class CaptionFiles:
                         yield caption
                     else:
                         self.num_left_out += 1
-
-
-def _keep_indices(
-    make_dataset: Callable[[str], PairsInShards], shards: Sequence[str], processes: int
-) -> None:
-    """Have several processes make the indices of shards, where they are not kept yet."""
-    context = multiprocessing.get_context('fork')
-    with ProcessPoolExecutor(min(processes, len(shards)), context) as pool:
-        made = pool.map(partial(_keep_index, make_dataset), shards)
-        for _ in tqdm(made, desc='indices of shards', unit='shards', total=len(shards), delay=1):
-            pass
-
-
-def _keep_index(make_dataset: Callable[[str], PairsInShards], shard: str) -> None:
-    # what is wrong is said by the dataset of all shards
-    MMLogger.get_current_instance().setLevel('CRITICAL')
-    with suppress(OSError, ValueError):
-        make_dataset(shard).full_init()

@@ -41,8 +41,8 @@ class BrokenImagePolicy:
             falsify results. After 100 in a row the run ends nevertheless. The other image is any
             of the dataset, so it comes once more often in that pass; its data sample says so in
             its metainfo: ``instead_of`` is the ``img_id`` of the broken one.
-        max_broken_share: The run also ends if a larger share of the samples tried was broken,
-            once 100 were tried. 1 never ends it.
+        max_broken_share: The run also ends if a larger share of the samples asked for was broken,
+            or of 100 if fewer were. 1 never ends it. Shards: see ``ReplacementsNearby``.
         *args: For the dataset class.
         **kwargs: For the dataset class.
     """
@@ -60,17 +60,18 @@ class BrokenImagePolicy:
 
     @property
     def num_broken(self) -> int:
-        """Broken images met so far, by this process and its data loader's workers."""
+        """Samples replaced so far, by this process and its data loader's workers."""
         return self._broken.total
 
     @property
     def num_tried(self) -> int:
-        """Samples tried so far, broken ones included."""
+        """Samples asked for so far, replaced ones included."""
         return self._tried.total
 
     def prepare_data(self, idx: int) -> Any:
         """A sample; ``None``, for which mmengine draws another one, if it is skipped."""
-        self._tried.add()
+        if not self._in_a_row:  # else it comes in place of a broken one
+            self._tried.add()
         try:
             data = super().prepare_data(idx)
         except Exception as error:
@@ -89,12 +90,12 @@ class BrokenImagePolicy:
             path = self.get_data_info(idx).get('img_path')
         broken = is_broken_image(error)
         if broken and self.skip_broken and not self.test_mode:
-            self._broken.add()
             if not self._in_a_row:
+                self._broken.add()
                 self._replaced = self._id_of(idx, path)
+                self._log(path, error)
             self._in_a_row += 1
             if self._in_a_row < MAX_IN_A_ROW:
-                self._log(path, error)
                 self._check_share(path, error)
                 return
             raise OSError(
@@ -115,13 +116,18 @@ class BrokenImagePolicy:
             return path
 
     def _check_share(self, path: str, error: Exception) -> None:
-        if self.num_tried < MIN_SEEN or self.num_broken <= self.max_broken_share * self.num_tried:
+        judged = max(self.num_tried, self._fewest_for_share())
+        if self.num_broken <= self.max_broken_share * judged:
             return
         raise OSError(
-            f'{self.ann_file}: {self.num_broken} of {self.num_tried} images tried are missing or '
-            f'damaged, more than max_broken_share={self.max_broken_share}; the last one {path}. '
+            f'{self.ann_file}: {self.num_broken} of {self.num_tried} samples asked for are missing '
+            f'or damaged, more than max_broken_share={self.max_broken_share}; the last one {path}. '
             'Get the data again, or raise it.'
         ) from error
+
+    def _fewest_for_share(self) -> int:
+        """Samples of which a share says something."""
+        return MIN_SEEN
 
     def _log(self, path: str, error: Exception) -> None:
         if self.num_broken > MAX_LOGGED:

@@ -230,4 +230,3 @@ def evaluate(job: Job) -> dict[str, Any]:
         before=before,
         after=after,
     )
-

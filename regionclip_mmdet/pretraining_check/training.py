@@ -81,9 +81,7 @@ def write_config(job: Job, schedule: Schedule | None = None) -> Path:
     return path
 
 
-def break_off(
-    job: Job, config: Path, run: Path, schedule: Schedule, damage: Damage
-) -> list[Check]:
+def break_off(job: Job, config: Path, run: Path, schedule: Schedule, damage: Damage) -> list[Check]:
     """Train until a process is killed; how the others took it."""
     processes = job.stage.settings['processes']
     victim = processes - 1

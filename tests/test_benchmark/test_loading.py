@@ -107,6 +107,9 @@ def test_loaders_of_configs(tmp_path: Path) -> None:
     assert kept.dataset == config.dataset and (kept.num_workers, kept.batch_size) == (2, 3)
     with pytest.raises(ValueError, match='ConcatDataset has no pipeline'):
         loader_config(ConfigDict(batch_size=1, dataset=dict(type='ConcatDataset')), 0, 1, 'x')
+    config.dataset.pipeline.append(dict(type='LoadRegionProposals'))
+    with pytest.raises(ValueError, match='generated pairs do not have'):
+        loader_config(config, 0, 1, 'x')
 
 
 def test_steps_prepare_the_batch() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import generated_shards as made
+import numpy as np
 import pytest
 from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader
@@ -278,8 +279,7 @@ class TestBrokenImages:
         for epoch in (1, 2):
             loader = DataLoader(dataset, batch_size=5, collate_fn=list, **workers)
             assert sum(map(len, loader)) == 200
-            assert dataset.num_broken >= 10 * epoch
-            assert dataset.num_tried - dataset.num_broken == 200 * epoch
+            assert (dataset.num_broken, dataset.num_tried) == (10 * epoch, 200 * epoch)
             if context == 'spawn':
                 break
         copied = copy.deepcopy(dataset)
@@ -297,11 +297,40 @@ class TestBrokenImages:
         dataset = make(folder)
         for i in range(5):
             dataset[i]
-        with pytest.raises(OSError, match=r'of 1\d\d images tried .*max_broken_share=0\.1'):
+        # more than a tenth of all 200, as soon as that is certain
+        with pytest.raises(OSError, match=r'21 of 104 samples asked .*max_broken_share=0\.1'):
             for i in range(5, 200):
                 dataset[i]
         patient = make(folder, max_broken_share=0.5)
         assert len([patient[i] for i in range(200)]) == 200
+
+    @pytest.mark.parametrize('seed', range(3))
+    def test_are_replaced_from_their_own_shard(self, tmp_path: Path, seed: int) -> None:
+        self.shards(tmp_path, size=20, every=4)
+        made.write_shards(tmp_path / 'b', [5] * 3)
+        dataset = make(tmp_path, ['00000.tar', 'b/*.tar'], max_broken_share=1.0)
+        drawn = []
+        for _ in range(2):
+            np.random.seed(seed)
+            drawn.append([dataset[i]['data_samples'] for i in range(3, 20, 4)])
+        assert [s.img_id for s in drawn[0]] == [s.img_id for s in drawn[1]]  # as after resuming
+        assert sum(s.img_id.startswith('00000.tar/') for s in drawn[0]) >= 4
+        assert [s.instead_of for s in drawn[0]] == [f'00000.tar/{i:09d}' for i in range(3, 20, 4)]
+
+    def test_a_lost_shard_of_many_does_not_end_the_run(self, tmp_path: Path) -> None:
+        """It is all that is seen at first, and yet but a twentieth; the next one stands in."""
+        made.write_shards(tmp_path, [20] * 20)
+        dataset = make(tmp_path)
+        os.truncate(tmp_path / '00000.tar', 0)
+        drawn = [dataset[i]['data_samples'].img_id.split('/')[0] for i in range(25)]
+        assert drawn == ['00001.tar'] * 25
+        assert dataset.num_broken == 20 and dataset.num_tried == 25
+        os.truncate(tmp_path / '00001.tar', 0)
+        os.truncate(tmp_path / '00019.tar', 0)
+        assert dataset[399]['data_samples'].img_id.startswith('00002.tar')
+        with pytest.raises(OSError, match=r'41 of 4\d samples asked'):
+            for i in range(20, 60):
+                dataset[i % 40]
 
     def test_can_be_left_out_by_a_list(self, tmp_path: Path) -> None:
         folder = self.shards(tmp_path)

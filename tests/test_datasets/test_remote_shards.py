@@ -10,6 +10,8 @@ import json
 import logging
 import multiprocessing
 import os
+import runpy
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -17,12 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import generated_shards as made
+import numpy as np
 import pytest
 from mmengine.fileio import BaseStorageBackend, register_backend
 from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader
 
-from regionclip_mmdet.datasets import BrokenImageError, ImageTextShards, ImageTextTSV
+from regionclip_mmdet.datasets import (
+    BrokenImageError,
+    ImageTextShards,
+    ImageTextTSV,
+    ShardSampler,
+)
 from regionclip_mmdet.datasets.preparation import inspect_image_text
 from regionclip_mmdet.datasets.shards import shard_files
 from regionclip_mmdet.datasets.shards.locks import lock_file
@@ -49,6 +57,9 @@ class Store(BaseStorageBackend):
         if self.out_of_order:
             raise ConnectionError('no route')
         return (self.root / name).read_bytes()
+
+    def put(self, obj: bytes, filepath: str) -> None:
+        (self.root / filepath.removeprefix('store://')).write_bytes(obj)
 
     def get_text(self, filepath: str, encoding: str = 'utf-8') -> str:
         return self.get(filepath).decode(encoding)
@@ -148,6 +159,23 @@ def test_room_is_limited(store: Path) -> None:
     assert asked(store) == {f'a/{i:05d}.tar': 1 for i in range(4)}
     with pytest.raises(RuntimeError, match=r'more than copy_gb='):
         remote(store, copy_gb=0.5 * size / 1e9)[16]
+
+
+def test_a_pass_fetches_each_shard_once(store: Path) -> None:
+    """With room for the shards in use at a time, though there are three times as many."""
+    made.write_shards(store / 'a', [20] * 6)
+    size = (store / 'a' / '00000.tar').stat().st_size
+    dataset = remote(store, copy_gb=2.5 * size / 1e9)
+    for copy in (store.parent / 'copies').glob('*.tar'):
+        copy.unlink()
+    asked(store)
+    order = list(ShardSampler(dataset, buffer_shards=2, seed=0))
+    assert [made.number_in(dataset[i]['inputs']) for i in order] == order
+    assert asked(store) == {f'a/{i:05d}.tar': 1 for i in range(6)}
+    # the same samples in an order that knows nothing of shards
+    mixed = np.random.default_rng(0).permutation(120).tolist()
+    assert [made.number_in(dataset[i]['inputs']) for i in mixed] == mixed
+    assert asked(store).total() > 30
 
 
 def test_what_is_being_read_stays(store: Path) -> None:
@@ -272,6 +300,31 @@ def test_a_lock_is_waited_for(store: Path) -> None:
         assert not found
     thread.join(10)
     assert found == [0, 1]
+
+
+@pytest.mark.parametrize('options', [[], ['--processes', '2']])
+def test_indices_made_beforehand(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, options: list[str]
+) -> None:
+    made.write_shards(store / 'a', [3, 2])
+    made.write_tar(store / 'a' / '00002.tar', [*made.pair(5), ('x.png', made.picture(6))])
+    tool = Path(__file__).parents[2] / 'tools' / 'data' / 'index_shards.py'
+    arguments = ['index_shards', 'store://a/*.tar', '--copy-dir', str(store.parent / 'first')]
+    monkeypatch.setattr(sys, 'argv', [*arguments, *options, '--upload'])
+    runpy.run_path(str(tool), run_name='__main__')
+    out = capsys.readouterr().out
+    assert '3 shards, 6 pairs, 1 broken ones' in out and '3 indices uploaded' in out
+    asked(store)
+    # on another machine
+    dataset = remote(store, max_broken_share=1.0)
+    assert asked(store) == {f'a/0000{i}.tar.index.npz': 1 for i in range(3)}
+    assert numbers(dataset) == list(range(6))
+    monkeypatch.setattr(sys, 'argv', ['index_shards', f'{store}/a/*.tar', *options])
+    runpy.run_path(str(tool), run_name='__main__')
+    assert '3 shards, 6 pairs, 1 broken ones' in capsys.readouterr().out
+    monkeypatch.setattr(sys, 'argv', ['index_shards', f'{store}/none/*.tar', *options])
+    with pytest.raises(SystemExit, match=r'none/\*\.tar'):
+        runpy.run_path(str(tool), run_name='__main__')
 
 
 def test_tsv_files(store: Path) -> None:

@@ -68,6 +68,31 @@ def test_a_run_that_goes_on_within_a_pass(tmp_path: Path) -> None:
         train(tmp_path / 'run', data, resume=12)
 
 
+@pytest.mark.parametrize(
+    'loop',
+    [
+        dict(type='IterBasedTrainLoop', max_iters=18, val_interval=100),
+        dict(type='EpochBasedTrainLoop', max_epochs=2),
+    ],
+)
+def test_loops_of_mmengine(tmp_path: Path, loop: dict) -> None:
+    """Without our loops, too, each pair comes once in a pass, and passes differ."""
+    data = made.write_shards(tmp_path / 'data', SIZES)
+    settings = shards_training.config(
+        data,
+        max_iters=18,
+        batch_size=3,
+        work_dir=str(tmp_path / 'run'),
+        experiment_name=f'shards_{next(_names)}',
+        train_cfg=loop,
+    )
+    Runner.from_cfg(Config(settings)).train()
+    seen = shards_training.keys_seen(tmp_path / 'run')
+    keys = [key for i in range(18) for key in seen[i]]
+    assert set(keys[:27]) == set(keys[27:]) == all_keys() and len(keys) == 54
+    assert keys[:27] != keys[27:]
+
+
 def test_the_log_tells_how_many_were_skipped(tmp_path: Path) -> None:
     data = made.write_shards(tmp_path / 'data', [6])
     members = [member for number in range(6, 9) for member in made.pair(number)]

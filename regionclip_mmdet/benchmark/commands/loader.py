@@ -88,8 +88,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             size = write_generated_pairs(Path(folder), args.generated, height, width)
             print(f'{args.generated} generated images of {height}x{width}, {size:.0f} kB each')
         shards = folder if args.generated is not None else None
-        print(f'{path}, {len(os.sched_getaffinity(0))} CPU cores')
-        return _rows(args, config, shards)
+        print(f'{args.config or CONFIG}, {len(os.sched_getaffinity(0))} CPU cores')
+        try:
+            return _rows(args, config, shards)
+        except (OSError, ValueError) as error:
+            raise SystemExit(str(error)) from error
 
 
 def _rows(args: argparse.Namespace, config: Any, shards: str | None) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class ImageTextShards(PairsInShards):
             lambda path: index_tar(path, self.caption_key),
             self.files,
             options=self.caption_key or '',
-            cache_dir=self._index_dir(shard),
+            cache_dir=self.index_dir(shard),
         )
 
     def _text_file(self, shard: str) -> str:
@@ -124,7 +124,7 @@ class ImageTextTSV(PairsInShards):
             lambda *paths: index_tsv(*paths, self._key()),
             self.files,
             options=self.caption_key or '',
-            cache_dir=self._index_dir(shard),
+            cache_dir=self.index_dir(shard),
         )
 
     def _text_file(self, shard: str) -> str:

@@ -24,6 +24,7 @@ from ..transforms.load_image import BrokenImageError, LoadImageChecked
 from .captions import read_captions
 from .exclusions import read_exclusions
 from .paths import find_shards
+from .replacements import ReplacementsNearby
 from .shard_files import ShardFiles
 from .shard_index import ShardIndex
 from .stored_proposals import StoredProposals
@@ -159,7 +160,7 @@ class _Pairs(BaseDataset):
             found.extend((shard, key, reason) for key, reason in index.broken)
         return found
 
-    def _index_dir(self, shard: str) -> str | None:
+    def index_dir(self, shard: str) -> str | None:
         """Folder of its index; None: beside it."""
         return self.cache_dir or (None if self.files.is_local(shard) else self.files.copy_dir)
 
@@ -287,7 +288,7 @@ class _Pairs(BaseDataset):
         return other
 
 
-class PairsInShards(BrokenImagePolicy, _Pairs):
+class PairsInShards(ReplacementsNearby, BrokenImagePolicy, _Pairs):
     """Image-text pairs in shards, any of which can be read at once, without the broken ones."""
 
     def __init__(
