@@ -7,8 +7,20 @@ returns what ``--out`` writes as JSON. Its docstring is the command's ``--help``
 
 from types import ModuleType
 
-from . import inference, loader, pretrain
+from . import (
+    concept_pool,
+    embed_concepts,
+    inference,
+    loader,
+    pretrain,
+)
 
-COMMANDS: dict[str, ModuleType] = {'inference': inference, 'pretrain': pretrain, 'loader': loader}
+COMMANDS: dict[str, ModuleType] = {
+    'inference': inference,
+    'pretrain': pretrain,
+    'loader': loader,
+    'concept-pool': concept_pool,
+    'embed-concepts': embed_concepts,
+}
 
 __all__ = ['COMMANDS']
