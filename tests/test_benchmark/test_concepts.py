@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from regionclip_mmdet.benchmark.generated_captions import (
 from regionclip_mmdet.concepts import CaptionFiles, make_backend
 from regionclip_mmdet.models.text import CLIPTextEncoder
 
+TOOL = Path(__file__).parents[2] / 'tools' / 'benchmark.py'
 NOT_INSTALLED = 'installed without its dependencies'
 
 
@@ -68,6 +71,20 @@ def test_a_row_builds_the_pool_of_the_file(tmp_path: Path, captions: list[str]) 
     rows[0].update(seconds=1.0)
     last = concept_pool.table(rows).splitlines()[-1]
     assert last == '| 2 | 4000 | 0.5 | 0.8 | 8000 | 2.00 | 375 |'
+
+
+@pytest.mark.slow
+def test_tool(tmp_path: Path, captions: list[str]) -> None:
+    kept, out = tmp_path / 'captions.txt', tmp_path / 'numbers.json'
+    options = f'--captions 3000 --min-count 9 --keep {kept} --out {out}'
+    command = [sys.executable, str(TOOL), 'concept-pool', *options.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert kept.read_text().splitlines() == captions[:3000]
+    rows = json.loads(out.read_text())['rows']
+    assert [row['processes'] for row in rows] == [1, 2]
+    assert all(row['captions'] == 3000 and row['seconds'] > 0 for row in rows)
+    assert '| 2 | 3000 | ' in done.stdout and 'the same in every row' in done.stdout
 
 
 def test_all_ways_to_embed_agree(capsys: pytest.CaptureFixture) -> None:
