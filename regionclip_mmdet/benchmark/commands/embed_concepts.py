@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -76,11 +77,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     ):
         print(f'  measuring {label} ...', flush=True)
         embed(*options, names[:1])  # to warm up
-        seconds, made = _timed(embed, *options, sample, args.device)
+        seconds, cpu_seconds, made = _timed(embed, *options, sample, args.device)
         reference = made if reference is None else reference
         gap = (made[: len(reference)] - reference).abs().max() / reference.abs().max()
         rows.append(
-            dict(label=label, concepts=len(sample), seconds=seconds / len(sample), gap=float(gap))
+            dict(
+                label=label,
+                concepts=len(sample),
+                seconds=seconds / len(sample),
+                cpu_seconds=cpu_seconds / len(sample),
+                gap=float(gap),
+            )
         )
     print('\n' + table(rows, prompts, args.concepts))
     return dict(prompts=prompts, tokens=length, rows=rows)
@@ -124,19 +131,20 @@ def embed_as_the_tools(
     return encoder.encode_names(names, templates, batch_size).matrix
 
 
-def _timed(embed: Callable[..., Tensor], *args: Any) -> tuple[float, Tensor]:
+def _timed(embed: Callable[..., Tensor], *args: Any) -> tuple[float, float, Tensor]:
+    """Seconds, seconds of all threads on the CPU, and what was made."""
     *options, device = args
-    start = now(device)
+    start, used = now(device), time.process_time()
     made = embed(*options)
-    return now(device) - start, made
+    return now(device) - start, time.process_time() - used, made
 
 
 def table(rows: list[dict[str, Any]], prompts: int, concepts: int) -> str:
     """A Markdown table."""
     lines = [
-        f'| | concepts | ms each | prompts/s | times as fast | minutes for {concepts} concepts, '
-        'extrapolated | largest difference, relative |',
-        '| --- | ---: | ---: | ---: | ---: | ---: | ---: |',
+        '| | concepts | ms each | CPU ms each | prompts/s | times as fast '
+        f'| minutes for {concepts} concepts, extrapolated | largest difference, relative |',
+        '| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |',
     ]
     for row in rows:
         seconds = row['seconds']
@@ -144,6 +152,7 @@ def table(rows: list[dict[str, Any]], prompts: int, concepts: int) -> str:
             row['label'],
             str(row['concepts']),
             f'{1000 * seconds:.0f}',
+            f'{1000 * row["cpu_seconds"]:.0f}',
             f'{prompts / seconds:.0f}',
             f'{rows[0]["seconds"] / seconds:.1f}',
             f'{concepts * seconds / 60:.1f}',
