@@ -15,6 +15,7 @@ from ..datasets.shards import ImageTextShards, ImageTextTSV
 from ..datasets.shards.pairs_in_shards import PairsInShards
 from ..datasets.shards.parallel_indices import keep_indices
 from ..datasets.shards.paths import find_shards
+from ..datasets.shards.shard_files import ShardFiles
 
 FORMATS = {
     '.json': 'COCO captions',
@@ -37,16 +38,17 @@ class CaptionFiles:
         caption_key: Of the JSON objects in shards and TSV files; None: as ``ImageTextShards`` and
             ``ImageTextTSV`` choose.
         cache_dir: Folder for the indices of shards; None: beside them.
+        copy_dir: Folder for copies of shards that are not local, see ``ImageTextShards``.
         processes: Make so many indices of shards at a time.
-        backend_args: mmengine file backend; shards are local.
+        backend_args: mmengine file backend.
 
     Attributes:
         num_left_out: Empty captions, and broken pairs of shards, left out by the last iteration.
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A suffix is unknown, or a key is given where no file has one. While reading: a
-            damaged line or file, by its place.
+        ValueError: A suffix is unknown, shards that are not local have no ``copy_dir``, or a key
+            is given where no file has one. While reading: a damaged line or file, by its place.
         TypeError: While reading: a caption is no string.
     """
 
@@ -55,6 +57,7 @@ class CaptionFiles:
         paths: Sequence[str | PathLike],
         caption_key: str | None = None,
         cache_dir: str | PathLike | None = None,
+        copy_dir: str | PathLike | None = None,
         processes: int = 1,
         backend_args: dict | None = None,
     ) -> None:
@@ -62,8 +65,11 @@ class CaptionFiles:
         self.shard_options = dict(
             caption_key=caption_key,
             cache_dir=None if cache_dir is None else fspath(cache_dir),
+            copy_dir=None if copy_dir is None else fspath(copy_dir),
+            backend_args=backend_args,
             max_broken_share=1.0,
         )
+        self.access = ShardFiles(backend_args, self.shard_options['copy_dir'])
         self.processes = processes
         self.backend_args = backend_args
         self.num_left_out = 0
@@ -72,7 +78,7 @@ class CaptionFiles:
                 formats = ', '.join(f'{suffix} ({what})' for suffix, what in FORMATS.items())
                 raise ValueError(f'{path}: cannot tell the format; names end with {formats}.')
             if path.endswith(tuple(_SHARDS)):
-                find_shards(path)
+                find_shards(path, access=self.access)
             elif not exists(path, backend_args=backend_args):
                 raise FileNotFoundError(f'no caption file {path}.')
         if caption_key is not None and not any(p.endswith(tuple(_SHARDS)) for p in self.paths):
@@ -92,7 +98,7 @@ class CaptionFiles:
 
     def _pairs(self, make_dataset: Callable[[str], PairsInShards], pattern: str) -> Iterator[str]:
         if self.processes > 1:
-            keep_indices(make_dataset, find_shards(pattern), self.processes)
+            keep_indices(make_dataset, find_shards(pattern, access=self.access), self.processes)
         dataset = make_dataset(pattern)
         for place in range(len(dataset)):
             yield from dataset.get_data_info(place)['captions']

@@ -91,6 +91,7 @@ class TextBlobNouns:
                 return Noun(word, lemma(word) if found.endswith('S') else word)
             return found if found in _UNDECIDED else None
 
+        by_itself('dogs')  # reads both tables now, so that forked workers share them
         self._tag = tag
         self._lemma = lemma
         self._by_itself = by_itself

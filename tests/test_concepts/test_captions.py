@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from generated_shards import pair, write_shards, write_tar, write_tsv
+from mmengine.fileio import BaseStorageBackend, register_backend
 
 from regionclip_mmdet.concepts import CaptionFiles
 from regionclip_mmdet.datasets import ImageTextShards
@@ -60,7 +61,7 @@ def test_captions_of_another_key_and_indices_elsewhere(tmp_path: Path, processes
     write_shards(tmp_path / 'tar', [2, 1])
     write_tsv(tmp_path / 'tsv', 0, [7], ['{"captions": ["x"], "alt": "seven"}'])
     files = [f'{tmp_path}/tar/*.tar', f'{tmp_path}/tsv/images_0.tsv']
-    captions = CaptionFiles(files, 'alt', tmp_path / 'cache', processes)
+    captions = CaptionFiles(files, 'alt', tmp_path / 'cache', processes=processes)
     expected = [f'{letter} {number}' for number in range(3) for letter in 'ab']
     assert list(captions) == [*expected, 'seven']
     assert len(list((tmp_path / 'cache').iterdir())) == 3
@@ -82,6 +83,28 @@ def test_several_processes_make_every_index(
     monkeypatch.setattr(ImageTextShards, '_read_indices', checked)
     captions = CaptionFiles([f'{tmp_path}/*.tar'], processes=3)
     assert list(captions) == [f'picture {number}' for number in range(6)]
+
+
+class Elsewhere(BaseStorageBackend):
+    """Files behind ``elsewhere://``."""
+
+    def get(self, filepath: str) -> bytes:
+        return Path(filepath.removeprefix('elsewhere://')).read_bytes()
+
+    def get_text(self, filepath: str, encoding: str = 'utf-8') -> str:
+        return self.get(filepath).decode(encoding)
+
+
+@pytest.mark.parametrize('processes', [1, 2])
+def test_shards_that_are_not_local(tmp_path: Path, processes: int) -> None:
+    register_backend('elsewhere', Elsewhere, force=True, prefixes='elsewhere')
+    write_shards(tmp_path / 'far', [2, 1])
+    path = f'elsewhere://{tmp_path}/far/{{00000..00001}}.tar'
+    captions = CaptionFiles([path], copy_dir=tmp_path / 'copies', processes=processes)
+    assert list(captions) == [f'picture {number}' for number in range(3)]
+    assert len(list((tmp_path / 'copies').glob('*.tar'))) == 2
+    with pytest.raises(ValueError, match=r'is not local.*copy_dir'):
+        CaptionFiles([path])
 
 
 def test_a_key_that_no_file_has_a_choice_of(tmp_path: Path) -> None:

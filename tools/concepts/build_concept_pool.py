@@ -61,6 +61,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cache-dir', metavar='FOLDER', help='for the indices of shards (default: beside them)'
     )
+    parser.add_argument(
+        '--copy-dir', metavar='FOLDER', help='for copies of shards that are not local'
+    )
     parser.add_argument('--compare', type=Path, metavar='OTHER.txt', help='report the overlap')
     args = parser.parse_args()
     if args.out.suffix != '.txt':
@@ -74,7 +77,9 @@ def parse_args() -> argparse.Namespace:
 
 def build(args: argparse.Namespace) -> None:
     """Count, filter, write and report."""
-    captions = CaptionFiles(args.captions, args.caption_key, args.cache_dir, args.processes)
+    captions = CaptionFiles(
+        args.captions, args.caption_key, args.cache_dir, args.copy_dir, args.processes
+    )
     options = {'model': args.spacy_model} if args.backend == 'spacy' else {}
     backend = make_backend(args.backend, **options)
     counts = count_concepts(captions, backend, args.kind, args.processes, progress=True)

@@ -7,13 +7,15 @@ returns what ``--out`` writes as JSON. Its docstring is the command's ``--help``
 
 from types import ModuleType
 
-from . import image_text_loss, inference, loader, pretrain
+from . import concept_pool, embed_concepts, image_text_loss, inference, loader, pretrain
 
 COMMANDS: dict[str, ModuleType] = {
     'inference': inference,
     'pretrain': pretrain,
     'loader': loader,
     'image-text-loss': image_text_loss,
+    'concept-pool': concept_pool,
+    'embed-concepts': embed_concepts,
 }
 
 __all__ = ['COMMANDS']
