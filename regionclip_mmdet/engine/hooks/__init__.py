@@ -5,6 +5,7 @@ from .accumulation_check import AccumulationCheckHook
 from .atomic_checkpoint import AtomicCheckpointHook, AtomicLocalBackend, newest_whole_checkpoint
 from .batch_size_check import BatchSizeCheckHook
 from .broken_images import BrokenImagesHook
+from .compile_parts import CompilePartsHook
 from .dataset_check import DatasetCheckHook
 from .non_finite import NonFiniteLossHook
 from .pseudo_label_pictures import PseudoLabelPicturesHook
@@ -20,6 +21,7 @@ __all__ = [
     'AtomicLocalBackend',
     'BatchSizeCheckHook',
     'BrokenImagesHook',
+    'CompilePartsHook',
     'DatasetCheckHook',
     'NonFiniteLossHook',
     'PseudoLabelPicturesHook',
