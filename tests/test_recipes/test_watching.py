@@ -18,7 +18,7 @@ NAMING = Path(config_folder()) / '_base_' / 'datasets' / 'coco65_region_naming.p
 # The naming config's own example, for pretraining on captions, and short.
 MINE = """
 train_cfg = dict(val_interval=20)
-val_dataloader = dict(dataset=dict(indices=2))
+val_cfg = dict(max_images=2)
 default_hooks = dict(logger=dict(interval=1))
 visualizer = dict(name={name!r}, vis_backends={backends})
 experiment_name = {name!r}

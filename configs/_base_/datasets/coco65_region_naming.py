@@ -11,14 +11,18 @@ RN50 with which embeddings:
     train_cfg = dict(val_interval=10000)
     val_cfg = dict(vocabulary='data/vocabularies/ov_coco_65_rn50x4.pth')  # RN50x4 alone
 
-The first 500 images of the 4836, read as in zero-shot tests. Results: regions/top1, regions/top5,
-regions/ap, each also with base_ and novel_. Make the files first:
+500 images of the 4836, evenly spread, read as in zero-shot tests. Results: regions/top1,
+regions/top5, regions/ap, each also with base_ and novel_. Make the files first:
 
     python tools/data/prepare_ov_coco.py data/coco
     python tools/embed_names.py ov_coco_65 --arch RN50 -o data/vocabularies/ov_coco_65_rn50.pth
 """
 
-val_cfg = dict(type='RegionNamingLoop', vocabulary='data/vocabularies/ov_coco_65_rn50.pth')
+val_cfg = dict(
+    type='RegionNamingLoop',
+    vocabulary='data/vocabularies/ov_coco_65_rn50.pth',
+    max_images=500,
+)
 val_evaluator = dict(type='RegionClassificationMetric')
 val_dataloader = dict(
     batch_size=1,
@@ -33,7 +37,6 @@ val_dataloader = dict(
         ann_file='annotations/ov_coco_val_all.json',
         data_prefix=dict(img='val2017/'),
         test_mode=True,
-        indices=500,
         get_with='python tools/data/prepare_ov_coco.py data/coco',
         pipeline=[
             dict(type='LoadImageFromFile', imdecode_backend='pillow'),

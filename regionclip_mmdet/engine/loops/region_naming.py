@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
-from mmdet.registry import LOOPS
+from mmdet.registry import DATASETS, LOOPS
 from mmengine.evaluator import Evaluator
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, ValLoop, autocast
@@ -24,8 +26,7 @@ class RegionNamingLoop(ValLoop):
 
     Zero-shot: boxes are the samples' ``proposals`` (``ProposalsFromGT`` makes them of annotated
     ones), names come from a vocabulary, and ``RegionClassificationMetric`` counts. The figures are
-    those of a detector with the student's weights (``configs/zero_shot/*_gt_naming_*``). A smaller
-    set is had by the dataset's own ``indices=N``, its first ``N`` images.
+    those of a detector with the student's weights (``configs/zero_shot/*_gt_naming_*``).
 
     Training does not notice it: the global random generators are put back. All processes share
     the images, and each gets the same result.
@@ -38,11 +39,13 @@ class RegionNamingLoop(ValLoop):
             space. ``VocabularyCheckHook`` misses the file, or compares the names with the
             dataset's categories, before the first iteration.
         temperature: Divides the cosines.
+        max_images: At most so many images, evenly spread over the dataset.
         fp16: As in mmengine.
 
     Raises:
         TypeError: The model is no ``RegionCLIP``.
-        ValueError: The vocabulary has another width than the student's embeddings.
+        ValueError: The vocabulary has another width than the student's embeddings; or
+            ``max_images`` with a loader that is built already.
     """
 
     def __init__(
@@ -52,8 +55,11 @@ class RegionNamingLoop(ValLoop):
         evaluator: Evaluator | dict | list,
         vocabulary: str | os.PathLike | TextEmbeddings,
         temperature: float = 0.01,
+        max_images: int | None = None,
         fp16: bool = False,
     ) -> None:
+        if max_images is not None:
+            dataloader = _limited(dataloader, max_images)
         super().__init__(runner, dataloader, evaluator, fp16)
         self.model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if not isinstance(self.model, RegionCLIP):
@@ -82,3 +88,20 @@ class RegionNamingLoop(ValLoop):
         self.runner.call_hook(
             'after_val_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs
         )
+
+
+def _limited(dataloader: DataLoader | dict, max_images: int) -> dict:
+    """The loader's config with a dataset of at most so many images."""
+    if isinstance(dataloader, DataLoader) or max_images < 1:
+        raise ValueError(
+            f'RegionNamingLoop: max_images={max_images} must be positive, and limits the dataset '
+            'of a loader that is given as a config.'
+        )
+    dataset = dataloader['dataset']
+    if isinstance(dataset, Mapping):
+        dataset = DATASETS.build(dataset)
+    dataset.full_init()
+    if len(dataset) > max_images:
+        rows = np.linspace(0, len(dataset) - 1, max_images).round().astype(int)
+        dataset = dataset.get_subset(rows.tolist())
+    return {**dataloader, 'dataset': dataset}

@@ -130,12 +130,28 @@ def test_resuming_does_not_notice_either(folder: Path, trained: Path, tmp_path: 
     assert watched.losses(run) == watched.losses(trained)[2:]
 
 
-def test_a_smaller_set(folder: Path, tmp_path: Path) -> None:
-    val = watched.loader(watched.annotated(folder, indices=3))
-    runner = watched.train(folder, tmp_path, val_dataloader=val)
-    assert len(runner.val_dataloader.dataset) == 3
-    found = accuracies(tmp_path)[-1]
-    assert found['regions/top5'] != accuracies(folder / 'trained')[-1]['regions/top5']
+def test_at_most_so_many_images(folder: Path, trained: Path, tmp_path: Path) -> None:
+    def validate(name: str, most: int, *images: int) -> Runner:
+        val_cfg = dict(vocabulary=str(folder / 'names.pth'), type='RegionNamingLoop')
+        val = watched.loader(watched.annotated(folder, **(dict(indices=images) if images else {})))
+        return watched.train(
+            folder,
+            tmp_path / name,
+            val_cfg=val_cfg | dict(max_images=most),
+            val_dataloader=val,
+            train_cfg=dict(type='ResumableIterTrainLoop', max_iters=2, val_interval=2),
+        )
+
+    assert len(validate('a', 3).val_dataloader.dataset) == 3
+    # the first, the middle, the last
+    assert len(validate('b', 9, 0, 3, 6).val_dataloader.dataset) == 3
+    validate('c', 7)
+    chosen, by_hand, all_of_them = (
+        {key: value for key, value in accuracies(tmp_path / name)[0].items() if 'regions' in key}
+        for name in 'abc'
+    )
+    assert chosen == by_hand != all_of_them
+    assert all_of_them.items() <= accuracies(trained)[0].items()
 
 
 def test_generators_are_put_back() -> None:
@@ -172,6 +188,11 @@ class TestRefusals:
         tiny_models.vocabulary(CLASSES, dim=16).save(tmp_path / 'wide.pth')
         self.refuse(folder, tmp_path, str(tmp_path / 'wide.pth'), ValueError, 'of width 16')
 
+    def test_a_limit_of_a_loader_that_is_built(self) -> None:
+        loader = torch.utils.data.DataLoader([0])
+        with pytest.raises(ValueError, match='given as a config'):
+            RegionNamingLoop(None, loader, {}, 'v.pth', max_images=3)
+
     def test_another_model(self, tmp_path: Path) -> None:
         model = MODELS.build(
             tiny_models.detector_config(data_preprocessor=tiny_runner.PREPROCESSOR)
@@ -197,6 +218,7 @@ def work(rank: int) -> dict:
     return {key: shares[key].current() for key in shares if key.startswith('val/regions/')}
 
 
+@pytest.mark.slow
 def test_two_processes_find_the_same(folder: Path, trained: Path) -> None:
     with mock.patch.dict(os.environ, FOLDER=str(folder)):
         ranks = gloo_ranks.run_ranks(__file__, 2, folder)
