@@ -1,32 +1,18 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Pretraining from shards with broken pairs in them, broken off and resumed.
 
-Of tools/check_pretraining.py, which makes the files and sets the length. Proposals are computed
-beforehand, and teacher and student see one image size, as in the paper.
+Of tools/check_pretraining.py, which makes the files and sets the length. Teacher and student see
+one image size here, as in the paper.
 """
 
 _base_ = './pretrain.py'
 
 model = dict(
-    localizer=None,
     teacher=dict(scale=1.0),
     roi_head=dict(
         region_text_head=dict(concept_pool='work_dirs/quickstart/concepts/concepts.pth')
     ),
 )
-train_pipeline = [
-    dict(type='LoadImageChecked'),
-    dict(type='LoadRegionProposals'),
-    dict(
-        type='MoveProposals',
-        transforms=[
-            dict(type='Resize', scale={{_base_.scene_scale}}, keep_ratio=True, backend='pillow'),
-            dict(type='RandomFlip', prob=0.5),
-        ],
-    ),
-    dict(type='PickCaption'),
-    dict(type='PackRegionInputs', meta_keys={{_base_.meta_keys}}),
-]
 train_dataloader = dict(
     _delete_=True,
     batch_size=16,
@@ -40,7 +26,7 @@ train_dataloader = dict(
         shards='*.tar',
         exclude='broken.tsv',
         proposals='../proposals',
-        pipeline=train_pipeline,
+        pipeline={{_base_.train_pipeline}},
     ),
 )
 train_cfg = dict(type='ResumableIterTrainLoop')

@@ -60,6 +60,11 @@ def run_tool(name: str, arguments: Sequence[object], log: Path) -> str:
     return text
 
 
+def on_gpus(processes: int) -> bool:
+    """Whether there is a GPU for each of so many processes; else all train on the CPU."""
+    return torch.cuda.is_available() and torch.cuda.device_count() >= processes
+
+
 @contextmanager
 def distributed_training(
     processes: int, arguments: Sequence[object], log: Path
@@ -78,7 +83,7 @@ def distributed_training(
         PORT=str(_free_port()),
         OMP_NUM_THREADS=str(max(1, len(os.sched_getaffinity(0)) // processes)),
     )
-    if torch.cuda.is_available() and torch.cuda.device_count() < processes:
+    if not on_gpus(processes):
         environment['CUDA_VISIBLE_DEVICES'] = ''
     with _begin(['bash', str(script), config, str(processes), *others], log, environment) as run:
         yield run

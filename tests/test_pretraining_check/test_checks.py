@@ -149,7 +149,8 @@ def test_messages_at_the_end_of_a_job() -> None:
     assert not message(TOLD, [11, 23], 1).passed
     assert not message(TOLD.replace('Lost', ''), [11, 22], 1).passed
     assert message(TOLD.replace('Lost', ''), [22], 0).passed
-    assert not message('', [11, 22], 1).passed
+    assert message(TOLD.replace('Lost', ''), [11, 22], 1, on_gpus=True).passed
+    assert not message('', [11, 22], 1, on_gpus=True).passed
 
 
 def test_schedules() -> None:
