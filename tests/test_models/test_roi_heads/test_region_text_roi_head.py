@@ -50,7 +50,7 @@ def test_losses_of_regions_and_images() -> None:
     whole = model.region_encoder(feats, model.global_rois(METAS, PADDED))
     expected = model.region_text_head.loss(regions, teacher)
     expected['loss_image_text'] = ImageTextContrastiveLoss()(whole, texts)
-    assert losses.keys() == expected.keys() and len(losses) == 4
+    assert losses.keys() == expected.keys() and len(losses) == 6
     for key, value in expected.items():
         torch.testing.assert_close(losses[key], value, rtol=1e-4, atol=1e-5)
     assert float(losses['loss_image_text'].detach()) > 0.01
