@@ -28,6 +28,9 @@ def build(kind: str) -> nn.Module:
     settings = dict(localizer=None)
     if kind == 'image_text':
         settings.update(roi_head=dict(region_text_head=None), teacher=None)
+    elif kind == 'sigmoid':
+        loss = dict(type='ImageTextSigmoidLoss')
+        settings.update(roi_head=dict(region_text_head=None, loss_image_text=loss), teacher=None)
     elif kind == 'regions':
         settings.update(roi_head=dict(loss_image_text=None), text_encoder=None)
     model = tiny_models.fill(MODELS.build(tiny_models.regionclip_config(**settings)), seed=1)
@@ -66,6 +69,7 @@ def step(model: nn.Module, rows: list[int], empty: tuple[int, ...] = ()) -> dict
 # name -> (model, images that have nothing in them)
 TASKS = {
     'image_text': ('image_text', ()),
+    'sigmoid': ('sigmoid', ()),
     'regions': ('regions', ()),
     'regions, a rank without': ('regions', (4, 5)),
     'everything': ('everything', ()),
@@ -102,12 +106,17 @@ def assert_equal_gradients(actual: dict, expected: dict) -> None:
         torch.testing.assert_close(actual[name], gradient, rtol=1e-3, atol=limit, msg=name)
 
 
-def test_image_text_loss_is_that_of_one_process_with_the_whole_batch(ranks: list[dict]) -> None:
-    expected = step(build('image_text'), list(range(NUM_IMAGES)))
+@pytest.mark.parametrize('kind', ['image_text', 'sigmoid'])
+def test_image_text_loss_is_that_of_one_process_with_the_whole_batch(
+    ranks: list[dict], kind: str
+) -> None:
+    expected = step(build(kind), list(range(NUM_IMAGES)))
+    scalars = {'roi_head.loss_image_text.log_scale', 'roi_head.loss_image_text.bias'}
+    assert (scalars <= expected['gradients'].keys()) == (kind == 'sigmoid')
     for found in ranks:
-        loss = found['image_text']['losses']['loss_image_text']
+        loss = found[kind]['losses']['loss_image_text']
         torch.testing.assert_close(loss, expected['losses']['loss_image_text'])
-        assert_equal_gradients(found['image_text']['gradients'], expected['gradients'])
+        assert_equal_gradients(found[kind]['gradients'], expected['gradients'])
 
 
 @pytest.mark.parametrize('task', ['regions', 'regions, a rank without'])
