@@ -30,6 +30,7 @@ train_dataloader = dict(
     ),
 )
 train_cfg = dict(type='ResumableIterTrainLoop')
+val_cfg = val_dataloader = val_evaluator = None  # no scenes are held out
 default_hooks = dict(
     checkpoint=dict(
         _delete_=True, type='AtomicCheckpointHook', by_epoch=False, interval=20, max_keep_ckpts=3

@@ -87,7 +87,43 @@ pseudo_label_dataloader = dict(
 )
 
 max_iters = 400
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=100000)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=100)
+# To watch it by: the student names annotated boxes of held-out scenes, which no choice rests on.
+val_cfg = dict(
+    type='RegionNamingLoop',
+    vocabulary={{_base_.all_vocabulary}},
+    temperature={{_base_.temperature}},
+    max_images=50,
+)
+val_evaluator = dict(type='RegionClassificationMetric')
+val_dataloader = dict(
+    batch_size=10,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='ShapesWorldDataset',
+        data_root='data/shapes_world/scenes_val/',
+        ann_file='instances.json',
+        data_prefix=dict(img='images/'),
+        test_mode=True,
+        pipeline=[
+            dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+            dict(type='LoadAnnotations', with_bbox=True),
+            dict(type='Resize', scale={{_base_.scene_scale}}, keep_ratio=True, backend='pillow'),
+            dict(type='ProposalsFromGT'),
+            dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'img_shape')),
+        ],
+    ),
+)
+custom_hooks = [
+    dict(type='VocabularyCheckHook'),
+    dict(type='ThroughputHook'),
+    dict(type='PseudoLabelPicturesHook', interval=400),
+]
+default_hooks = dict(logger=dict(log_metric_by_epoch=False))
+log_processor = dict(
+    mean_pattern='.*(loss|time|data_time|grad_norm|regions_kept|teacher_agreement|teacher_score).*'
+)
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=6e-4, betas=(0.9, 0.98), weight_decay=0.01),

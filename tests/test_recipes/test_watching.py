@@ -114,3 +114,17 @@ def test_missing_files_are_named_before_the_start(data: Path) -> None:
         assert not list(data.glob('run/*.pth'))
         Path('aside').rename(path)
         assert command in NAMING.read_text()
+
+
+def test_the_pages_words(data: Path) -> None:
+    """docs/running.md: the scalars of its table are those that are written; its config runs."""
+    page = (Path(__file__).parents[2] / 'docs' / 'running.md').read_text()
+    section = page.partition('## Watching a pretraining')[2].partition('\n## ')[0]
+    assert set(re.findall(r'^\| `(\w+)` \|', section, flags=re.M)) == TRAINING
+    examples = re.findall(r'```python\n(.*?)```', section, flags=re.S)
+    text = examples[0].replace("'configs/", f"'{config_folder()}/")
+    (data / 'mine.py').write_text(text + examples[1])
+    cfg = Config.fromfile(data / 'mine.py')
+    assert (cfg.train_cfg.val_interval, cfg.train_cfg.max_iters) == (10000, 600000)
+    assert cfg.val_cfg.type == 'RegionNamingLoop'
+    assert [backend.type for backend in cfg.visualizer.vis_backends] == [b['type'] for b in BOTH]

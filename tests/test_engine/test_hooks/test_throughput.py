@@ -42,6 +42,10 @@ class Slow(Dataset):
         self.size = size
         self.loaded = 0
 
+    @property
+    def num_broken(self) -> int:
+        return 2 + get_rank()
+
     def __len__(self) -> int:
         return self.size
 
@@ -98,7 +102,11 @@ def train(folder: Path, hook: dict, **settings: Any) -> Runner:
         val_evaluator=Evaluator(Nothing()),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
         default_hooks=dict(logger=dict(type='LoggerHook', interval=2)),
-        custom_hooks=[dict(type='ThroughputHook', **hook), SlowPicture()],
+        custom_hooks=[
+            dict(type='ThroughputHook', **hook),
+            dict(type='BrokenImagesHook', interval=3),
+            SlowPicture(),
+        ],
         log_processor=dict(by_epoch=False),
         default_scope='mmdet',
         experiment_name=folder.name,
@@ -112,15 +120,15 @@ def train(folder: Path, hook: dict, **settings: Any) -> Runner:
 
 def values(runner: Runner) -> dict[str, list[float]]:
     scalars = runner.message_hub.log_scalars
-    return {
-        key: scalars[f'train/{key}'].data[0].tolist() for key in ('images_per_second', 'data_wait')
-    }
+    keys = ('images_per_second', 'data_wait', 'images_skipped')
+    return {key: scalars[f'train/{key}'].data[0].tolist() for key in keys}
 
 
 def test_counts_waiting_and_work_alone(tmp_path: Path) -> None:
     """Three images in three seconds of waiting and three of work; hooks and validation apart."""
     runner = train(tmp_path / 'default', {})
-    assert values(runner) == dict(images_per_second=[0.5] * 3, data_wait=[0.5] * 3)
+    found = values(runner)
+    assert found == dict(images_per_second=[0.5] * 3, data_wait=[0.5] * 3, images_skipped=[2, 2])
     (log,) = (tmp_path / 'default').glob('*/*.log')
     assert log.read_text().count('images_per_second: 0.5000  data_wait: 0.5000') == 3
     runner = train(tmp_path / 'own', dict(interval=3))
@@ -136,10 +144,10 @@ def work(rank: int) -> dict:
 
 @pytest.mark.slow
 def test_two_processes_are_counted_together(tmp_path: Path) -> None:
-    """Waiting 3 and 6 seconds of 6 and 9: 6 images in 7.5 seconds, 9/15 of them waited."""
+    """Waiting 3 and 6 seconds of 6 and 9: 6 images in 7.5 seconds, 9/15 of them waited; 2 + 3."""
     with mock.patch.dict(os.environ, FOLDER=str(tmp_path / 'run')):
         ranks = gloo_ranks.run_ranks(__file__, 2, tmp_path)
-    expected = dict(images_per_second=[0.8] * 3, data_wait=[0.6] * 3)
+    expected = dict(images_per_second=[0.8] * 3, data_wait=[0.6] * 3, images_skipped=[5, 5])
     assert ranks == [expected, expected]
 
 
