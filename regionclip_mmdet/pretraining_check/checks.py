@@ -38,12 +38,9 @@ def named(what: str, text: str, pairs: Iterable[tuple[str, str]]) -> Check:
 
 
 def _names(text: str, pair: tuple[str, str]) -> bool:
-    """As SHARD/KEY, or the shard with what is wrong in KEY; on one line."""
-    shard, key = pair
-    return any(
-        f'{shard}/{key}:' in line or re.search(rf'{re.escape(shard)}: truncated in {key}\.', line)
-        for line in text.splitlines()
-    )
+    """As SHARD/KEY, or the shard with what is wrong in KEY."""
+    shard, key = map(re.escape, pair)
+    return re.search(rf'{shard}(/{key}|: truncated in {key})(?!\w)', text) is not None
 
 
 def usable(text: str, damage: Damage) -> Check:

@@ -52,6 +52,11 @@ def train(job: Job) -> dict[str, Any]:
     found = break_off(job, config, run, schedule, damage)
     checkpoint = _iteration(newest_whole_checkpoint(str(run)))
     found += resume(job, config, run, schedule)
+    if undecodable:
+        text = (job.folder / 'resumed.log').read_text(encoding='utf-8', errors='replace')
+        lines = '\n'.join(line for line in text.splitlines() if 'of all processes:' in line)
+        what = 'training names the image that it replaced, whichever process met it'
+        found.append(checks.named(what, lines, undecodable))
     starts = read_starts(run)
     history = surviving_history(starts, schedule.iterations)
     reports = check_passes(

@@ -114,6 +114,8 @@ def test_the_log_tells_how_many_were_skipped(tmp_path: Path) -> None:
     assert len(values) == 3 and values == sorted(values)
     (log,) = (tmp_path / 'run').glob('*/*.log')
     assert log.read_text().count('images_skipped: ') == 3
+    told = 'for which others were trained, of all processes: 00001.tar/000000007.'
+    assert log.read_text().count(told) == 1
     # the broken one comes once in each pass of three batches, or more often in place of itself
     assert runner.train_dataloader.dataset.num_broken >= values[-1] >= 2
 
