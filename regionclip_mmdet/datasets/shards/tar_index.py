@@ -84,7 +84,9 @@ def _members(file: BinaryIO) -> Iterator[tuple[str, int, int]]:
     except tarfile.TarError as error:
         raise _Damaged(f'no tar archive, or a compressed one ({error})') from None
     last = 'the first file'
-    while True:
+    # Python 3.10 fails when an archive without files is asked for its next one
+    empty = archive.firstmember is None
+    while not empty:
         try:
             member = archive.next()
         except tarfile.TarError as error:
