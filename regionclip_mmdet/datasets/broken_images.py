@@ -38,9 +38,9 @@ class BrokenImagePolicy:
         skip_broken: In training, draw another image instead of one that is missing or damaged.
             The first ten are logged with their names; ``num_broken`` counts them, those of the data
             loader's workers included. Does not apply with ``test_mode``: leaving images out would
-            falsify results. After 100 in a row the run ends nevertheless. The other image is any
-            of the dataset, so it comes once more often in that pass; its data sample says so in
-            its metainfo: ``instead_of`` is the ``img_id`` of the broken one.
+            falsify results. After 100 in a row the run ends nevertheless. The other image
+            (any, or of shards one nearby) comes once more often in that pass; its data sample says
+            so in its metainfo: ``instead_of`` is the ``img_id`` of the broken one.
         max_broken_share: The run also ends if a larger share of the samples asked for was broken,
             or of 100 if fewer were. 1 never ends it. Shards: see ``ReplacementsNearby``.
         *args: For the dataset class.
