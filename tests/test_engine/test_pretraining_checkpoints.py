@@ -12,6 +12,11 @@ import pytest
 import torch
 import watched_pretraining as watched
 
+WATCHED = [
+    dict(type='ThroughputHook'),
+    dict(type='BrokenImagesHook', interval=2),
+    dict(type='PseudoLabelPicturesHook', interval=4, num_images=1),
+]
 RUNS = ('straight', 'resumed', 'whole')
 
 
@@ -21,7 +26,7 @@ def work(rank: int) -> dict:
     settings = dict(launcher='pytorch', validates=False)
     # no seed of the run's own: a checkpoint carries the one that was drawn
     unseeded = settings | dict(randomness=dict(seed=None))
-    watched.train(folder, folder / 'straight', **unseeded)
+    watched.train(folder, folder / 'straight', hooks=WATCHED, **unseeded)
     file = str(folder / 'straight' / 'iter_2.pth')
     watched.train(folder, folder / 'resumed', load_from=file, resume=True, **unseeded)
     cfg = watched.config(folder, folder)
@@ -64,9 +69,17 @@ def test_all_processes_go_on_exactly(ranks: list[dict], folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_student_optimizer_and_position_but_nothing_frozen(
-    ranks: list[dict], folder: Path
-) -> None:
+def test_the_straight_run_was_watched(ranks: list[dict], folder: Path) -> None:
+    lines = watched.scalars(folder / 'straight')
+    assert [line['step'] for line in lines if 'images_per_second' in line] == [2, 4, 6]
+    assert [line['images_skipped'] for line in lines] == [0, 0, 0]
+    found = sorted(path.name for path in (folder / 'straight').glob('*/vis_data/vis_image/*'))
+    assert found == ['pseudo_labels_0_1.png', 'pseudo_labels_0_4.png']
+    assert not list((folder / 'resumed').glob('*/vis_data/vis_image/*'))
+
+
+@pytest.mark.slow
+def test_student_optimizer_and_position_but_nothing_frozen(ranks: list[dict], folder: Path) -> None:
     checkpoint = read(folder / 'straight' / 'iter_4.pth')
     assert parts(checkpoint) == {'backbone', 'roi_head'}
     momentum = [state['momentum_buffer'] for state in checkpoint['optimizer']['state'].values()]
