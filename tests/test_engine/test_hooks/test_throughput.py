@@ -12,6 +12,7 @@ from unittest import mock
 import gloo_ranks
 import pytest
 import torch
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.evaluator import BaseMetric, Evaluator
@@ -52,7 +53,7 @@ class Slow(Dataset):
     def __getitem__(self, index: int) -> dict:
         self.loaded += 1
         CLOCK.now += 100 if self.loaded <= 3 else 1.0 + get_rank()
-        return dict(inputs=torch.ones(3), data_samples=index)
+        return dict(inputs=torch.ones(3), data_samples=DetDataSample())
 
 
 class Working(BaseModel):
