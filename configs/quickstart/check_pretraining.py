@@ -9,9 +9,7 @@ _base_ = './pretrain.py'
 
 model = dict(
     teacher=dict(scale=1.0),
-    roi_head=dict(
-        region_text_head=dict(concept_pool='work_dirs/quickstart/concepts/concepts.pth')
-    ),
+    roi_head=dict(region_text_head=dict(concept_pool='work_dirs/quickstart/concepts/concepts.pth')),
 )
 train_dataloader = dict(
     _delete_=True,
