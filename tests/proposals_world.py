@@ -45,16 +45,23 @@ def noise(number: int) -> bytes:
     return buffer.getvalue()
 
 
-def write_shards(folder: Path, sizes: tuple[int, ...] = (3, 4, 2), broken: tuple = ()) -> Path:
-    """Shards of so many images; those with a number in ``broken`` cannot be decoded."""
+def write_shards(
+    folder: Path, sizes: tuple[int, ...] = (3, 4, 2), broken: tuple = (), shift: int = 0
+) -> Path:
+    """Shards of so many images; those with a number in ``broken`` cannot be decoded.
+
+    Images are those of the numbers shifted, names and captions stay.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     first = 0
     for shard, size in enumerate(sizes):
         members = []
         for number in range(first, first + size):
-            content = noise(number)
+            content = noise(number + shift)
+            if number in broken:  # of the same length
+                content = content[:60].ljust(len(content), b'\0')
             members += [
-                (f'{number:09d}.png', content[:60] if number in broken else content),
+                (f'{number:09d}.png', content),
                 (f'{number:09d}.txt', f'picture {number}'.encode()),
             ]
         made.write_tar(folder / f'{shard:05d}.tar', members)

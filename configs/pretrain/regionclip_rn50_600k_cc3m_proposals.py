@@ -17,7 +17,7 @@ _base_ = [
     '../_base_/models/regionclip_rn50_pretrain.py',
     '../_base_/datasets/cc3m_shards_proposals_image_text.py',
     '../_base_/schedules/pretrain_600k.py',
-    '../_base_/default_runtime.py',
+    '../_base_/pretrain_runtime.py',
 ]
 
 # the variable localizer stays, for the first command

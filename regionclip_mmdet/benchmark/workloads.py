@@ -111,9 +111,8 @@ class PretrainingWorkload:
         'student backbone': 'backbone',
         'student region encoder': 'roi_head.region_encoder',
         'text encoder': 'text_encoder',
-        'region-text losses': 'roi_head.region_text_head',
     }
-    rest = 'gradients and the rest'
+    rest = 'losses, gradients and the rest'
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

@@ -32,8 +32,19 @@ def dataset_config(cfg: Config) -> ConfigDict:
 
 
 def build_dataset(cfg: Config, pipeline: list[dict]) -> PairsInShards:
-    """That dataset with another pipeline, without proposals; damaged images raise."""
-    changes = dict(pipeline=pipeline, proposals=None, teacher_embeddings=False, skip_broken=False)
+    """That dataset with another pipeline, whole and without proposals; damaged images raise.
+
+    Nothing is excluded: the list may be the one that computing proposals writes.
+    """
+    changes = dict(
+        pipeline=pipeline,
+        proposals=None,
+        teacher_embeddings=False,
+        skip_broken=False,
+        exclude=None,
+        indices=None,
+        lazy_init=False,
+    )
     return DATASETS.build({**copy.deepcopy(dataset_config(cfg)), **changes})
 
 

@@ -152,7 +152,8 @@ class _Images(Dataset):
         except Exception as error:
             if not is_broken_image(error):
                 raise
-            return ' '.join(f'{self.dataset.image_name(idx)}: {error}'.split())
+            name, reason = self.dataset.image_name(idx), ' '.join(str(error).split())
+            return reason if reason.startswith(name) else f'{name}: {reason}'
 
 
 def _samples(dataset: PairsInShards, tasks: Sequence[ShardTask], num_workers: int) -> Iterator[Any]:

@@ -8,17 +8,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ..datasets.shards.pairs_in_shards import PairsInShards
 from ..datasets.shards.proposal_format import (
     check_names,
     keys_of,
-    names_hash,
+    lengths_of,
+    pairs_hash,
     proposals_path,
     teacher_path,
 )
-from ..datasets.shards.stored_proposals import differences, read_meta
+from ..datasets.shards.shard_index import ShardIndex
+from ..datasets.shards.stored_proposals import differences, read_meta, rows_of_pairs
 
 
 @dataclass
@@ -59,12 +59,12 @@ def missing_files(
     check_names(dataset.shards, folder)
     for shard, (path, index) in enumerate(zip(dataset.shards, dataset.indices, strict=True)):
         meta = _present(proposals_path(folder, path), fingerprint, overwrite)
-        same = meta is not None and meta['names_sha256'] == names_hash(index)
+        same = meta is not None and meta['pairs_sha256'] == pairs_hash(index)
         if meta is None:
             yield ShardTask(shard, boxes=True)
         elif not same and (
             teacher_fingerprint is not None  # embeddings are wanted of all pairs of a file
-            or not set(keys_of(index)) <= _keys(proposals_path(folder, path))
+            or not _pairs(index) <= rows_of_pairs(proposals_path(folder, path)).keys()
         ):
             yield ShardTask(shard, boxes=True)
         elif teacher_fingerprint is not None:
@@ -73,9 +73,8 @@ def missing_files(
                 yield ShardTask(shard, boxes=False)
 
 
-def _keys(path: str) -> set[str]:
-    with np.load(path, allow_pickle=False) as content:
-        return set(content['keys'].tolist())
+def _pairs(index: ShardIndex) -> set[tuple[str, int]]:
+    return set(zip(keys_of(index), lengths_of(index).tolist(), strict=True))
 
 
 def _present(path: str, fingerprint: Mapping[str, Any], overwrite: bool) -> dict[str, Any] | None:

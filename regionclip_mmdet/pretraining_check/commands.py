@@ -15,6 +15,8 @@ from pathlib import Path
 
 import torch
 
+# Seconds; a step on a slow machine takes minutes at most.
+PATIENCE = 600.0
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -80,6 +82,9 @@ def distributed_training(
     script = tool_path('dist_train.sh')
     environment = dict(
         PYTHON=sys.executable,
+        NNODES='1',
+        NODE_RANK='0',
+        MASTER_ADDR='127.0.0.1',
         PORT=str(_free_port()),
         OMP_NUM_THREADS=str(max(1, len(os.sched_getaffinity(0)) // processes)),
     )
@@ -120,7 +125,7 @@ def _begin(
 def wait_until(
     condition: Callable[[], bool], process: subprocess.Popen, log: Path, what: str
 ) -> None:
-    """Wait for a condition as long as a process lives.
+    """Wait for a condition as long as a process lives and prints.
 
     Args:
         condition: Asked about twenty times a second.
@@ -129,9 +134,14 @@ def wait_until(
         what: The condition, in words.
 
     Raises:
-        CommandFailed: The process ended before.
+        CommandFailed: The process ended before, or printed nothing for ten minutes.
     """
+    size, since = log.stat().st_size, time.monotonic()
     while not condition():
+        if log.stat().st_size != size:
+            size, since = log.stat().st_size, time.monotonic()
+        elif time.monotonic() - since > PATIENCE:
+            raise CommandFailed(_told(f'{PATIENCE:.0f} s without a word before {what}', log))
         if process.poll() is not None and not condition():
             raise CommandFailed(_told(f'the training ended before {what}', log))
         time.sleep(0.05)

@@ -16,7 +16,7 @@ from ..quickstart.console import Console, clock, set_console
 from ..quickstart.workspace import Stage, Workspace
 from .checks import Check
 from .commands import CommandFailed
-from .sizes import FULL, SMOKE
+from .sizes import FULL, SMOKE, good_pairs, plan
 from .stages import all_stages
 
 DESCRIPTION = """Does pretraining work here, with several processes, broken data and a crash?
@@ -63,6 +63,11 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(args)
     if options.processes < 1:
         parser.error('--processes must be positive')
+    sizes = SMOKE if options.smoke else FULL
+    try:
+        plan(sizes, good_pairs(sizes), options.processes)
+    except ValueError as error:
+        parser.error(f'--processes {options.processes}: {error}')
     if options.weights is not None and not (options.weights / 'clip' / 'clip.pth').is_file():
         parser.error(f'--weights {options.weights}: there is no clip/clip.pth')
     return options

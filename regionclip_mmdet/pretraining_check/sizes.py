@@ -71,6 +71,11 @@ class Schedule:
     kill_at: int
 
 
+def good_pairs(sizes: Sizes) -> int:
+    """How many pairs are left when three and the end of a shard are broken."""
+    return sizes.pairs - 3 - (sizes.pairs // sizes.shards - sizes.keep)
+
+
 def plan(sizes: Sizes, samples: int, processes: int) -> Schedule:
     """Schedule of a training on so many samples, with padding at the end of a pass.
 

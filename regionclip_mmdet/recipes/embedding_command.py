@@ -41,7 +41,7 @@ def main(description: str, cache: bool = False) -> None:
         )
         vocabulary.save(args.out)
     except (OSError, RuntimeError, ValueError) as error:
-        raise SystemExit(f'Nothing was written. {error}') from None
+        raise SystemExit(f'{args.out} was not written: {error}') from None
     print(
         f'{args.out}: {len(vocabulary)} names, width {vocabulary.embed_dim}, '
         f'{len(get_templates(args.templates))} prompts each, {time.perf_counter() - start:.1f} s'
@@ -106,7 +106,10 @@ def _parse_args(description: str, cache: bool) -> argparse.Namespace:
     if args.quick_gelu is not None:
         args.quick_gelu = args.quick_gelu == 'quick'
     if args.arch.startswith('{'):
-        args.arch = json.loads(args.arch)
+        try:
+            args.arch = json.loads(args.arch)
+        except ValueError as error:
+            parser.error(f'--arch {args.arch}: {error}')
         if args.weights is None:
             parser.error('--arch with sizes needs --weights')
     return args

@@ -140,7 +140,7 @@ def test_broken_pairs_are_left_out_and_named(
         'bad': 'text is no valid JSON',
         'bytes': 'text is not UTF-8',
         'none': "no key 'caption' in its JSON",
-        '000000002': '.txt occurs twice; the first is used',
+        '000000002.txt again': 'the first one is used',
     }
     assert all(f'{tmp_path}/a.tar/{key}: {reason}' in text for key, reason in reasons.items())
 

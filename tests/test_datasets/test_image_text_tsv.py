@@ -13,6 +13,7 @@ import pytest
 
 from regionclip_mmdet.datasets import BrokenImageError, ImageTextTSV
 from regionclip_mmdet.datasets.shards import tsv_index
+from regionclip_mmdet.datasets.shards.shard_index import ShardIndex
 
 PIPELINE = [
     dict(type='LoadImageChecked'),
@@ -140,3 +141,11 @@ class TestOfficialLineOffsets:
             (folder / 'images_0.lineidx').write_text('zero\n')
         assert numbers(make(folder)) == [0, 1, 2, 3]
         assert names.count('images_0.tsv') == 1
+
+
+def test_keys_with_dots_are_told_apart() -> None:
+    places = [('img.1', (0, 1), (0, 1), False), ('img.2', (1, 1), (1, 1), False)]
+    index = ShardIndex.from_rows([*places, ('a/b.jpg', (2, 1), (2, 1), False)], [], '')
+    assert [index.key(row) for row in range(3)] == ['img.1', 'img.2', 'a/b']
+    assert len(index.without({'img'})) == 3
+    assert [index.without({'img.1'}).name(row) for row in range(2)] == ['img.2', 'a/b.jpg']

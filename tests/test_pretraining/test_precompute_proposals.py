@@ -286,6 +286,18 @@ def test_a_shard_that_got_other_pairs_is_computed_anew(own: Path) -> None:
     assert len(dataset(own)[9]['data_samples'].proposals) > 5
 
 
+def test_other_images_of_the_same_names(own: Path) -> None:
+    world_of.run(own)
+    first = world_of.contents(own / 'shards' / 'proposals')
+    world_of.write_shards(own / 'shards', shift=100)
+    with pytest.raises(ValueError, match='made for other pairs or images'):
+        len(dataset(own))
+    world_of.run(own)
+    second = world_of.contents(own / 'shards' / 'proposals')
+    assert all(first[name] != second[name] for name in first if name.endswith('.npz'))
+    assert len(dataset(own)[0]['data_samples'].proposals) > 5
+
+
 def test_a_localizer_of_the_model_serves(own: Path) -> None:
     cfg = world_of.config(own, proposals=None, pipeline=world_of.pipelines()[0])
     cfg.model.localizer = cfg.pop('localizer')

@@ -112,7 +112,17 @@ def test_embeddings_of_proposals_that_are_there(world: Path, tmp_path: Path) -> 
 def test_a_damaged_image_has_no_embeddings(tmp_path: Path) -> None:
     world = world_of.make(tmp_path, sizes=(3,), broken=(1,))
     world_of.run(world)
-    world_of.run(world, '--teacher')
+    first = world_of.contents(world / 'shards' / 'proposals')
+    # the list that the first run has written does not make the second forget what it lists
+    world_of.run(
+        world,
+        '--teacher',
+        '--cfg-options',
+        'train_dataloader.dataset.exclude=proposals/broken.tsv',
+    )
+    second = world_of.contents(world / 'shards' / 'proposals')
+    assert {name: second[name] for name in first} == first
+    assert b'000000001' in first['broken.tsv']
     data = dataset(world, exclude='proposals/broken.tsv')
     assert len(data) == 2
     for number in range(2):

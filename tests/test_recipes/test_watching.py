@@ -128,3 +128,9 @@ def test_the_pages_words(data: Path) -> None:
     assert (cfg.train_cfg.val_interval, cfg.train_cfg.max_iters) == (10000, 600000)
     assert cfg.val_cfg.type == 'RegionNamingLoop'
     assert [backend.type for backend in cfg.visualizer.vis_backends] == [b['type'] for b in BOTH]
+
+
+@pytest.mark.parametrize('path', sorted((Path(config_folder()) / 'pretrain').glob('*.py')))
+def test_every_pretraining_is_watched(path: Path) -> None:
+    hooks = {hook['type'] for hook in Config.fromfile(path).custom_hooks}
+    assert hooks >= {'ThroughputHook', 'BrokenImagesHook', 'PseudoLabelPicturesHook'}

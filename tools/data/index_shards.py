@@ -64,7 +64,7 @@ def main() -> None:
         print(f'{len(dataset.shards)} shards, {len(dataset)} pairs, {len(broken)} broken ones')
         if args.upload:
             print(f'{upload_indices(dataset)} indices uploaded')
-    except (OSError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise SystemExit(str(error)) from None
 
 

@@ -101,7 +101,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--overwrite', action='store_true', help='replace files that were made with other settings'
     )
-    add_run_arguments(parser, 'localizer.init_cfg.checkpoint=my_rpn.pth')
+    add_run_arguments(parser, 'train_dataloader.dataset.shards=00000.tar')
     args = parse_run_arguments(parser)
     if args.batch_size < 1 or (args.num is not None and args.num < 1):
         parser.error('--batch-size and --num must be positive')

@@ -167,9 +167,8 @@ def inspect_image_text(
             bar.update(len(batch.sizes) + len(batch.broken))
     broken = list(dataset.broken_pairs())
     for idx, problem in (found for batch in batches for found in batch.broken):
-        path = dataset.image_name(idx)
-        shard = dataset.shards[dataset.place(idx)[0]]
-        broken.append((shard, osp.splitext(osp.relpath(path, shard))[0], problem))
+        shard, row = dataset.place(idx)
+        broken.append((dataset.shards[shard], dataset.indices[shard].key(row), problem))
     columns = {
         name: np.concatenate([getattr(batch, name) for batch in batches])
         for name in ('sizes', 'image_bytes', 'captions', 'words')

@@ -225,7 +225,7 @@ class _Pairs(BaseDataset):
             ) from None
         return dict(
             img_path=img_path,
-            img_id=osp.splitext(osp.join(osp.basename(path), index.name(row)))[0],
+            img_id=osp.join(osp.basename(path), index.key(row)),
             captions=captions,
             sample_idx=range(len(self))[idx],
         )

@@ -38,12 +38,19 @@ def teacher_path(folder: str, shard: str) -> str:
 
 def keys_of(index: ShardIndex) -> list[str]:
     """Keys of a shard's pairs: the names of their images without suffix."""
-    return [osp.splitext(index.name(row))[0] for row in range(len(index))]
+    return [index.key(row) for row in range(len(index))]
 
 
-def names_hash(index: ShardIndex) -> str:
-    """Of the names of all pairs in their order; spares comparing them one by one."""
-    return hashlib.sha256(b'\n'.join(index.names.tolist())).hexdigest()
+def lengths_of(index: ShardIndex) -> np.ndarray:
+    """Lengths of a shard's image files in bytes, int64 ``(n,)``: other images give them away."""
+    return np.ascontiguousarray(index.images[:, 1], dtype='<i8')
+
+
+def pairs_hash(index: ShardIndex) -> str:
+    """Of names and lengths of all images in their order; spares comparing them one by one."""
+    digest = hashlib.sha256(b'\n'.join(index.names.tolist()))
+    digest.update(lengths_of(index).tobytes())
+    return digest.hexdigest()
 
 
 def check_names(shards: Sequence[str], who: str) -> None:
@@ -76,12 +83,13 @@ def write_proposals(
     The file is an uncompressed ``.npz`` of
 
     * ``keys`` ``(n,)``: of all pairs, str, in the order of the shard;
+    * ``lengths`` int64 ``(n,)``: of their image files in bytes;
     * ``starts`` int64 ``(n + 1,)``: the proposals of pair ``i`` are the rows ``starts[i]`` to
       ``starts[i + 1]`` of the next two;
     * ``boxes`` float32 ``(N, 4)``: x1, y1, x2, y2, divided by width and height of the network
       input (after resizing, before padding), so that they fit any size of the image;
     * ``objectness`` float32 ``(N,)``: raw logits, falling within an image;
-    * ``meta``: a JSON object with ``version``, ``fingerprint``, hashes of the names and boxes, and
+    * ``meta``: a JSON object with ``version``, ``fingerprint``, hashes of the pairs and boxes, and
       ``broken``, row, key and reason of each image that could not be read.
 
     Args:
@@ -98,13 +106,14 @@ def write_proposals(
     meta = dict(
         version=VERSION,
         fingerprint=dict(fingerprint),
-        names_sha256=names_hash(index),
+        pairs_sha256=pairs_hash(index),
         boxes_sha256=hashlib.sha256(all_boxes.tobytes()).hexdigest(),
         broken=[[row, keys[row], reason] for row, reason in sorted(broken.items())],
     )
     save_whole(
         path,
         keys=np.array(keys, dtype=str),
+        lengths=lengths_of(index),
         starts=starts,
         boxes=all_boxes,
         objectness=_join(objectness, (0,)),

@@ -19,6 +19,7 @@ from typing import BinaryIO
 import numpy as np
 from mmengine.logging import print_log
 
+from ..preparation.image_text import IMAGE_SUFFIXES
 from .locks import locked
 from .shard_files import ShardFiles
 
@@ -26,6 +27,12 @@ SUFFIX = '.index.npz'
 # Raise it whenever what an index holds, or the rules by which pairs are found, change.
 _VERSION = 1
 _folders_warned_of: set[str] = set()
+
+
+def key_of(name: str) -> str:
+    """Key of a pair from its image's name; names in TSV files may have dots, but no suffix."""
+    key, suffix = osp.splitext(name)
+    return key if suffix.lower() in IMAGE_SUFFIXES else name
 
 
 @dataclass
@@ -72,9 +79,13 @@ class ShardIndex:
         """Key and suffix of an image."""
         return self.names[row].decode()
 
+    def key(self, row: int) -> str:
+        """Key of a pair: the image's name without the suffix of an image."""
+        return key_of(self.name(row))
+
     def without(self, keys: set[str]) -> ShardIndex:
         """An index that lacks the pairs with these keys."""
-        keep = [osp.splitext(self.name(row))[0] not in keys for row in range(len(self))]
+        keep = [self.key(row) not in keys for row in range(len(self))]
         parts = (self.names, self.images, self.texts, self.is_json)
         kept = (part[np.array(keep, dtype=bool)] for part in parts)
         return ShardIndex(*kept, broken=self.broken, damage=self.damage)

@@ -20,13 +20,19 @@ from .proposal_format import (
     VERSION,
     check_names,
     keys_of,
-    names_hash,
+    lengths_of,
+    pairs_hash,
     proposals_path,
     teacher_path,
 )
 from .shard_index import ShardIndex
 
-_SHAPES = {'starts': (1, '<i8'), 'boxes': (2, '<f4'), 'objectness': (1, '<f4')}
+_SHAPES = {
+    'lengths': (1, '<i8'),
+    'starts': (1, '<i8'),
+    'boxes': (2, '<f4'),
+    'objectness': (1, '<f4'),
+}
 
 
 @dataclass
@@ -120,7 +126,7 @@ class StoredProposals:
         self.fingerprint = self._compare(self.fingerprint, meta['fingerprint'], path, who)
         broken = {row: f'{key}: {reason}' for row, key, reason in meta['broken']}
         rows = None
-        if meta['names_sha256'] != names_hash(index):
+        if meta['pairs_sha256'] != pairs_hash(index):
             rows = self._match(path, index, shard, who)
         teacher = self._open_teacher(shard, meta, total, who) if self.with_teacher else None
         return _Shard(path, places, rows, broken, teacher)
@@ -128,13 +134,13 @@ class StoredProposals:
     @staticmethod
     def _match(path: str, index: ShardIndex, shard: str, who: str) -> np.ndarray:
         """Rows of the file for the pairs of the index."""
-        with np.load(path, allow_pickle=False) as content:
-            row_of = {key: row for row, key in enumerate(content['keys'].tolist())}
-        keys = keys_of(index)
-        missing = [key for key in keys if key not in row_of]
+        row_of = rows_of_pairs(path)
+        pairs = list(zip(keys_of(index), lengths_of(index).tolist(), strict=True))
+        keys = [key for key, _ in pairs]
+        missing = [pair[0] for pair in pairs if pair not in row_of]
         if missing or len(set(keys)) < len(keys):
             what = (
-                f'e.g. of {missing[0]!r}: it was made for other pairs'
+                f'e.g. of {missing[0]!r}: it was made for other pairs or images'
                 if missing
                 else ('or several for the same key')
             )
@@ -142,7 +148,7 @@ class StoredProposals:
                 f'{who}: {path} has no proposals for {len(missing)} of {len(keys)} pairs of '
                 f'{shard}, {what}. {how_to_make(path)} --overwrite'
             )
-        return np.array([row_of[key] for key in keys], dtype=np.int32)
+        return np.array([row_of[pair] for pair in pairs], dtype=np.int32)
 
     def _open_teacher(
         self, shard: str, meta: Mapping[str, Any], total: int, who: str
@@ -236,6 +242,13 @@ def read_meta(path: str, who: str) -> tuple[dict[str, ArrayPlace], dict[str, Any
             f'{how_to_make(path)} --overwrite'
         )
     return places, meta
+
+
+def rows_of_pairs(path: str) -> dict[tuple[str, int], int]:
+    """Row of each pair of a file of proposals, by key and length of its image file."""
+    with np.load(path, allow_pickle=False) as content:
+        pairs = zip(content['keys'].tolist(), content['lengths'].tolist(), strict=True)
+        return {pair: row for row, pair in enumerate(pairs)}
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

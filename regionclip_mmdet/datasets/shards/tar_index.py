@@ -44,7 +44,8 @@ def index_tar(path: str, caption_key: str | None = None) -> ShardIndex:
                 if suffix in _WANTED:
                     found = places.setdefault(key, {})
                     if suffix in found:
-                        broken.append((key, f'{suffix} occurs twice; the first is used'))
+                        # not the key: the pair is used, and lists of broken keys exclude
+                        broken.append((f'{key}{suffix} again', 'the first one is used'))
                     found.setdefault(suffix, (offset, length))
         except _Damaged as error:
             damage = str(error)

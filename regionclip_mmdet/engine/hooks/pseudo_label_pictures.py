@@ -30,7 +30,7 @@ class PseudoLabelPicturesHook(Hook):
     ``num_regions`` proposals, so not all of them were in the loss. The visualizer hands the
     pictures ``pseudo_labels_0``, ``pseudo_labels_1``, ... to all its ``vis_backends``; the local
     one keeps them in ``vis_data/vis_image``. The main process alone draws; training does not
-    notice. Silent for models without a teacher.
+    notice, and goes on if they cannot be drawn. Silent for models without a teacher.
 
     Args:
         interval: Iterations between two pictures. The first iteration of a run has pictures, too:
@@ -88,7 +88,14 @@ class PseudoLabelPicturesHook(Hook):
         due = self._first or self.every_n_train_iters(runner, self.interval)
         self._first = False
         if due and self._model is not None:
-            on_main_process(lambda: self._draw(runner, data_batch))
+            on_main_process(lambda: self._draw_or_warn(runner, data_batch))
+
+    def _draw_or_warn(self, runner: Runner, data_batch: Any) -> None:
+        """No picture is worth a run."""
+        try:
+            self._draw(runner, data_batch)
+        except Exception as error:
+            runner.logger.warning(f'No pictures of pseudo labels: {type(error).__name__}: {error}')
 
     @untouched_generators()
     @torch.no_grad()
@@ -96,7 +103,8 @@ class PseudoLabelPicturesHook(Hook):
         batch = {key: list(values[: self.num_images]) for key, values in data_batch.items()}
         # in training's mode, except for augmentations of the batch
         data = self._model.data_preprocessor(batch, False)
-        samples = self._model.predict(data['inputs'], data['data_samples'])
+        with runner.optim_wrapper.optim_context(self._model):  # in training's precision
+            samples = self._model.predict(data['inputs'], data['data_samples'])
         names = self._model.roi_head.region_text_head.concept_names
         for number, (pixels, sample) in enumerate(zip(batch['inputs'], samples, strict=True)):
             scale = max(-(-self.min_side // min(pixels.shape[-2:])), 1)

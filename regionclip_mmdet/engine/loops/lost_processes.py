@@ -14,6 +14,11 @@ from mmengine.dist import get_rank, get_world_size
 _COMMUNICATION = re.compile(
     r'gloo/|connection (closed|reset) by (remote )?peer|\bnccl', re.IGNORECASE
 )
+# of this process, though communication has found them
+_OWN = re.compile(
+    r'enforce fail|invalid (usage|argument)|duplicate gpu|unhandled cuda|out of memory',
+    re.IGNORECASE,
+)
 
 
 class LostProcessError(RuntimeError):
@@ -45,5 +50,7 @@ def explain_lost_processes(iteration: Callable[[], int]) -> Iterator[None]:
 
 
 def _is_communication(error: RuntimeError) -> bool:
+    if _OWN.search(str(error)):
+        return False
     kind = getattr(torch.distributed, 'DistBackendError', ())
     return isinstance(error, kind) or bool(_COMMUNICATION.search(str(error)))

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -69,6 +71,7 @@ def draw(
         model=model,
         visualizer=recorder,
         iter=9,
+        optim_wrapper=SimpleNamespace(optim_context=nullcontext),
         logger=MMLogger.get_instance('pictures', log_level='INFO'),
     )
     hook = PseudoLabelPicturesHook(interval=10, **settings)
@@ -92,6 +95,15 @@ def test_box_in_its_place_and_colours_right() -> None:
     assert np.abs(np.array(found) - 3 * box[0].numpy()).max() <= 4
     edge = drawn[:, 3 * 55]  # a column through the middle meets both edges
     assert edge[3 * 30] and edge[3 * 70] and not edge[3 * 50 : 3 * 65].any()
+
+
+def test_a_picture_that_cannot_be_drawn_is_not_the_end_of_a_run() -> None:
+    image = torch.zeros(3, 96, 120, dtype=torch.uint8)
+    full = mock.patch.object(Recorder, 'add_datasample', side_effect=OSError('disk full'))
+    with full as failing, mock.patch.object(MMLogger, 'warning') as warning:
+        draw(pretrainer(), [image], [torch.tensor([[0.0, 0.0, 9.0, 9.0]])])
+    assert failing.called
+    assert warning.call_args[0] == ('No pictures of pseudo labels: OSError: disk full',)
 
 
 def teacher_embeddings(model: torch.nn.Module, image: torch.Tensor, boxes: torch.Tensor) -> Any:

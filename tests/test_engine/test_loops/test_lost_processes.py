@@ -48,6 +48,12 @@ def test_other_errors_stay() -> None:
     with pytest.raises(RuntimeError) as found:
         meet(RuntimeError('shapes (2, 3) and (4, 5) do not fit'))
     assert type(found.value) is RuntimeError
+    for text in (
+        '[enforce fail at /pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:454] 8 vs 16',
+        'NCCL error: unhandled cuda error (run with NCCL_DEBUG=INFO for details)',
+    ):
+        with pytest.raises(DistBackendError):
+            meet(DistBackendError(text))
     with pytest.raises(RuntimeError) as found:
         meet(RuntimeError(GLOO), world_size=1)
     assert type(found.value) is RuntimeError
