@@ -32,7 +32,8 @@ def test_lvis_names_are_kept_but_read_as_words(encoder: torch.nn.Module) -> None
     assert torch.equal(made.matrix, words.matrix)
     plain = embed_names(names, encoder, 'single')
     assert not torch.allclose(plain.matrix[:2], made.matrix[:2])
-    assert torch.equal(plain.matrix[2], made.matrix[2])
+    # computed beside other names: equal up to rounding
+    torch.testing.assert_close(plain.matrix[2], made.matrix[2])
 
 
 def test_with_a_cache_the_same(encoder: torch.nn.Module, tmp_path: Path) -> None:
