@@ -28,5 +28,20 @@ def cosine_logits(x: Tensor, y: Tensor, temperature: float) -> Tensor:
         Logits ``(N, M)``, float32 (float64 stays float64).
     """
     with torch.autocast(x.device.type, enabled=False):
-        x, y = at_least_float32(x), at_least_float32(y)
-        return F.normalize(x, dim=-1) @ F.normalize(y, dim=-1).t() / temperature
+        return direction_logits(x, F.normalize(at_least_float32(y), dim=-1), temperature)
+
+
+def direction_logits(x: Tensor, directions: Tensor, temperature: float) -> Tensor:
+    """``cosine_logits`` with what is compared already normalised: for many calls with the same.
+
+    Args:
+        x: Embeddings ``(N, D)``, any norm.
+        directions: Unit vectors ``(M, D)``, float32 or float64.
+        temperature: Divides the cosines.
+
+    Returns:
+        Logits ``(N, M)``, float32 (float64 stays float64).
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        logits = F.normalize(at_least_float32(x), dim=-1) @ directions.t()
+        return logits / temperature

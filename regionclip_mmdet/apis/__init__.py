@@ -1,0 +1,14 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Using a trained model: own images, own words."""
+
+from .encoded_image import EncodedImage
+from .encoding import encode_images
+from .querying import query_image
+from .vocabulary import parse_vocabulary
+
+__all__ = [
+    'EncodedImage',
+    'encode_images',
+    'parse_vocabulary',
+    'query_image',
+]
