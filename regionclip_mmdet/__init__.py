@@ -12,7 +12,7 @@ from .version import __version__
 check_dependencies()
 install_shims()
 
-from . import checkpoints, datasets, engine, evaluation, models  # noqa: E402
+from . import checkpoints, datasets, engine, evaluation, models, visualization  # noqa: E402
 from .config_paths import config_path, register_config_package  # noqa: E402
 
 register_config_package()
@@ -25,4 +25,5 @@ __all__ = [
     'engine',
     'evaluation',
     'models',
+    'visualization',
 ]

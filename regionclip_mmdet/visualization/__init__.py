@@ -1,0 +1,33 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Pictures of what the models see: detections, named regions, proposals, pseudo labels."""
+
+from .canvas import Mark, Style, draw_marks
+from .colors import contrast_ratio, name_color, text_color
+from .labels import Row
+from .regions import NamedRegion, group_regions
+from .views import (
+    draw_detections,
+    draw_proposals,
+    draw_pseudo_labels,
+    draw_regions,
+    side_by_side,
+    text_strip,
+)
+
+__all__ = [
+    'Mark',
+    'NamedRegion',
+    'Row',
+    'Style',
+    'contrast_ratio',
+    'draw_detections',
+    'draw_marks',
+    'draw_proposals',
+    'draw_pseudo_labels',
+    'draw_regions',
+    'group_regions',
+    'name_color',
+    'side_by_side',
+    'text_color',
+    'text_strip',
+]

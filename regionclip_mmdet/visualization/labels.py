@@ -1,0 +1,179 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Labels: rows of text, broken to fit, and a place for each where it hides no other label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .colors import Color
+from .fonts import FontChain
+
+MAX_LINES = 3
+ELLIPSIS = '…'
+# A label may move so many of its heights away from its box.
+REACH = 4
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a label.
+
+    Attributes:
+        text: What is written.
+        color: Background, RGB.
+    """
+
+    text: str
+    color: Color
+
+
+@dataclass(frozen=True)
+class Label:
+    """Rows under each other, laid out.
+
+    Attributes:
+        rows: From top to bottom.
+        font_size: Height of the font in pixels.
+        padding: Pixels left and right of the text.
+        width: Of the label, in pixels.
+        row_height: Of one row, in pixels.
+    """
+
+    rows: tuple[Row, ...]
+    font_size: int
+    padding: int
+    width: int
+    row_height: int
+
+    @property
+    def height(self) -> int:
+        """Of the label, in pixels."""
+        return self.row_height * len(self.rows)
+
+
+def layout_label(
+    rows: Sequence[Row], fonts: FontChain, font_size: int, max_width: int, max_height: int
+) -> Label | None:
+    """Break rows into lines that fit, at most three each; the last one ends in an ellipsis.
+
+    Args:
+        rows: Wanted rows; empty texts are left out.
+        fonts: What the text is drawn with.
+        font_size: In pixels.
+        max_width: Of the label, in pixels.
+        max_height: Of the label, in pixels: rows that are too many are left out.
+
+    Returns:
+        None where there is nothing to write, or no room for a single row.
+    """
+    padding = max(2, font_size // 4)
+    row_height = sum(fonts.line_height(font_size)) + 2 * (font_size // 10)
+    room = max_width - 2 * padding
+    lines = [
+        Row(line, row.color)
+        for row in rows
+        for line in break_line(row.text, fonts, font_size, room)
+    ][: max_height // row_height]
+    if not lines:
+        return None
+    width = max(fonts.width(line.text, font_size) for line in lines)
+    return Label(tuple(lines), font_size, padding, int(np.ceil(width)) + 2 * padding, row_height)
+
+
+def break_line(text: str, fonts: FontChain, font_size: int, room: float) -> list[str]:
+    """Break text between words, and words that are too long anywhere.
+
+    Args:
+        text: White space of any kind separates words.
+        fonts: What the text is drawn with.
+        font_size: In pixels.
+        room: Width of a line in pixels.
+    """
+    if fonts.width(text := ' '.join(text.split()), font_size) <= room:
+        return [text] if text else []
+    lines, line = [], ''
+    for word in text.split(' '):
+        longer = f'{line} {word}' if line else word
+        if fonts.width(longer, font_size) <= room:
+            line = longer
+            continue
+        if line:
+            lines.append(line)
+        while word and fonts.width(word, font_size) > room:
+            fits = _fitting(word, fonts, font_size, room)
+            if fits == 0:
+                return []
+            lines.append(word[:fits])
+            word = word[fits:]
+        line = word
+    lines += [line] if line else []
+    if len(lines) <= MAX_LINES:
+        return lines
+    # the end, where scores are, is worth more than the middle
+    tail = lines[-1]
+    head = ' '.join(lines[MAX_LINES - 2 : MAX_LINES])
+    fits = _fitting(head, fonts, font_size, room - fonts.width(ELLIPSIS, font_size))
+    return [*lines[: MAX_LINES - 2], head[:fits].rstrip() + ELLIPSIS, tail]
+
+
+def _fitting(text: str, fonts: FontChain, font_size: int, room: float) -> int:
+    """Number of leading characters that fit."""
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if fonts.width(text[:middle], font_size) <= room:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def place_labels(
+    boxes: np.ndarray, sizes: Sequence[tuple[int, int]], canvas: tuple[int, int]
+) -> np.ndarray:
+    """Places of labels, each in turn where it covers the least of those before it.
+
+    Tried in this order: above its box, below, inside at the top and the bottom, further along the
+    inside, then away from the box; each from the box's left edge, its right edge and its middle.
+
+    Args:
+        boxes: ``(N, 4)`` in pixels of the canvas.
+        sizes: ``N`` pairs of width and height, none larger than the canvas.
+        canvas: Width and height.
+
+    Returns:
+        Integers ``(N, 4)``, x1, y1, x2, y2, all inside the canvas.
+    """
+    placed = np.zeros((len(boxes), 4), dtype=int)
+    for i, (box, (width, height)) in enumerate(zip(boxes, sizes, strict=True)):
+        spots = _spots(box, width, height, canvas)
+        taken = placed[:i]
+        sides = np.minimum(spots[:, None, 2:], taken[None, :, 2:]) - np.maximum(
+            spots[:, None, :2], taken[None, :, :2]
+        )
+        covered = sides.clip(min=0).prod(-1).sum(-1)
+        placed[i] = spots[covered.argmin()]
+    return placed
+
+
+def _spots(box: np.ndarray, width: int, height: int, canvas: tuple[int, int]) -> np.ndarray:
+    """Candidates for a label's place, the best first, ``(M, 4)``."""
+    x1, y1, x2, y2 = (round(float(v)) for v in box)
+    near = [y1 - height, y2, y1, y2 - height, *range(y1 + height, y2 - 2 * height, height)]
+    away = [y for i in range(1, REACH + 1) for y in (y1 - (1 + i) * height, y2 + i * height)]
+    columns = [x1, x2 - width, (x1 + x2 - width) // 2, x1 - width, x2]
+    columns = [min(max(x, 0), canvas[0] - width) for x in columns]
+    spots = [
+        (x, y, x + width, y + height)
+        for rows in (near, away)
+        for y in rows
+        if 0 <= y <= canvas[1] - height
+        for x in columns
+    ]
+    if not spots:
+        x, y = columns[0], min(max(y1, 0), canvas[1] - height)
+        spots = [(x, y, x + width, y + height)]
+    return np.array(spots)
