@@ -5,12 +5,17 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
+    from installed_layouts import Layout
 
 # Some tests start two processes on as many cores: threads that spin while they wait would slow
 # them down many times. Read once, when torch is imported.
@@ -49,3 +54,44 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
         monkeypatch.setattr(torch.backends.cuda.matmul, 'allow_tf32', False)
         monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
     return torch.device(request.param)
+
+
+@pytest.fixture(scope='session')
+def copied_sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A copy of what the package is built from; builds leave files behind."""
+    from installed_layouts import copy_sources
+
+    folder = tmp_path_factory.mktemp('sources')
+    yield copy_sources(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope='session')
+def built_wheel(copied_sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel's file."""
+    from installed_layouts import build_wheel
+
+    return build_wheel(copied_sources, tmp_path_factory.mktemp('wheel'))
+
+
+@pytest.fixture(scope='session')
+def wheel_layout(built_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """The package installed from a wheel."""
+    from installed_layouts import Layout, unpack
+
+    return Layout('wheel', unpack(built_wheel, tmp_path_factory.mktemp('wheel_site')))
+
+
+@pytest.fixture(scope='session')
+def editable_layout(copied_sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """The package installed by ``pip install -e``, from the copy."""
+    from installed_layouts import Layout, build_editable, unpack
+
+    folder = tmp_path_factory.mktemp('editable')
+    return Layout('editable', unpack(build_editable(copied_sources, folder), folder / 'site'))
+
+
+@pytest.fixture(params=['wheel', 'editable'])
+def layout(request: pytest.FixtureRequest) -> Layout:
+    """A test with it runs in both."""
+    return request.getfixturevalue(f'{request.param}_layout')

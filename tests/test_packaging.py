@@ -2,16 +2,13 @@
 """What is installed: wheels carry the whole package, configs and tools; configs are found."""
 
 import os
-import shutil
-import stat
 import subprocess
 import sys
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from installed_layouts import Layout
 from mmengine.config import Config
 
 import regionclip_mmdet
@@ -19,7 +16,6 @@ from regionclip_mmdet import config_path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'regionclip_mmdet'
-SOURCES = ('configs', 'tools', 'regionclip_mmdet')
 
 
 def files_below(folder: Path) -> set[str]:
@@ -31,32 +27,10 @@ def files_below(folder: Path) -> set[str]:
     }
 
 
-@pytest.fixture(scope='module')
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Folder with an unpacked wheel, built from a copy without a network."""
-    work = tmp_path_factory.mktemp('wheel')
-    copy = work / 'source'
-    for name in SOURCES:
-        shutil.copytree(
-            ROOT / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__')
-        )
-    for path in ROOT.iterdir():
-        if path.is_file():
-            shutil.copy2(path, copy / path.name)
-    command = [sys.executable, '-m', 'pip', 'wheel', '.', '--no-deps', '--no-build-isolation']
-    result = subprocess.run(
-        [*command, '--no-index', '-w', str(work)], cwd=copy, capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    (wheel,) = work.glob('*.whl')
-    site = work / 'site'
-    with zipfile.ZipFile(wheel) as archive:
-        for member in archive.infolist():
-            mode = member.external_attr >> 16
-            assert not stat.S_ISLNK(mode), f'{member.filename} is a link'
-            Path(archive.extract(member, site)).chmod(mode & 0o777)
-    yield site
-    shutil.rmtree(work, ignore_errors=True)
+@pytest.fixture
+def installed(wheel_layout: Layout) -> Path:
+    """Folder with an unpacked wheel."""
+    return wheel_layout.folder
 
 
 def test_wheel_carries_the_whole_package(installed: Path) -> None:
@@ -126,9 +100,13 @@ def test_metafiles_name_existing_configs() -> None:
 
 
 def test_base_names_of_configs_are_unique() -> None:
-    # mim looks configs up by base name over the whole package.
-    names = [path.name for path in (ROOT / 'configs').rglob('*.py')]
-    assert sorted(names) == sorted(set(names))
+    # mim looks configs up by base name: over the whole package, modules and tools as well
+    places: dict[str, list[str]] = {}
+    for path in (*PACKAGE.rglob('*.py'), *(PACKAGE / '.mim' / 'tools').rglob('*.py')):
+        places.setdefault(path.name, []).append(path.relative_to(PACKAGE).as_posix())
+    configs = [path.name for path in (ROOT / 'configs').rglob('*.py')]
+    assert sorted(configs) == sorted(set(configs))
+    assert {name: places[name] for name in configs if name in places} == {}
 
 
 def test_config_path_finds_every_config() -> None:

@@ -14,7 +14,16 @@ from types import ModuleType
 
 import torch
 
-from . import backbone, gathering, localizer, pretraining, soft_nms, text, transfer, zero_shot
+from . import (
+    backbone,
+    gathering,
+    localizers,
+    pretraining,
+    soft_nms,
+    text,
+    transfer_steps,
+    zero_shot,
+)
 from .case import Case, CaseError, find_cases, open_case
 from .comparison import Comparison, Difference
 
@@ -22,9 +31,9 @@ from .comparison import Comparison, Difference
 KINDS: tuple[ModuleType, ...] = (
     gathering,
     backbone,
-    localizer,
+    localizers,
     zero_shot,
-    transfer,
+    transfer_steps,
     pretraining,
     text,
     soft_nms,
@@ -32,10 +41,10 @@ KINDS: tuple[ModuleType, ...] = (
 # What the names of cases begin with.
 LETTERS: dict[str, ModuleType] = dict(
     a=backbone,
-    b=localizer,
+    b=localizers,
     c=zero_shot,
-    d=transfer,
-    e=transfer,
+    d=transfer_steps,
+    e=transfer_steps,
     f=pretraining,
     g=text,
     h=soft_nms,

@@ -16,7 +16,7 @@ from ..quickstart.console import Console, clock, set_console
 from ..quickstart.workspace import Stage, Workspace
 from .checks import Check
 from .commands import CommandFailed
-from .sizes import FULL, SMOKE, good_pairs, plan
+from .run_sizes import FULL, SMOKE, good_pairs, plan
 from .stages import all_stages
 
 DESCRIPTION = """Does pretraining work here, with several processes, broken data and a crash?

@@ -26,9 +26,9 @@ from ..quickstart.stages import (
 from ..quickstart.workspace import Job, Stage, fingerprint
 from . import checks
 from .commands import run_tool
+from .run_sizes import Sizes
 from .shards import FILE as DAMAGE_FILE
 from .shards import Damage, damage_shards
-from .sizes import Sizes
 from .training import train, write_config
 
 SEED = 0
@@ -77,11 +77,11 @@ def all_stages(
         stage('concepts', 'Make and embed the concept pool', make_concepts, ('shards', 'clip')),
         stage(
             'proposals', 'Compute the proposals of all images', make_proposals,
-            ('localizer', 'shards'), ('check_pretraining',), keep_undecodable=keep_undecodable,
+            ('localizer', 'shards'), ('pretraining_check',), keep_undecodable=keep_undecodable,
         ),
         stage(
             'train', f'Pretrain with {processes} processes, kill one, resume', train,
-            ('clip', 'shards', 'concepts', 'proposals'), ('check_pretraining',),
+            ('clip', 'shards', 'concepts', 'proposals'), ('pretraining_check',),
             processes=processes, keep_undecodable=keep_undecodable,
         ),
         stage(

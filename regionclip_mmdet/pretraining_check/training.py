@@ -31,9 +31,9 @@ from .commands import (
 )
 from .history import read_starts, surviving_history
 from .passes import check_passes
+from .run_sizes import Schedule, Sizes, plan
 from .shards import FILE as DAMAGE_FILE
 from .shards import Damage, image_id
-from .sizes import Schedule, Sizes, plan
 
 ENDS_WITHIN = 120
 
@@ -82,7 +82,7 @@ def train(job: Job) -> dict[str, Any]:
 def write_config(job: Job, schedule: Schedule | None = None) -> Path:
     """The training's config as a file that the tools take; its length only with a schedule."""
     settings = job.stage.settings
-    cfg = stage_config(job, 'check_pretraining')
+    cfg = stage_config(job, 'pretraining_check')
     if schedule is not None:
         set_iterations(cfg, schedule.iterations)
     cfg.train_dataloader.batch_size = settings['batch_size']

@@ -15,7 +15,14 @@ from mmengine.structures import InstanceData
 
 from regionclip_mmdet.checkpoints.official_localizer import official_localizer_keys
 from regionclip_mmdet.models.post_processing import soft_nms
-from regionclip_mmdet.parity import Case, CaseError, Comparison, official_shapes, transfer, verify
+from regionclip_mmdet.parity import (
+    Case,
+    CaseError,
+    Comparison,
+    official_shapes,
+    transfer_steps,
+    verify,
+)
 from regionclip_mmdet.parity.comparison import compare
 from regionclip_mmdet.parity.detections import compare_detections, compare_proposals
 
@@ -248,12 +255,12 @@ def test_regions_of_an_image_without_objects(tmp_path: Path) -> None:
         text_emb_train=np.ones((5, 3), np.float32),
     )
     case = Case(write(tmp_path / 'd.npz', arrays, dict(num_train_classes=5)))
-    sampled, objects = transfer._sampled(case, 0, with_masks=False)
+    sampled, objects = transfer_steps._sampled(case, 0, with_masks=False)
     assert len(objects) == 0 and len(sampled.pos_inds) == 0
     assert sampled.neg_inds.tolist() == [0, 1]
     case.arrays['proposal_classes0'] = np.array([5, 1])
     with pytest.raises(CaseError, match='not all among gt_boxes0'):
-        transfer._sampled(case, 0, with_masks=False)
+        transfer_steps._sampled(case, 0, with_masks=False)
 
 
 def test_official_shapes_have_the_published_counts() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from regionclip_mmdet.pretraining_check import History, PassReport, Start, checks
 from regionclip_mmdet.pretraining_check.history import Record
+from regionclip_mmdet.pretraining_check.run_sizes import FULL, SMOKE, Sizes, plan
 from regionclip_mmdet.pretraining_check.shards import Damage
-from regionclip_mmdet.pretraining_check.sizes import FULL, SMOKE, Sizes, plan
 from regionclip_mmdet.pretraining_check.training import message
 
 LOG = """

@@ -11,7 +11,7 @@ from regionclip_mmdet.pretraining_check import main as module
 from regionclip_mmdet.pretraining_check.checks import Check
 from regionclip_mmdet.pretraining_check.commands import CommandFailed
 from regionclip_mmdet.pretraining_check.main import main, parse_args
-from regionclip_mmdet.pretraining_check.sizes import SMOKE
+from regionclip_mmdet.pretraining_check.run_sizes import SMOKE
 from regionclip_mmdet.pretraining_check.stages import all_stages
 from regionclip_mmdet.quickstart.workspace import Job, Stage
 

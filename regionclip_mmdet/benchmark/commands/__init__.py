@@ -7,11 +7,11 @@ returns what ``--out`` writes as JSON. Its docstring is the command's ``--help``
 
 from types import ModuleType
 
-from . import concept_pool, embed_concepts, image_text_loss, inference, loader, pretrain
+from . import concept_pool, embed_concepts, image_text_loss, inference, loader, pretraining
 
 COMMANDS: dict[str, ModuleType] = {
     'inference': inference,
-    'pretrain': pretrain,
+    'pretrain': pretraining,
     'loader': loader,
     'image-text-loss': image_text_loss,
     'concept-pool': concept_pool,
