@@ -13,7 +13,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.regionclip_mmdet_installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-gpu test-classic test-fork test-ops lint wheel clean
+.PHONY: help install demo test test-gpu test-classic test-fork test-ops lint wheel docs clean
 
 help:
 	@echo 'make demo     install, then run the quickstart: CLIP becomes RegionCLIP on the CPU'
@@ -25,6 +25,7 @@ help:
 	@echo 'make test-ops      the same with a compiled mmcv, in .venv-ops (compiles: needs g++, minutes)'
 	@echo 'make lint     check the style'
 	@echo 'make wheel    build a wheel into dist/'
+	@echo 'make docs     build the documentation site into build/site (installs Sphinx the first time)'
 	@echo 'make clean    remove build leftovers (keeps $(VENV) and work_dirs/)'
 	@echo
 	@echo 'PYTHON=...       interpreter for $(VENV), 3.10 to 3.12 (default: the first one found)'
@@ -70,6 +71,17 @@ lint: $(STAMP)
 wheel: $(STAMP)
 	$(PY) -m pip wheel . --no-deps --no-build-isolation -w dist
 
+DOCS_STAMP := $(VENV)/.regionclip_mmdet_docs_installed
+
+$(DOCS_STAMP): $(STAMP)
+	$(PY) -m pip install --disable-pip-version-check --quiet $(PIP_OPTIONS) -c $(CONSTRAINTS) -e '.[docs]'
+	@touch $@
+
+# Warnings are errors; what is built can be read from disk, without a server or a network.
+docs: $(DOCS_STAMP)
+	$(PY) -m sphinx -q -W --keep-going -c docs/site . build/site
+	@echo 'Built build/site/index.html'
+
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist docs/api *.egg-info .pytest_cache .ruff_cache
 	find regionclip_mmdet configs tools tests -name __pycache__ -type d -prune -exec rm -rf {} +
