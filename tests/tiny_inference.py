@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tiny_models
+import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -76,3 +78,53 @@ def save_image(path: Path, **settings: int) -> Path:
 
     Image.fromarray(image(**settings)[..., ::-1]).save(path)
     return path
+
+
+@dataclass(frozen=True)
+class DetectorFiles:
+    """Paths.
+
+    Attributes:
+        config: Of a detector with a text encoder that is filled by its checkpoint.
+        checkpoint: All parts, ``text_encoder.*`` among them, and the vocabulary.
+        bare_config: The same without a text encoder.
+        bare_checkpoint: Without ``text_encoder.*``.
+        clip: CLIP weights that fit.
+        names: A vocabulary of the names ``'tram'`` and ``'bridge'``.
+    """
+
+    config: Path
+    checkpoint: Path
+    bare_config: Path
+    bare_checkpoint: Path
+    clip: Path
+    names: Path
+
+
+def save_detector(folder: Path) -> DetectorFiles:
+    """Write a detector whose text encoder, backbone and region encoder are one tiny CLIP."""
+    clip = tiny_models.save_clip(folder / 'clip.pth')
+    names = folder / 'names.pth'
+    tiny_models.vocabulary(('tram', 'bridge')).save(names)
+    model = detector(
+        bbox_head=dict(with_reg=False, temperature=0.1), rcnn=dict(objectness='sigmoid')
+    )
+    state = model.state_dict()
+    encoder = MODELS.build(tiny_models.text_encoder(clip))
+    encoder.init_weights()
+    text = {f'text_encoder.{key}': value for key, value in encoder.state_dict().items()}
+    paths = {}
+    for name, content in (('detector', {**state, **text}), ('bare', state)):
+        cfg = config(
+            bbox_head=dict(with_reg=False, temperature=0.1, vocabulary=None),
+            rcnn=dict(objectness='sigmoid'),
+        )
+        for part in (cfg.model.backbone, cfg.model.roi_head.region_encoder, cfg.model.localizer):
+            part.pop('init_cfg')
+        cfg.prompts = ['a {}', 'a photo of a {}']
+        if name == 'detector':
+            cfg.model.text_encoder = dict(type='CLIPTextEncoder', arch=tiny_models.TEXT_ARCH)
+        paths[name] = folder / f'{name}.py', folder / f'{name}.pth'
+        cfg.dump(paths[name][0])
+        torch.save(dict(state_dict=content), paths[name][1])
+    return DetectorFiles(*paths['detector'], *paths['bare'], clip, names)

@@ -3,11 +3,13 @@
 
 from .encoded_image import EncodedImage
 from .encoding import encode_images
+from .inferencer import RegionCLIPInferencer
 from .querying import query_image
 from .vocabulary import parse_vocabulary
 
 __all__ = [
     'EncodedImage',
+    'RegionCLIPInferencer',
     'encode_images',
     'parse_vocabulary',
     'query_image',

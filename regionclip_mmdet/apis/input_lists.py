@@ -1,0 +1,98 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""What users give as images, as a list; and names for what is written about each."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mmdet.apis.det_inferencer import IMG_EXTENSIONS
+from mmengine.fileio import get_file_backend, isdir, join_path, list_dir_or_file
+
+from .image_inputs import ImageInput
+
+
+@dataclass
+class InputList:
+    """Images, and whether they were found by searching.
+
+    Attributes:
+        images: In order.
+        searched: The folder or pattern, if that was given: what lies there may be broken.
+    """
+
+    images: list[ImageInput]
+    searched: str | None = None
+
+
+def list_inputs(inputs: ImageInput | Sequence[ImageInput]) -> InputList:
+    """Images of a folder (not of those below), of a pattern (``'photos/**/*.jpg'``), or as given.
+
+    Endings count in capitals, too. Files are in the order of their names.
+
+    Raises:
+        FileNotFoundError: A pattern that nothing fits.
+        ValueError: No images at all.
+    """
+    if isinstance(inputs, os.PathLike):
+        inputs = os.fspath(inputs)
+    if isinstance(inputs, str):
+        return _from_string(inputs)
+    if isinstance(inputs, (list, tuple)):
+        if not inputs:
+            raise ValueError('an empty list of images.')
+        return InputList(list(inputs))
+    return InputList([inputs])
+
+
+def _from_string(inputs: str) -> InputList:
+    if hasattr(get_file_backend(inputs), 'isdir') and isdir(inputs):
+        names = sorted(list_dir_or_file(inputs, list_dir=False))
+        images = [join_path(inputs, name) for name in names if _is_image(name)]
+        if not images:
+            raise ValueError(
+                f'no images in the folder {inputs} ({len(names)} files). Endings looked for: '
+                f'{" ".join(IMG_EXTENSIONS)}; for folders below use a pattern such as '
+                f"'{os.path.join(inputs, '**', '*.jpg')}'."
+            )
+        return InputList(images, inputs)
+    if glob.has_magic(inputs) and '://' not in inputs and not os.path.exists(inputs):
+        images = sorted(filter(_is_image, glob.glob(inputs, recursive=True)))
+        if not images:
+            raise FileNotFoundError(f'no image fits the pattern {inputs!r}.')
+        return InputList(images, inputs)
+    return InputList([inputs])
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMG_EXTENSIONS)
+
+
+@dataclass
+class OutputNames:
+    """File names for what is written about images, each only once.
+
+    Images of the same name from other folders, or with another ending, get a number.
+    """
+
+    taken: set[str] = field(default_factory=set)
+    arrays: int = 0
+
+    def __call__(self, path: str | None) -> tuple[str, str]:
+        """Name without ending, and ending for a picture."""
+        if path is None:
+            stem, ending = f'{self.arrays:08d}', '.jpg'
+            self.arrays += 1
+        else:
+            name = re.split(r'[\\/]', path.split('?')[0] if '://' in path else path)[-1]
+            stem, ending = os.path.splitext(name)
+            ending = ending if ending.lower() in IMG_EXTENSIONS else '.jpg'
+        number, unique = 1, stem
+        while unique in self.taken:
+            unique = f'{stem}_{number}'
+            number += 1
+        self.taken.add(unique)
+        return unique, ending
