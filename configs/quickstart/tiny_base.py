@@ -97,7 +97,15 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+visualizer = dict(
+    type='OpenVocabVisualizer',
+    vis_backends=vis_backends,
+    name='visualizer',
+    topk=3,  # names per box, the best first
+    unique_boxes=True,  # a box with several names is drawn once; 0.7: boxes of IoU 0.7, too
+    draw_proposals=0,  # so many, as a further picture
+    min_side=400,  # smaller images are enlarged
+)
 log_processor = dict(type='LogProcessor', window_size=10, by_epoch=False)
 log_level = 'INFO'
 load_from = None

@@ -12,8 +12,9 @@ matplotlib.use('Agg')
 
 import numpy as np
 from matplotlib import pyplot as plt
-from matplotlib.font_manager import findfont
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
+
+from ..visualization import draw_detections, text_strip
 
 # Colours of meaning, the same in every picture of the report.
 BASE_COLOUR = '#1f6fb4'
@@ -24,33 +25,14 @@ NEUTRAL_COLOUR = '#5b6470'
 FONT_SIZE = 17
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(findfont('DejaVu Sans'), size)
-
-
-def _label_corner(
-    box: Sequence[float], size: tuple[float, float], canvas: tuple[int, int], taken: list[tuple]
-) -> tuple[float, float]:
-    """Where a label fits: above its box, else below, else inside; clear of other labels."""
-    width, height = size
-    x = min(max(box[0], 0), canvas[0] - width)
-    spots = [box[1] - height, box[3], box[1], box[3] - height]
-    spots = [y for y in spots if 0 <= y <= canvas[1] - height] or [0]
-    for y in spots:
-        if not any(x < t[2] and x + width > t[0] and y < t[3] and y + height > t[1] for t in taken):
-            return x, y
-    return x, spots[0]
-
-
 def draw_boxes(
     image: Image.Image,
     boxes: Sequence[Sequence[float]],
     labels: Sequence[str],
     colours: Sequence[str],
     scale: float = 4.0,
-    font_size: int = FONT_SIZE,
 ) -> Image.Image:
-    """Enlarge an image, then draw boxes and labels on it (so that they stay sharp).
+    """Boxes and labels on an enlarged image, with the report's letters and lines.
 
     Args:
         image: The image.
@@ -58,38 +40,17 @@ def draw_boxes(
         labels: One per box; may be empty strings.
         colours: One per box, ``'#rrggbb'``.
         scale: Enlargement.
-        font_size: Height of the label's font in enlarged pixels.
     """
-    side = (round(image.width * scale), round(image.height * scale))
-    canvas = image.convert('RGB').resize(side, Image.Resampling.BICUBIC)
-    draw = ImageDraw.Draw(canvas)
-    font = _font(font_size)
-    scaled = [[v * scale for v in box] for box in boxes]
-    # Room for both outlines, however thin the box.
-    scaled = [[x1, y1, max(x2, x1 + 4), max(y2, y1 + 4)] for x1, y1, x2, y2 in scaled]
-    for box, colour in zip(scaled, colours):
-        draw.rectangle(box, outline='white', width=5)
-        draw.rectangle([box[0] + 1, box[1] + 1, box[2] - 1, box[3] - 1], outline=colour, width=3)
-    taken: list[tuple] = []
-    for box, label, colour in zip(scaled, labels, colours):
-        if not label:
-            continue
-        left, top, right, bottom = draw.textbbox((0, 0), label, font=font)
-        size = (right - left + 10, bottom - top + 8)
-        x, y = _label_corner(box, size, canvas.size, taken)
-        taken.append((x, y, x + size[0], y + size[1]))
-        draw.rectangle(taken[-1], fill=colour)
-        draw.text((x + 5 - left, y + 4 - top), label, fill='white', font=font)
-    return canvas
+    pixels = np.asarray(image.convert('RGB'))
+    style = dict(scale=scale, font_size=FONT_SIZE, line_width=3)
+    return Image.fromarray(draw_detections(pixels, boxes, labels, colors=colours, **style))
 
 
 def titled(image: Image.Image, title: str, colour: str = '#20262d') -> Image.Image:
-    """Put a line of text above an image."""
-    font = _font(18)
-    canvas = Image.new('RGB', (image.width, image.height + 34), 'white')
-    ImageDraw.Draw(canvas).text((2, 4), title, fill=colour, font=font)
-    canvas.paste(image, (0, 34))
-    return canvas
+    """Put a line of text above an image; without text an empty one, so that sizes are equal."""
+    pixels = np.asarray(image.convert('RGB'))
+    strip = text_strip(title, pixels, colour, font_size=18, max_lines=1)
+    return Image.fromarray(np.concatenate([strip, pixels]))
 
 
 def contact_sheet(images: Sequence[Image.Image], columns: int, gap: int = 14) -> Image.Image:

@@ -4,6 +4,7 @@
 from .canvas import Mark, Style, draw_marks
 from .colors import contrast_ratio, name_color, text_color
 from .labels import Row
+from .open_vocab_visualizer import OpenVocabVisualizer
 from .regions import NamedRegion, group_regions
 from .views import (
     draw_detections,
@@ -17,6 +18,7 @@ from .views import (
 __all__ = [
     'Mark',
     'NamedRegion',
+    'OpenVocabVisualizer',
     'Row',
     'Style',
     'contrast_ratio',

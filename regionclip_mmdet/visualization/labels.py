@@ -57,7 +57,7 @@ class Label:
 def layout_label(
     rows: Sequence[Row], fonts: FontChain, font_size: int, max_width: int, max_height: int
 ) -> Label | None:
-    """Break rows into lines that fit, at most three each; the last one ends in an ellipsis.
+    """Break rows into lines that fit, at most three each.
 
     Args:
         rows: Wanted rows; empty texts are left out.
@@ -83,14 +83,20 @@ def layout_label(
     return Label(tuple(lines), font_size, padding, int(np.ceil(width)) + 2 * padding, row_height)
 
 
-def break_line(text: str, fonts: FontChain, font_size: int, room: float) -> list[str]:
+def break_line(
+    text: str, fonts: FontChain, font_size: int, room: float, max_lines: int = MAX_LINES
+) -> list[str]:
     """Break text between words, and words that are too long anywhere.
+
+    Of too many lines the first and the last are kept, with an ellipsis between: names begin with
+    what tells them apart, and a score stands at the end. A single line keeps its beginning.
 
     Args:
         text: White space of any kind separates words.
         fonts: What the text is drawn with.
         font_size: In pixels.
         room: Width of a line in pixels.
+        max_lines: At least 1.
     """
     if fonts.width(text := ' '.join(text.split()), font_size) <= room:
         return [text] if text else []
@@ -110,13 +116,13 @@ def break_line(text: str, fonts: FontChain, font_size: int, room: float) -> list
             word = word[fits:]
         line = word
     lines += [line] if line else []
-    if len(lines) <= MAX_LINES:
+    if len(lines) <= max_lines:
         return lines
-    # the end, where scores are, is worth more than the middle
-    tail = lines[-1]
-    head = ' '.join(lines[MAX_LINES - 2 : MAX_LINES])
+    tail = [] if max_lines == 1 else lines[-1:]
+    whole = max_lines - 1 - len(tail)
+    head = ' '.join(lines[whole : whole + 2])
     fits = _fitting(head, fonts, font_size, room - fonts.width(ELLIPSIS, font_size))
-    return [*lines[: MAX_LINES - 2], head[:fits].rstrip() + ELLIPSIS, tail]
+    return [*lines[:whole], head[:fits].rstrip() + ELLIPSIS, *tail]
 
 
 def _fitting(text: str, fonts: FontChain, font_size: int, room: float) -> int:

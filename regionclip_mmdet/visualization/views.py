@@ -190,20 +190,22 @@ def text_strip(
     color: str | Color = BLACK,
     font: Any = None,
     font_size: int | None = None,
+    max_lines: int = 3,
 ) -> np.ndarray:
     """A white strip as wide as a picture with text on it, to be put above or below.
 
     Args:
-        text: At most three lines are shown.
+        text: What does not fit ends in an ellipsis.
         picture: uint8 ``(H, W, 3)``.
         color: Of the text.
         font: As in ``FontChain``.
         font_size: None: as of labels on the picture.
+        max_lines: Lines that are shown.
     """
     fonts, width = FontChain(font), picture.shape[1]
     size = font_size or Style().font_pixels(picture.shape[1::-1], 1)
     ascent, descent = fonts.line_height(size)
-    lines = break_line(text, fonts, size, width - size) or ['']
+    lines = break_line(text, fonts, size, width - size, max_lines) or ['']
     strip = Image.new('RGB', (width, (ascent + descent) * len(lines) + size // 2), WHITE)
     draw = ImageDraw.Draw(strip)
     for i, line in enumerate(lines):

@@ -3,28 +3,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from mmdet.registry import HOOKS
-from mmdet.structures import DetDataSample
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ...models.detectors import RegionCLIP
+from ...visualization import draw_pseudo_labels
+from ...visualization.fonts import FontPath
 from ..randomness import untouched_generators
 from ..ranks import on_main_process
 
 
 @HOOKS.register_module()
 class PseudoLabelPicturesHook(Hook):
-    """Draws the teacher's pseudo labels of the batch that was just trained on.
+    """Draws the teacher's pseudo labels of the batch that was just trained on, and its captions.
 
     Images are those of the pipeline, flips included; the regions are another draw of
     ``num_regions`` proposals, so not all of them were in the loss. The visualizer hands the
@@ -39,6 +39,7 @@ class PseudoLabelPicturesHook(Hook):
         max_regions: The most probable regions of each image that are drawn.
         min_side: Smaller images are enlarged, in whole steps, to at least this short side, for the
             names to be read.
+        font: File of a font for names and captions, or several; see ``FontChain``.
 
     Raises:
         ValueError: A number is not positive.
@@ -53,6 +54,7 @@ class PseudoLabelPicturesHook(Hook):
         num_images: int = 2,
         max_regions: int = 15,
         min_side: int = 400,
+        font: FontPath | Sequence[FontPath] | None = None,
     ) -> None:
         if min(interval, num_images, max_regions, min_side) < 1:
             raise ValueError(
@@ -63,6 +65,7 @@ class PseudoLabelPicturesHook(Hook):
         self.num_images = num_images
         self.max_regions = max_regions
         self.min_side = min_side
+        self.font = font
         self._model: RegionCLIP | None = None
         self._first = True
 
@@ -107,55 +110,38 @@ class PseudoLabelPicturesHook(Hook):
             samples = self._model.predict(data['inputs'], data['data_samples'])
         names = self._model.roi_head.region_text_head.concept_names
         for number, (pixels, sample) in enumerate(zip(batch['inputs'], samples, strict=True)):
-            scale = max(-(-self.min_side // min(pixels.shape[-2:])), 1)
-            image = as_picture(pixels, scale, self._model.data_preprocessor)
-            shown = DetDataSample(pred_instances=self._most_probable(sample, names, scale))
-            runner.visualizer.add_datasample(
-                f'pseudo_labels_{number}',
-                image,
-                shown,
-                draw_gt=False,
-                pred_score_thr=0.0,
-                step=runner.iter + 1,
-            )
+            found = sample.pred_instances.cpu()
+            order = found.scores.argsort(descending=True, stable=True)[: self.max_regions]
+            found = found[order]
+            labels = [names[label] for label in found.labels.tolist()]
             caption, path = sample.get('text'), sample.get('img_path', '')
+            picture = draw_pseudo_labels(
+                as_picture(pixels, self._model.data_preprocessor),
+                found.bboxes,
+                labels,
+                found.scores,
+                caption,
+                min_side=self.min_side,
+                font=self.font,
+            )
+            runner.visualizer.add_image(f'pseudo_labels_{number}', picture, runner.iter + 1)
+            scored = zip(labels, found.scores.tolist())
             runner.logger.info(
                 f'pseudo_labels_{number}_{runner.iter + 1}: {Path(path).name} {caption!r}: '
-                + ', '.join(
-                    f'{name} {100 * score:.0f}%'
-                    for name, score in zip(
-                        shown.pred_instances.label_names, shown.pred_instances.scores.tolist()
-                    )
-                )
+                + ', '.join(f'{name} {100 * score:.0f}%' for name, score in scored)
             )
 
-    def _most_probable(
-        self, sample: DetDataSample, names: tuple[str, ...], scale: int
-    ) -> InstanceData:
-        """The regions to be drawn, the least probable first: names of others lie on top."""
-        found = sample.pred_instances.cpu()
-        order = found.scores.argsort(descending=True, stable=True)[: self.max_regions].flip(0)
-        found = found[order]
-        return InstanceData(
-            bboxes=found.bboxes * scale,
-            scores=found.scores,
-            labels=found.labels,
-            label_names=[names[label] for label in found.labels.tolist()],
-        )
 
-
-def as_picture(pixels: Tensor, scale: int, preprocessor: Any) -> np.ndarray:
+def as_picture(pixels: Tensor, preprocessor: Any) -> np.ndarray:
     """An image of a batch, before normalisation, as a picture.
 
     Args:
         pixels: ``(3, H, W)``, 0..255, in the order in which the pipeline packs them.
-        scale: Each pixel becomes so many, each way.
         preprocessor: Knows whether that order is BGR (``bgr_to_rgb``).
 
     Returns:
-        uint8 RGB ``(H * scale, W * scale, 3)``.
+        uint8 RGB ``(H, W, 3)``.
     """
     if getattr(preprocessor, '_channel_conversion', False):
         pixels = pixels.flip(0)
-    pixels = F.interpolate(pixels[None].float().cpu(), scale_factor=scale, mode='nearest')[0]
-    return np.ascontiguousarray(pixels.permute(1, 2, 0).to(torch.uint8).numpy())
+    return np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().to(torch.uint8).numpy())

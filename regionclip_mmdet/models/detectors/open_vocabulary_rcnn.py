@@ -43,7 +43,9 @@ class OpenVocabularyRCNN(WeightGuard, TwoStageDetector):
         localizer: Config of an ``RPNLocalizer``, if samples carry no proposals.
         text_encoder: Config of a ``CLIPTextEncoder``, for ``set_vocabulary`` with names.
         train_cfg: ``rcnn`` with assigner and sampler.
-        test_cfg: ``rcnn`` with ``score_thr``, ``nms``, ``max_per_img``, ``objectness``.
+        test_cfg: ``rcnn`` with ``score_thr``, ``nms``, ``max_per_img``, ``objectness``. With
+            ``keep_proposals=True`` samples keep the localizer's proposals, to be looked at
+            (``proposals``, in pixels of the network input).
         data_preprocessor: ``DetDataPreprocessor`` with CLIP's mean and std, RGB.
         may_be_missing: Parts a checkpoint need not hold; see ``WeightGuard``.
         may_be_unexpected: Key prefixes of a checkpoint to be ignored.
@@ -129,6 +131,9 @@ class OpenVocabularyRCNN(WeightGuard, TwoStageDetector):
         if rescale:
             complete_image_metas(batch_data_samples)
         proposals = get_proposals(self.localizer, batch_inputs, batch_data_samples)
+        if self.test_cfg and self.test_cfg.get('keep_proposals', False):
+            for sample, own in zip(batch_data_samples, proposals, strict=True):
+                sample.proposals = own.clone()
         results = self.roi_head.predict(
             self.extract_feat(batch_inputs), proposals, batch_data_samples, rescale=rescale
         )

@@ -23,6 +23,7 @@ from mmengine.logging import MMLogger
 from PIL import Image
 
 from regionclip_mmdet.engine.hooks import PseudoLabelPicturesHook
+from regionclip_mmdet.visualization import Mark, draw_marks, text_strip, views
 
 RED = (255, 0, 0)
 
@@ -45,19 +46,19 @@ class Recorder(DetLocalVisualizer):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.pictures: dict[tuple[str, int], np.ndarray] = {}
-        self.boxes: list[torch.Tensor] = []
-        self.texts: list[str] = []
+        self.marks: list[list[Mark]] = []
+        self.captions: list[str] = []
 
     def add_image(self, name: str, image: np.ndarray, step: int = 0) -> None:
         self.pictures[name, step] = image
 
-    def draw_bboxes(self, bboxes: torch.Tensor, **kwargs: Any) -> Any:
-        self.boxes.append(bboxes.clone())
-        return super().draw_bboxes(bboxes, **kwargs)
+    def draw_marks(self, image: np.ndarray, marks: list[Mark], style: Any) -> np.ndarray:
+        self.marks.append(marks)
+        return draw_marks(image, marks, style)
 
-    def draw_texts(self, texts: str, *args: Any, **kwargs: Any) -> Any:
-        self.texts.append(texts)
-        return super().draw_texts(texts, *args, **kwargs)
+    def text_strip(self, text: str, *args: Any, **kwargs: Any) -> np.ndarray:
+        self.captions.append(text)
+        return text_strip(text, *args, **kwargs)
 
 
 def draw(
@@ -77,7 +78,11 @@ def draw(
     hook = PseudoLabelPicturesHook(interval=10, **settings)
     hook.before_train(runner)
     hook._first = False
-    hook.after_train_iter(runner, 9, dict(inputs=images, data_samples=samples))
+    with (
+        mock.patch.object(views, 'draw_marks', recorder.draw_marks),
+        mock.patch.object(views, 'text_strip', recorder.text_strip),
+    ):
+        hook.after_train_iter(runner, 9, dict(inputs=images, data_samples=samples))
     return recorder
 
 
@@ -87,19 +92,22 @@ def test_box_in_its_place_and_colours_right() -> None:
     image[2] = 255  # red, as loaded: BGR
     recorder = draw(pretrainer(), [image], [box], min_side=200)
     picture = recorder.pictures['pseudo_labels_0', 10]
-    assert picture.shape == (3 * 96, 3 * 120, 3) and picture.dtype == np.uint8
-    drawn = (picture != RED).any(-1)
+    assert picture.shape[1:] == (3 * 120, 3) and picture.dtype == np.uint8
+    caption = picture[3 * 96 :]
+    assert (caption[0] == 255).all() and (caption == 0).all(-1).any()
+    assert recorder.captions == ['a caption']
+    drawn = (picture[: 3 * 96] != RED).any(-1)
     rows, columns = (np.flatnonzero(drawn.any(axis)) for axis in (1, 0))
-    # within the width of the line, which is drawn on both sides of the edge
-    found = [columns[0], rows[0], columns[-1], rows[-1]]
-    assert np.abs(np.array(found) - 3 * box[0].numpy()).max() <= 4
+    # the label stands above
+    found = [columns[0], columns[-1] + 1, rows[-1] + 1]
+    assert found == [60, 270, 210] and 60 < rows[0] < 90
     edge = drawn[:, 3 * 55]  # a column through the middle meets both edges
-    assert edge[3 * 30] and edge[3 * 70] and not edge[3 * 50 : 3 * 65].any()
+    assert edge[3 * 30] and edge[3 * 70 - 1] and not edge[3 * 50 : 3 * 65].any()
 
 
 def test_a_picture_that_cannot_be_drawn_is_not_the_end_of_a_run() -> None:
     image = torch.zeros(3, 96, 120, dtype=torch.uint8)
-    full = mock.patch.object(Recorder, 'add_datasample', side_effect=OSError('disk full'))
+    full = mock.patch.object(Recorder, 'add_image', side_effect=OSError('disk full'))
     with full as failing, mock.patch.object(MMLogger, 'warning') as warning:
         draw(pretrainer(), [image], [torch.tensor([[0.0, 0.0, 9.0, 9.0]])])
     assert failing.called
@@ -133,17 +141,17 @@ def test_names_and_scores_are_the_teachers() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     assert list(recorder.pictures) == [('pseudo_labels_0', 10), ('pseudo_labels_1', 10)]
     expected = []
-    for own, embeddings, drawn in zip(boxes, regions, recorder.boxes, strict=False):
+    for own, embeddings, marks in zip(boxes, regions, recorder.marks, strict=False):
         best, labels = (embeddings @ concepts.T / 0.01).softmax(-1).max(-1)
-        chosen = [i for i in best.argsort(descending=True).tolist() if best[i] > 0.45][:4][::-1]
-        torch.testing.assert_close(drawn, own[chosen])
-        expected += [(head.concept_names[labels[i]], 100 * float(best[i])) for i in chosen]
+        chosen = [i for i in best.argsort(descending=True).tolist() if best[i] > 0.45][:4]
+        torch.testing.assert_close(torch.tensor([m.box for m in marks]), own[chosen])
+        expected += [(head.concept_names[labels[i]], float(best[i])) for i in chosen]
     assert len({name for name, _ in expected}) > 1 and len(expected) == 8
-    found = [text.rsplit(': ', 1) for text in recorder.texts]
+    found = [mark.rows[0].text.rsplit(' ', 1) for marks in recorder.marks for mark in marks]
     assert [name for name, _ in found] == [name for name, _ in expected]
     scores = [score for _, score in expected]
-    assert [float(score) for _, score in found] == pytest.approx(scores, abs=0.2)
-    assert max(scores) - min(scores) > 5
+    assert [float(score) for _, score in found] == pytest.approx(scores, abs=0.006)
+    assert max(scores) - min(scores) > 0.05
 
 
 def test_a_run_with_pictures(tmp_path: Path) -> None:
@@ -157,7 +165,7 @@ def test_a_run_with_pictures(tmp_path: Path) -> None:
     (folder,) = (tmp_path / 'with').glob('*/vis_data/vis_image')
     steps = {f'pseudo_labels_{i}_{step}.png' for i in (0, 1) for step in (1, 4)}
     assert {path.name for path in folder.iterdir()} == steps
-    assert Image.open(folder / 'pseudo_labels_0_4.png').size == (512, 512)  # 4 x 128
+    assert Image.open(folder / 'pseudo_labels_0_4.png').width == 512  # 4 x 128
     assert watched.losses(tmp_path / 'with') == watched.losses(tmp_path / 'without')
     (log,) = (tmp_path / 'with').glob('*/*.log')
     assert 'pseudo_labels_1_4: ' in log.read_text()

@@ -205,3 +205,16 @@ def test_through_the_data_preprocessor_and_forward_modes() -> None:
 def test_no_proposals_and_no_localizer() -> None:
     with pytest.raises(ValueError, match='model has no localizer'):
         predict(detector(), None)
+
+
+def test_the_localizers_proposals_are_kept_if_wanted() -> None:
+    settings = dict(localizer=tiny_models.localizer(), data_preprocessor=PREPROCESSOR)
+    model = detector(**settings)
+    assert not any('proposals' in sample for sample in predict(model, None))
+    proposed = model.localizer(
+        tiny_models.images(*SIZES), [sample.metainfo for sample in tiny_models.samples(*SIZES)]
+    )
+    model.test_cfg.keep_proposals = True
+    for sample, own in zip(predict(model, None), proposed, strict=True):
+        assert len(own) > 3 and torch.equal(sample.proposals.bboxes, own.bboxes)
+        assert torch.equal(sample.proposals.objectness_logits, own.objectness_logits)
