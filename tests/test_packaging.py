@@ -40,8 +40,8 @@ def test_wheel_carries_the_whole_package(installed: Path) -> None:
     assert {name for name in carried if not name.startswith('.mim/')} == expected
 
 
-@pytest.mark.parametrize('folder', ['configs', 'tools'])
-def test_wheel_carries_real_configs_and_tools(installed: Path, folder: str) -> None:
+@pytest.mark.parametrize('folder', ['configs', 'demo', 'tools'])
+def test_wheel_carries_real_configs_demos_and_tools(installed: Path, folder: str) -> None:
     carried = installed / 'regionclip_mmdet' / '.mim' / folder
     expected = files_below(ROOT / folder)
     assert expected
@@ -80,7 +80,7 @@ def test_wheel_imports_alone_and_finds_its_configs(installed: Path, tmp_path: Pa
 
 
 def test_links_for_mim_are_relative() -> None:
-    for name in ('configs', 'tools', 'model-index.yml'):
+    for name in ('configs', 'demo', 'tools', 'model-index.yml'):
         link = PACKAGE / '.mim' / name
         if link.is_symlink():  # in a checkout; an installed package has real files
             assert os.readlink(link) == f'../../{name}'

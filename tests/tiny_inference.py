@@ -45,7 +45,7 @@ def config(**settings: object) -> Config:
             default_scope='mmdet',
             model=model,
             test_dataloader=dict(dataset=dataset),
-            visualizer=dict(type='DetLocalVisualizer', name='tiny'),
+            visualizer=dict(type='OpenVocabVisualizer', name='tiny'),
         )
     )
 

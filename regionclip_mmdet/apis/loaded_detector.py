@@ -6,12 +6,13 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
+from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from mmengine.visualization import Visualizer
@@ -26,7 +27,7 @@ from .name_embedder import NameEmbedder
 from .text_source import PREFIX, TextEncoderSource, find_text_encoder
 from .vocabulary import Texts, parse_vocabulary
 
-VISUALIZER = dict(type='DetLocalVisualizer', name='open_vocabulary')
+VISUALIZER = dict(type='OpenVocabVisualizer', name='open_vocabulary', min_side=400)
 
 
 class LoadedDetector(DetInferencer):
@@ -214,6 +215,9 @@ class LoadedDetector(DetInferencer):
 
     def _init_pipeline(self, cfg: Config | ConfigDict) -> ImageInputs:
         return ImageInputs(cfg)
+
+    def _init_collate(self, cfg: Config | ConfigDict) -> Callable:
+        return pseudo_collate
 
     def _init_visualizer(self, cfg: Config | ConfigDict) -> Visualizer:
         visualizer = dict(cfg.get('visualizer') or VISUALIZER)

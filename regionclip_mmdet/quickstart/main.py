@@ -17,15 +17,16 @@ from mmengine.registry import init_default_scope
 
 from ..config_paths import config_path
 from .console import Console, clock, set_console
+from .ready_detector import example_command, ready_detector
 from .real_size import real_size
 from .report import report, write_report
-from .stages import training_stages
+from .stages import fingerprint_of, training_stages
 from .workspace import Stage, StageInputMissing, Workspace, select_stages
 
 DESCRIPTION = (
     'From captions to an open-vocabulary detector in a world of coloured shapes, on a CPU. Stages: '
-    'world, clip, localizer, pretrain, zero_shot, transfer, report, real_size. Finished stages are '
-    'not repeated unless their settings or inputs changed.'
+    'world, clip, localizer, pretrain, zero_shot, transfer, report, real_size, detector. Finished '
+    'stages are not repeated unless their settings or inputs changed.'
 )
 
 
@@ -76,6 +77,13 @@ def all_stages(sizes: Mapping[str, Any], seeds: Sequence[int], edition: str) -> 
         Stage(
             'real_size', 'The full-size detector on a photograph', real_size,
             settings=dict(real_size=sizes['real_size']),
+        )
+    )  # fmt: skip
+    stages.append(
+        Stage(
+            prefixes[0] + 'detector', 'A detector for own photos', ready_detector,
+            needs=tuple(prefixes[0] + name for name in ('clip', 'transfer')),
+            settings=dict(configs=dict(transfer=fingerprint_of('transfer'))),
         )
     )  # fmt: skip
     return stages
@@ -149,3 +157,9 @@ def main(args: Sequence[str] | None = None) -> None:
         settings = workspace.marker('report')['settings']
         paths = write_report(workspace, settings['prefixes'], settings['edition'])
         console.line(f'All in {clock(time.time() - start)}. Open the report: {paths[1]}')
+    detector = stages[-1].name
+    if workspace.marker(detector):
+        folder = workspace.folder(detector)
+        if folder.is_relative_to(Path.cwd()):
+            folder = folder.relative_to(Path.cwd())
+        console.line(f'Try a picture of your own:\n    {example_command(folder)}')

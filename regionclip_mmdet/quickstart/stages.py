@@ -67,7 +67,7 @@ def training_stages(sizes: Mapping[str, Any], seed: int, prefix: str = '') -> li
         settings = dict(
             common,
             iterations=sizes['iterations'].get(name),
-            configs={c: fingerprint(_config(c).to_dict()) for c in configs},
+            configs={c: fingerprint_of(c) for c in configs},
         )
         return Stage(prefix + name, title, run, tuple(prefix + n for n in needs), settings)
 
@@ -99,6 +99,11 @@ def training_stages(sizes: Mapping[str, Any], seed: int, prefix: str = '') -> li
 
 def _config(name: str) -> Config:
     return load_config(config_path(f'quickstart/{name}.py'))
+
+
+def fingerprint_of(name: str) -> str:
+    """Hash of a quickstart config's content."""
+    return fingerprint(_config(name).to_dict())
 
 
 def stage_config(job: Job, name: str, iterations: int | None = None) -> Config:

@@ -2,10 +2,12 @@
 """Command line, and the whole chain at a trivial size."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from regionclip_mmdet.apis import RegionCLIPInferencer
 from regionclip_mmdet.quickstart.main import all_stages, expand, main, parse_args
 
 SIZES = dict(
@@ -16,7 +18,10 @@ SIZES = dict(
     bootstrap=2,
     real_size=dict(short_edge=100, long_edge=200, num_proposals=5),
 )
-NAMES = ['world', 'clip', 'localizer', 'pretrain', 'zero_shot', 'transfer', 'report', 'real_size']
+NAMES = [
+    'world', 'clip', 'localizer', 'pretrain', 'zero_shot', 'transfer', 'report', 'real_size',
+    'detector',
+]  # fmt: skip
 
 
 def test_stages_of_one_and_of_several_seeds() -> None:
@@ -26,6 +31,7 @@ def test_stages_of_one_and_of_several_seeds() -> None:
     assert several[7].settings['seed'] == 5
     assert several[7].needs == ('seed5/world',)
     assert 'seed4/transfer' in several[12].needs and 'seed5/transfer' in several[12].needs
+    assert several[-1].name == 'seed4/detector' and 'seed4/transfer' in several[-1].needs
 
 
 def test_every_input_is_an_earlier_stage() -> None:
@@ -59,7 +65,7 @@ def test_missing_inputs_end_with_a_message(tmp_path: Path) -> None:
 def test_whole_chain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(['--smoke', '--work-dir', str(tmp_path)])
     told = capsys.readouterr().out
-    assert '[1/8]' in told and '[8/8]' in told and 'report.html' in told
+    assert '[1/9]' in told and '[9/9]' in told and 'report.html' in told
     for name in NAMES:
         assert json.loads((tmp_path / name / 'done.json').read_text())['key'], name
     text = (tmp_path / 'report' / 'report.md').read_text(encoding='utf-8')
@@ -69,8 +75,16 @@ def test_whole_chain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     transfer = json.loads((tmp_path / 'transfer' / 'done.json').read_text())['result']
     assert set(transfer['ap50']['novel']) == {'clip', 'regionclip', 'difference'}
 
+    command = re.search(r'python demo/image_demo.py PHOTO.jpg (\S+) (\S+) --texts', told)
+    inferencer = RegionCLIPInferencer(*command.groups(), device='cpu', show_progress=False)
+    picture = next((tmp_path / 'world' / 'scenes_val' / 'images').iterdir())
+    (result,) = inferencer(picture, texts='red circle . a house')['predictions']
+    assert result['names'] == ['red circle', 'a house'] and result['labels']
+    (own,) = inferencer(picture)['predictions']
+    assert len(own['names']) == 64
+
     before = {name: (tmp_path / name / 'done.json').stat().st_mtime_ns for name in NAMES}
     main(['--smoke', '--work-dir', str(tmp_path)])
-    assert capsys.readouterr().out.count('done before') == 8
+    assert capsys.readouterr().out.count('done before') == 9
     after = {name: (tmp_path / name / 'done.json').stat().st_mtime_ns for name in NAMES}
     assert after == before

@@ -1,0 +1,129 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Command line of ``demo/video_demo.py``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import mmcv
+import numpy as np
+from mmdet.structures import DetDataSample
+from tqdm import tqdm
+
+from .command_line import make_inferencer, make_parser, overrides, run_or_explain
+from .inferencer import RegionCLIPInferencer
+
+MIN_SECONDS = 0.001  # a window's shortest time; 0 would wait for a key
+
+
+def parse_args(description: str | None, args: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser(description, 'a video that OpenCV can read', 'VIDEO')
+    parser.add_argument(
+        '--out', metavar='FILE', help='default: VIDEO with _detections.mp4 in place of its ending'
+    )
+    parser.add_argument('--no-save', action='store_true', help='write nothing, only --show')
+    parser.add_argument(
+        '--interval', type=int, default=1, metavar='N', help='detect every Nth frame (default: 1)'
+    )
+    parser.add_argument('--max-frames', type=int, metavar='N', help='stop after N frames')
+    parsed = parser.parse_args(args)
+    if parsed.interval < 1:
+        parser.error('--interval must be at least 1')
+    return parsed
+
+
+def main(description: str | None = None, args: Sequence[str] | None = None) -> None:
+    """Detect in a video."""
+    options = parse_args(description, args)
+    run_or_explain(lambda: detect(options))
+
+
+def detect(args: argparse.Namespace) -> None:
+    """Read, detect, draw and write frame by frame.
+
+    Raises:
+        FileNotFoundError: No such video.
+        ValueError: OpenCV reads no frame of it, or cannot write the other.
+    """
+    if not os.path.isfile(args.input):
+        raise FileNotFoundError(f'there is no video {args.input}.')
+    video = mmcv.VideoReader(args.input)
+    if not video.opened or video.width < 1:
+        raise ValueError(f'{args.input}: OpenCV reads no frame of it. Is it a video, and whole?')
+    inferencer = make_inferencer(args)
+    out = None
+    if not args.no_save:
+        out = Path(args.out or f'{Path(args.input).with_suffix("")}_detections.mp4')
+    total = min(video.frame_cnt, args.max_frames or video.frame_cnt)
+    frames = tqdm(drawn_frames(inferencer, video, args), total=total, unit='frame')
+    if out is None:
+        for _ in frames:
+            pass
+        return
+    write_video(frames, out, video.fps)
+    print(f'Written to {out}.')
+
+
+def drawn_frames(
+    inferencer: RegionCLIPInferencer, video: mmcv.VideoReader, args: argparse.Namespace
+) -> Iterator[np.ndarray]:
+    """Frames ``(H, W, 3)``, RGB, with detections.
+
+    Args:
+        inferencer: Detects.
+        video: Iterated once; frames are BGR.
+        args: Of ``parse_args``.
+    """
+    vocabulary = inferencer.vocabulary(args.texts)
+    sample: DetDataSample | None = None
+    for number, frame in enumerate(video):
+        if args.max_frames is not None and number >= args.max_frames:
+            return
+        if number % args.interval == 0:
+            sample = inferencer.query(
+                vocabulary, image=frame, return_datasamples=True, **overrides(args)
+            )
+        yield inferencer.draw(
+            frame,
+            sample,
+            args.score_thr,
+            show=args.show,
+            wait_time=max(args.wait_time, MIN_SECONDS),
+        )
+
+
+def write_video(frames: Iterable[np.ndarray], out: Path, fps: float) -> None:
+    """Write frames as they come; the file appears when all are written.
+
+    Args:
+        frames: uint8 ``(H, W, 3)``, RGB, of one size.
+        out: An ``.mp4``.
+        fps: Frames per second; 0, of videos that do not say: 25.
+
+    Raises:
+        ValueError: Another ending, or OpenCV cannot write there.
+    """
+    if out.suffix.lower() != '.mp4':
+        raise ValueError(f'{out}: videos are written as .mp4.')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # the ending tells OpenCV the format
+    unfinished = out.with_name(f'{out.stem}.unfinished{out.suffix}')
+    writer = None
+    try:
+        for frame in frames:
+            if writer is None:
+                codec = cv2.VideoWriter_fourcc(*'mp4v')
+                writer = cv2.VideoWriter(str(unfinished), codec, fps or 25.0, frame.shape[1::-1])
+                if not writer.isOpened():
+                    raise ValueError(f'{out}: OpenCV cannot write mp4 there (codec mp4v).')
+            writer.write(np.ascontiguousarray(frame[..., ::-1]))
+    finally:
+        if writer is not None:
+            writer.release()
+    if writer is not None:
+        os.replace(unfinished, out)
