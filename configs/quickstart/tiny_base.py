@@ -95,6 +95,7 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=100000, save_optimizer=False),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    visualization=dict(type='DetVisualizationHook'),  # draws nothing without --show or --show-dir
 )
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(

@@ -142,8 +142,9 @@ def place_labels(
 ) -> np.ndarray:
     """Places of labels, each in turn where it covers the least of those before it.
 
-    Tried in this order: above its box, below, inside at the top and the bottom, further along the
-    inside, then away from the box; each from the box's left edge, its right edge and its middle.
+    Tried in this order: above its box, below, inside at the top, at the bottom and between, each
+    from the box's left edge, its right edge and its middle; then beside the box, then away from it,
+    the nearest first.
 
     Args:
         boxes: ``(N, 4)`` in pixels of the canvas.
@@ -156,30 +157,52 @@ def place_labels(
     placed = np.zeros((len(boxes), 4), dtype=int)
     for i, (box, (width, height)) in enumerate(zip(boxes, sizes, strict=True)):
         spots = _spots(box, width, height, canvas)
-        taken = placed[:i]
-        sides = np.minimum(spots[:, None, 2:], taken[None, :, 2:]) - np.maximum(
-            spots[:, None, :2], taken[None, :, :2]
-        )
-        covered = sides.clip(min=0).prod(-1).sum(-1)
-        placed[i] = spots[covered.argmin()]
+        hidden = _covered(spots, placed[:i])
+        if hidden.min() > 0:
+            spots = np.concatenate([spots, _surroundings(box, width, height, canvas)])
+            hidden = _covered(spots, placed[:i])
+        placed[i] = spots[hidden.argmin()]
     return placed
+
+
+def _covered(spots: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """Pixels that spots ``(M, 4)`` share with each of the places taken ``(T, 4)``, summed."""
+    start = np.maximum(spots[:, None, :2], taken[None, :, :2])
+    end = np.minimum(spots[:, None, 2:], taken[None, :, 2:])
+    return (end - start).clip(min=0).prod(-1).sum(-1)
 
 
 def _spots(box: np.ndarray, width: int, height: int, canvas: tuple[int, int]) -> np.ndarray:
     """Candidates for a label's place, the best first, ``(M, 4)``."""
     x1, y1, x2, y2 = (round(float(v)) for v in box)
-    near = [y1 - height, y2, y1, y2 - height, *range(y1 + height, y2 - 2 * height, height)]
+    inside = [y1, y2 - height, *range(y1 + height, y2 - 2 * height, height)]
     away = [y for i in range(1, REACH + 1) for y in (y1 - (1 + i) * height, y2 + i * height)]
-    columns = [x1, x2 - width, (x1 + x2 - width) // 2, x1 - width, x2]
-    columns = [min(max(x, 0), canvas[0] - width) for x in columns]
+    aligned = [x1, x2 - width, (x1 + x2 - width) // 2]
+    beside = [x1 - width, x2]
     spots = [
-        (x, y, x + width, y + height)
-        for rows in (near, away)
+        (left, y, left + width, y + height)
+        for rows, columns in (
+            ([y1 - height, y2, *inside], aligned),
+            (inside, beside),
+            ([y1 - height, y2, *away], [*beside, *aligned]),
+        )
         for y in rows
         if 0 <= y <= canvas[1] - height
-        for x in columns
+        for left in (min(max(x, 0), canvas[0] - width) for x in columns)
     ]
     if not spots:
-        x, y = columns[0], min(max(y1, 0), canvas[1] - height)
+        x = min(max(x1, 0), canvas[0] - width)
+        y = min(max(y1, 0), canvas[1] - height)
         spots = [(x, y, x + width, y + height)]
     return np.array(spots)
+
+
+def _surroundings(box: np.ndarray, width: int, height: int, canvas: tuple[int, int]) -> np.ndarray:
+    """A grid of further candidates in and around a box, the nearest first, ``(M, 4)``."""
+    step, reach = max(height // 2, 1), 2 * REACH * height
+    low = np.maximum(box[:2] - reach, 0).astype(int)
+    high = np.minimum(box[2:] + reach, canvas).astype(int) - (width, height)
+    x, y = np.meshgrid(*(np.arange(a, max(b, a - 1) + 1, step) for a, b in zip(low, high)))
+    spots = np.stack([x, y, x + width, y + height], -1).reshape(-1, 4)
+    gaps = np.maximum(box[:2] - spots[:, 2:], spots[:, :2] - box[2:]).clip(min=0)
+    return spots[np.argsort(np.hypot(*gaps.T), kind='stable')]
