@@ -13,7 +13,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.regionclip_mmdet_installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-gpu test-classic test-fork test-ops lint wheel docs clean
+.PHONY: help install demo test test-gpu test-classic test-fork test-ops test-mim lint wheel docs clean
 
 help:
 	@echo 'make demo     install, then run the quickstart: CLIP becomes RegionCLIP on the CPU'
@@ -23,6 +23,7 @@ help:
 	@echo 'make test-classic  the same with Python 3.10, torch 2.1 and numpy 1.26, in .venv-classic'
 	@echo 'make test-fork     the same with the OneDL fork of OpenMMLab, in .venv-fork'
 	@echo 'make test-ops      the same with a compiled mmcv, in .venv-ops (compiles: needs g++, minutes)'
+	@echo 'make test-mim      install openmim in .venv-mim, then run the commands of docs/mim.md'
 	@echo 'make lint     check the style'
 	@echo 'make wheel    build a wheel into dist/'
 	@echo 'make docs     build the documentation site into build/site (installs Sphinx the first time)'
@@ -64,6 +65,14 @@ test-fork:
 
 test-ops:
 	@$(MAKE) test VENV='$(call own_venv,.venv-ops)' MMCV=ops
+
+# openxlab 0.0.11 asks for no old versions of setuptools, rich and others (docs/mim.md).
+test-mim:
+	@$(MAKE) install VENV='$(call own_venv,.venv-mim)'
+	$(call own_venv,.venv-mim)/bin/python -m pip install $(PIP_OPTIONS) -c $(CONSTRAINTS) \
+	    openmim openxlab==0.0.11
+	$(call own_venv,.venv-mim)/bin/python -m pytest -m slow tests/test_downstream/test_mim.py \
+	    $(TEST_ARGS)
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

@@ -114,3 +114,24 @@ def unpack(wheel: Path, site: Path) -> Path:
 def _run(command: list[str], folder: Path) -> None:
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def make_environment(folder: Path, *packages: str | Path) -> Path:
+    """A virtual environment that sees this process' packages, with packages of its own before.
+
+    Args:
+        folder: Where to make it.
+        *packages: Words for pip: files of wheels, folders, ``-e`` and a folder.
+
+    Returns:
+        Its interpreter.
+    """
+    _run([sys.executable, '-m', 'venv', '--without-pip', str(folder)], folder.parent)
+    (site,) = folder.glob('lib/python*/site-packages')
+    # read last: what is installed here comes first
+    (site / 'zz_others.pth').write_text('\n'.join(other_packages()) + '\n')
+    python = folder / 'bin' / 'python'
+    options = ['--no-deps', '--no-index', '--no-build-isolation', '--ignore-installed']
+    pip = [sys.executable, '-m', 'pip', '--python', str(python), 'install', *options]
+    _run([*pip, *map(str, packages)], folder.parent)
+    return python
