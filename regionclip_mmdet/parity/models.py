@@ -78,7 +78,7 @@ def detector_config(name: str, arch: str, localizer: str | None = None) -> Confi
     own = config.get('localizer')
     if localizer is None:
         config.localizer = None
-    elif own is None or not _is_kind(own, localizer):
+    elif own is None or kind_of_localizer(own) != localizer:
         config.localizer = localizer_config(localizer)
     if arch != config.backbone.arch:
         sizes = CLIP_RESNETS[arch]
@@ -89,9 +89,10 @@ def detector_config(name: str, arch: str, localizer: str | None = None) -> Confi
     return config
 
 
-def _is_kind(config: ConfigDict, kind: str) -> bool:
+def kind_of_localizer(config: ConfigDict) -> str:
+    """Kind of a shipped localizer's config, see ``official_shapes.LOCALIZERS``."""
     normed = config.get('neck') is not None and 'norm_cfg' in config.neck
-    return kind == ('c4' if config.get('neck') is None else 'fpn_lsj' if normed else 'fpn')
+    return 'c4' if config.get('neck') is None else 'fpn_lsj' if normed else 'fpn'
 
 
 def pretraining_config(arch: str, teacher: str) -> ConfigDict:

@@ -163,13 +163,21 @@ class RPNLocalizer(BaseModule):
             ``(B, 3, H', W')`` in this network's channel order and normalisation; ``H', W'`` are
             multiples of ``pad_size_divisor``.
         """
-        x = x.float() * self.input_std + self.input_mean
-        if self.bgr:
-            x = x.flip(1)
-        x = (x - self.mean) / self.std
+        x = self.renormalise(x)
         for image, (height, width) in zip(x, shapes, strict=True):
             image[:, height:] = 0
             image[:, :, width:] = 0
+        return self.pad(x)
+
+    def renormalise(self, x: Tensor) -> Tensor:
+        """A batch as ``forward`` takes it, in this network's channel order and normalisation."""
+        x = x.float() * self.input_std + self.input_mean
+        if self.bgr:
+            x = x.flip(1)
+        return (x - self.mean) / self.std
+
+    def pad(self, x: Tensor) -> Tensor:
+        """Zeros at the right and bottom, up to multiples of ``pad_size_divisor``."""
         pad_h, pad_w = (-size % self.pad_size_divisor for size in x.shape[-2:])
         return torch.nn.functional.pad(x, (0, pad_w, 0, pad_h))
 

@@ -69,8 +69,8 @@ def embed_with_shared_beginning(tower: TextTransformer, ids: Tensor) -> Tensor:
             3, dim=-1
         )
         # the beginning is the start of the list and causal in itself
-        first = _attend(q[:shared], k[:shared], v[:shared], heads, mask[:shared, :shared])
-        behind = _attend(q[place[:, shared:]], k[place], v[place], heads, mask[shared:])
+        first = attend(q[:shared], k[:shared], v[:shared], heads, mask[:shared, :shared])
+        behind = attend(q[place[:, shared:]], k[place], v[place], heads, mask[shared:])
         mixed = torch.cat([first, behind[own]])
         if block is blocks[-1]:
             x, mixed = x[last], mixed[last]
@@ -79,7 +79,7 @@ def embed_with_shared_beginning(tower: TextTransformer, ids: Tensor) -> Tensor:
     return tower.ln_final(x) @ tower.text_projection
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor) -> Tensor:
     """Attention of queries ``(..., Q, C)`` to keys and values ``(..., K, C)``, in heads."""
     parts = (part.unflatten(-1, (heads, -1)).transpose(-2, -3) for part in (q, k, v))
     found = F.scaled_dot_product_attention(*parts, attn_mask=mask)

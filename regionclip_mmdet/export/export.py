@@ -1,0 +1,96 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""A detector as a folder of graphs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from ..version import __version__
+from . import onnx_detector
+from .settings import export_settings
+from .specs import GRAPHS, choose_graphs, example_inputs, least_size
+from .writers import require, write_onnx, write_program
+
+SUFFIXES = dict(onnx='.onnx', torch='.pt2')
+
+
+def export_detector(
+    model: nn.Module,
+    folder: str | os.PathLike,
+    graphs: Sequence[str] | None = None,
+    formats: Sequence[str] = ('onnx',),
+    test_pipeline: Sequence[Mapping] | None = None,
+    progress: bool = False,
+) -> list[Path]:
+    """Write graphs of a detector, its settings, its vocabulary and ``onnx_detector.py``.
+
+    Args:
+        model: An ``OpenVocabularyRCNN`` in evaluation mode on the CPU, with its weights.
+        folder: Where to; files of the same names are replaced.
+        graphs: Names of ``GRAPHS``; None: localizer (if it has one), backbone, regions.
+        formats: ``'onnx'``, ``'torch'`` (``torch.export``) or both.
+        test_pipeline: Configs of the transforms that images go through in testing; None: images
+            are to be taken as they are.
+        progress: Show a progress bar.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ImportError: ONNX is wanted and ``onnx`` is not installed.
+        RuntimeError: The model runs on random weights, or torch is too old for programs.
+        ValueError: The model has no such graph, or something that cannot be exported.
+    """
+    unknown = sorted(set(formats) - set(SUFFIXES))
+    if unknown or not formats:
+        raise ValueError(f'Unknown formats {unknown}; known: {", ".join(SUFFIXES)}.')
+    if 'onnx' in formats:
+        require('onnx')
+    names = choose_graphs(model, graphs)
+    model.ensure_weights()
+    settings = export_settings(model, test_pipeline)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    jobs = [(name, kind) for name in names for kind in formats]
+    for name, kind in tqdm(jobs, unit='graph', disable=not progress):
+        spec, inputs = GRAPHS[name], example_inputs(name, model)
+        graph = spec.build(model).eval()
+        path = folder / f'{name}{SUFFIXES[kind]}'
+        if kind == 'onnx':
+            write_onnx(graph, spec, inputs, path)
+        else:
+            write_program(graph, spec, inputs, path, lambda axis: least_size(axis, model))
+        written.append(path)
+    return written + _write_rest(model, settings, folder)
+
+
+def _write_rest(model: nn.Module, settings: dict, folder: Path) -> list[Path]:
+    """Settings, vocabulary and the program that uses them."""
+    classifier = model.roi_head.bbox_head.classifier_for(training=False)
+    settings = {
+        **settings,
+        'temperature': classifier.temperature,
+        'written_by': f'regionclip_mmdet {__version__}, torch {torch.__version__}',
+    }
+    paths = [folder / onnx_detector.SETTINGS_FILE]
+    paths[0].write_text(json.dumps(settings, indent=2), encoding='utf-8')
+    if classifier.num_classes:
+        paths.append(folder / onnx_detector.VOCABULARY_FILE)
+        np.savez(
+            paths[-1],
+            names=np.array(classifier.names),
+            embeddings=classifier.embeddings.float().cpu().numpy(),
+        )
+    paths.append(folder / Path(onnx_detector.__file__).name)
+    shutil.copyfile(onnx_detector.__file__, paths[-1])
+    return paths
