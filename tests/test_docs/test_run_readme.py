@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Examples of README.md, run with a detector of a few thousand weights."""
+"""Examples of README.md and docs/running.md, run with a detector of a few thousand weights."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import tiny_runner
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from PIL import Image
 
 from regionclip_mmdet import config_path
 
@@ -44,8 +45,12 @@ def detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     dataset = dict(type='CocoDataset', ann_file='nowhere.json', pipeline=pipeline)
     loader = dict(dataset=dataset)
     config = Config(dict(default_scope='mmdet', model=model, test_dataloader=loader))
-    state = tiny_models.fill(MODELS.build(model), seed=1).state_dict()
-    torch.save(dict(state_dict=state), 'detector.pth')
+    tiny_models.vocabulary().save('names.pth')
+    model.roi_head.bbox_head.vocabulary = 'names.pth'
+    built = tiny_models.fill(MODELS.build(model), seed=1)
+    # frozen, so not in its state dict by itself
+    text = {f'text_encoder.{k}': v for k, v in built.text_encoder.state_dict().items()}
+    torch.save(dict(state_dict=built.state_dict() | text), 'detector.pth')
     tiny_recipes.write_images(tmp_path, ['photo.jpg'])
     return dict(config=config, checkpoint='detector.pth')
 
@@ -53,7 +58,23 @@ def detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_other_names_at_run_time(detector: dict[str, Any]) -> None:
     names = ('zebra', 'green cube', 'cat', 'dog', 'tie')
     tiny_models.vocabulary(names, seed=4).save('my_names.pth')
-    exec(page_runner.block('README.md', 'set_vocabulary').text, detector)
+    exec(page_runner.block('docs/running.md', 'set_vocabulary').text, detector)
     found = detector['result'].pred_instances
     assert detector['model'].dataset_meta['classes'] == names
     assert len(found) > 4 and 2 < int(found.labels.max()) < 5
+
+
+def test_own_photo_own_words(detector: dict[str, Any]) -> None:
+    """The demo's detector: a config and a checkpoint with a text encoder in it."""
+    folder = Path('work_dirs/quickstart/detector')
+    folder.mkdir(parents=True)
+    detector['config'].dump(folder / 'detector.py')
+    Path(detector['checkpoint']).rename(folder / 'detector.pth')
+    found: dict[str, Any] = {}
+    text = page_runner.block('README.md', 'RegionCLIPInferencer').text
+    head, call = text.rstrip().rsplit('\n', 1)
+    exec(f'{head}\nfound = {call}', found)
+    (prediction,) = found['found']['predictions']
+    assert set(prediction['label_names']) <= {'red circle', 'star'}
+    assert len(prediction['bboxes']) == len(prediction['scores']) > 4
+    assert Image.open('found/vis/photo.jpg').size == (80, 60)
