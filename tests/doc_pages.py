@@ -15,8 +15,12 @@ NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
 FENCE = re.compile(r'^( *)(`{3,}|~{3,})\s*(\S*)')
 MARK = re.compile(r'^\s*<!-- (tested-by|needs): (.+?) -->\s*$')
-# Python's own interpreter and the launchers, then one of our scripts.
+# One of our scripts, whatever launches it.
 TOOL = re.compile(r'^(?:tools|demo)/[\w/]+\.(?:py|sh)$')
+
+
+# Stands for what $(...) prints; also a setting that any parser of settings takes.
+PRINTED = 'A.B=1'
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def split_line(line: str) -> list[list[str]]:
     """Commands of a line that ``&&``, ``;`` or ``|`` connect, each as words."""
     # what $(...) prints is unknown here; it is a command of its own
     inner = re.findall(r'\$\((.*)\)', line)
-    line = re.sub(r'\$\(.*\)', 'A.B=1', line)
+    line = re.sub(r'\$\(.*\)', PRINTED, line)
     lexer = shlex.shlex(line, posix=True, punctuation_chars=';&|<>')
     lexer.whitespace_split = True
     lexer.commenters = '#'
@@ -125,8 +129,8 @@ def all_blocks(*languages: str) -> list[Block]:
     return [b for name in NAMES for b in blocks(read(name), name) if b.language in languages]
 
 
-def prose(text: str) -> str:
-    """A page without its blocks of code, inline code and comments."""
+def prose_with_code(text: str) -> str:
+    """A page without its blocks and comments, but with inline code."""
     kept, closing = [], ''
     for line in text.splitlines():
         opened = FENCE.match(line)
@@ -136,8 +140,12 @@ def prose(text: str) -> str:
             closing = opened[2]
         else:
             kept.append(line)
-    text = re.sub(r'<!--.*?-->', '', '\n'.join(kept), flags=re.S)
-    return re.sub(r'(`+)(?!`).+?(?<!`)\1(?!`)', '', text)
+    return re.sub(r'<!--.*?-->', '', '\n'.join(kept), flags=re.S)
+
+
+def prose(text: str) -> str:
+    """A page without its blocks of code, inline code and comments."""
+    return re.sub(r'(`+)(?!`).+?(?<!`)\1(?!`)', '', prose_with_code(text))
 
 
 def links(text: str) -> Iterator[str]:
@@ -154,16 +162,7 @@ def links(text: str) -> Iterator[str]:
 def anchors(text: str) -> set[str]:
     """Anchors of the headings, by the rule of code hosts."""
     found: set[str] = set()
-    lines, closing = [], ''
-    for line in text.splitlines():
-        opened = FENCE.match(line)
-        if closing:
-            closing = '' if line.strip() == closing else closing
-        elif opened:
-            closing = opened[2]
-        else:
-            lines.append(line)
-    for line in lines:
+    for line in prose_with_code(text).splitlines():
         heading = re.match(r'#{1,6}\s+(.+?)\s*#*$', line)
         if heading is None:
             continue

@@ -29,6 +29,8 @@ include_patterns = ['README.md', 'docs/*.md', 'docs/api/*.rst']
 exclude_patterns = [p.name for p in ROOT.iterdir() if p.name not in ('README.md', 'docs')]
 
 myst_heading_anchors = 4
+# <img> with a width, in README.md
+myst_enable_extensions = ['html_image']
 autodoc_typehints = 'signature'
 autodoc_preserve_defaults = True
 autodoc_member_order = 'groupwise'
@@ -71,9 +73,10 @@ def toctrees() -> str:
 
 
 def adapt_page(app, docname, source):
-    """Give the front page the navigation; a link to a folder becomes its name."""
+    """Leave out marks of tests, turn links to folders into text, add the navigation."""
     if docname.startswith('docs/api/'):
         return
+    source[0] = re.sub(r'^ *<!-- (?:tested-by|needs): .*-->\n', '', source[0], flags=re.M)
     folder = (ROOT / docname).parent
 
     def without_folder(match: re.Match) -> str:
@@ -90,14 +93,8 @@ def write_index(app, exception):
         shutil.copyfile(Path(app.outdir) / f'{root_doc}.html', Path(app.outdir) / 'index.html')
 
 
-def leave_out_object(app, name, obj, options, bases):
-    """That a class has no bases of its own need not be said."""
-    bases[:] = [base for base in bases if base is not object]
-
-
 def setup(app):
     """Register what is done at the steps of a build."""
     app.connect('builder-inited', write_api_pages)
     app.connect('source-read', adapt_page)
-    app.connect('autodoc-process-bases', leave_out_object)
     app.connect('build-finished', write_index)

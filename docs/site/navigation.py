@@ -28,7 +28,7 @@ API = {
     'datasets': ('Datasets', ('datasets',)),
     'evaluation': ('Evaluation', ('evaluation',)),
     'engine': ('Hooks, loops, optimisers', ('engine',)),
-    'checkpoints': ('Checkpoints and configs', ('', 'checkpoints', 'recipes')),
+    'checkpoints': ('Checkpoints and configs', ('', 'checkpoints', 'recipes', 'utils')),
     'pretraining': ('Concepts and proposals for pretraining', ('concepts', 'pretraining')),
     'export': ('Export', ('export',)),
 }

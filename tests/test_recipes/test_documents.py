@@ -86,7 +86,7 @@ def test_recipes_name_files_that_exist() -> None:
         if name.startswith('configs/zero_shot/clip') and name.endswith(('17.py', '48.py')):
             continue  # said below the table
         assert list(ROOT.glob(name)), name
-    for tool in set(re.findall(r'tools/[\w/]+\.(?:py|sh)', RECIPES)):
+    for tool in set(re.findall(r'(?<!\w)tools/[\w/]+\.(?:py|sh)', RECIPES)):
         assert (ROOT / tool).is_file(), tool
     for option in ('--batch-size', '--gpus', '--accumulate', '--plain'):
         assert option in (ROOT / 'tools/scale_schedule.py').read_text()

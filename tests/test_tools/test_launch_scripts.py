@@ -72,13 +72,15 @@ def test_two_processes_train_and_test(tmp_path: Path, device: torch.device) -> N
     assert f'slope: {slope:.4f}  count: 11 ' in result.stdout + result.stderr
 
 
-@pytest.mark.parametrize('kind', ['train', 'test'])
-def test_slurm(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ('script', 'kind'), [('slurm_train.sh', 'train'), ('slurm_test.sh', 'test')]
+)
+def test_slurm(tmp_path: Path, script: str, kind: str) -> None:
     srun = tmp_path / 'srun'
     srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     srun.chmod(0o755)
     result = run(
-        f'slurm_{kind}.sh', 'gpu', 'job', 'a config.py', 'last', '--cfg-options', 'a.b=1',
+        script, 'gpu', 'job', 'a config.py', 'last', '--cfg-options', 'a.b=1',
         PATH=f'{tmp_path}:{os.environ["PATH"]}', GPUS='4', SRUN_ARGS='--time 1:00 -x bad',
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
