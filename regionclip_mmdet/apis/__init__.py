@@ -4,11 +4,13 @@
 from .encoded_image import EncodedImage
 from .encoding import encode_images
 from .inferencer import RegionCLIPInferencer
+from .loaded_detector import LoadedDetector
 from .querying import query_image
 from .vocabulary import parse_vocabulary
 
 __all__ = [
     'EncodedImage',
+    'LoadedDetector',
     'RegionCLIPInferencer',
     'encode_images',
     'parse_vocabulary',

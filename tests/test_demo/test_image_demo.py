@@ -106,6 +106,17 @@ def test_summary() -> None:
     assert 'Nothing in 1 image scores above 0.6 (the best: 0.500)' in nothing
 
 
+@pytest.mark.slow
+def test_generated_weights_of_full_size(photos: Path, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match='generated at random'):
+        run(photos / 'a.png', 'regionclip_rn50_rpn_zero-shot_lvis', 'random', '--texts',
+            'cat . dog', '--templates', 'plain', '--out', tmp_path)  # fmt: skip
+    found = json.loads((tmp_path / 'preds' / 'a.json').read_text())
+    assert set(found['label_names']) == {'cat', 'dog'}
+    for x1, y1, x2, y2 in found['bboxes']:
+        assert 0 <= x1 < x2 <= 80 and 0 <= y1 < y2 <= 60
+
+
 @pytest.mark.parametrize('name', ['image_demo', 'video_demo'])
 def test_help(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
