@@ -5,12 +5,15 @@ from .encoded_image import EncodedImage
 from .encoding import encode_images
 from .inferencer import RegionCLIPInferencer
 from .querying import query_image
+from .region_features import RegionEmbeddings, encode_regions
 from .vocabulary import parse_vocabulary
 
 __all__ = [
     'EncodedImage',
     'RegionCLIPInferencer',
+    'RegionEmbeddings',
     'encode_images',
+    'encode_regions',
     'parse_vocabulary',
     'query_image',
 ]
