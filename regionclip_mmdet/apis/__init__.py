@@ -6,13 +6,16 @@ from .encoding import encode_images
 from .inferencer import RegionCLIPInferencer
 from .loaded_detector import LoadedDetector
 from .querying import query_image
+from .region_features import RegionEmbeddings, encode_regions
 from .vocabulary import parse_vocabulary
 
 __all__ = [
     'EncodedImage',
     'LoadedDetector',
     'RegionCLIPInferencer',
+    'RegionEmbeddings',
     'encode_images',
+    'encode_regions',
     'parse_vocabulary',
     'query_image',
 ]

@@ -1,0 +1,186 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Boxes that do not come from the model: of annotation files, of results, grids."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..datasets.checks import check_coco, read_json
+from ..datasets.transforms.made_proposals import GridProposals
+from .images import ImageList
+
+# Shorter sides are dropped, as in the official code after resizing.
+SHORTEST_SIDE = 1e-5
+
+
+@dataclass
+class GivenBoxes:
+    """Boxes of one image, in its pixels.
+
+    Attributes:
+        boxes: float32 ``(N, 4)``, x1 y1 x2 y2.
+        scores: float32 ``(N,)``, NaN where there are none.
+        labels: int32 ``(N,)``, rows of the names of the source; -1: none.
+        ids: int64 ``(N,)``, of the annotations, or their places among the results; -1: none.
+        dropped: How many were left out because they have no area within the image.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    ids: np.ndarray
+    dropped: int = 0
+
+    def within(self, height: int, width: int) -> GivenBoxes:
+        """Those that have an area within the image, cut at its borders."""
+        boxes = np.clip(self.boxes, 0, np.array([width, height] * 2, dtype=np.float32))
+        keep = ((boxes[:, 2:] - boxes[:, :2]) > SHORTEST_SIDE).all(axis=1)
+        return GivenBoxes(
+            boxes[keep],
+            self.scores[keep],
+            self.labels[keep],
+            self.ids[keep],
+            self.dropped + int((~keep).sum()),
+        )
+
+
+def without_source(boxes: np.ndarray) -> GivenBoxes:
+    """Boxes ``(N, 4)`` of which nothing else is known."""
+    boxes = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
+    number = len(boxes)
+    return GivenBoxes(
+        boxes,
+        np.full(number, np.nan, dtype=np.float32),
+        np.full(number, -1, dtype=np.int32),
+        np.full(number, -1, dtype=np.int64),
+    )
+
+
+@dataclass(frozen=True)
+class GridBoxes:
+    """The same windows of every image: the whole one, its quarters, and so on.
+
+    Attributes:
+        grids: Into how many cells either side is divided, see ``GridProposals``.
+    """
+
+    grids: tuple[int, ...] = (1, 2, 4)
+    names: tuple[str, ...] = ()
+
+    def of(self, number: int, size: tuple[int, int]) -> GivenBoxes:
+        """Boxes of an image of height and width ``size``."""
+        return without_source(GridProposals(self.grids).boxes(*size)).within(*size)
+
+    def describe(self) -> dict[str, Any]:
+        """What the boxes depend on, JSON."""
+        return dict(grids=list(self.grids))
+
+
+class CocoBoxes:
+    """Boxes of an annotation file or a file of results in COCO's format.
+
+    Crowd boxes are left out; others in the order of the file.
+
+    Args:
+        path: Annotations (an object with ``images`` and ``annotations``) or results (a list of
+            objects with ``image_id``, ``bbox``, ``category_id`` and ``score``).
+        images: Images. Results are found by image id, so images must come from an annotation
+            file; annotations are found by id as well, or else by file name.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: It is neither, or knows none of the images.
+    """
+
+    def __init__(self, path: str, images: ImageList) -> None:
+        content = read_json(path)
+        self.path, self.images = path, images
+        self._sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        if isinstance(content, list):
+            if not images.source.endswith('.json'):
+                raise ValueError(
+                    f'{path} holds results, which know images by their ids alone. Give the '
+                    'annotation file of these images as IMAGES.'
+                )
+            rows = [self._result(row, place) for place, row in enumerate(content)]
+            self._told_by, listing = images.source, read_json(images.source)
+        else:
+            check_coco(content, path)
+            rows = [row for row in content['annotations'] if not row.get('iscrowd')]
+            self._told_by, listing = path, content
+        categories = listing['categories']
+        self.names = tuple(category['name'] for category in categories)
+        labels = {category['id']: row for row, category in enumerate(categories)}
+        key = 'id' if images.source.endswith('.json') else 'path'
+        numbers = {getattr(entry, key): number for number, entry in enumerate(images.entries)}
+        places: dict[Any, int] = {}
+        self._sizes: dict[int, tuple[int, int]] = {}
+        for image in listing['images']:
+            number = numbers.get(image['id'] if key == 'id' else image.get('file_name'))
+            if number is not None:
+                places[image['id']] = number
+                self._sizes[number] = (image['height'], image['width'])
+        self._rows: dict[int, list[tuple]] = {}
+        for row in rows:
+            if row['image_id'] in places:
+                label = labels.get(row.get('category_id'), -1)
+                found = (row['bbox'], row.get('score', np.nan), label, row['id'])
+                self._rows.setdefault(places[row['image_id']], []).append(found)
+        if rows and not self._rows:
+            raise ValueError(
+                f'{path} has {len(rows)} boxes, but none of them lies in an image of '
+                f'{images.source}. Are these ids and file names of the same images?'
+            )
+
+    def _result(self, row: Any, place: int) -> dict[str, Any]:
+        where = f'{self.path}, result {place}'
+        if not isinstance(row, Mapping) or not {'image_id', 'bbox'} <= row.keys():
+            raise ValueError(f"{where}: needs an object with 'image_id' and 'bbox'.")
+        box = np.asarray(row['bbox'], dtype=np.float64)
+        if box.shape != (4,) or not np.isfinite(box).all() or (box[2:] < 0).any():
+            raise ValueError(
+                f'{where}: bbox must be four finite numbers, x y width height: {row["bbox"]}'
+            )
+        return {**row, 'id': place}
+
+    def of(self, number: int, size: tuple[int, int]) -> GivenBoxes:
+        """Boxes of an image.
+
+        Args:
+            number: Of the image in its list.
+            size: Its height and width.
+
+        Raises:
+            ValueError: The annotation file tells another size: the boxes would lie elsewhere.
+        """
+        told = self._sizes.get(number, size)
+        if tuple(told) != tuple(size):
+            raise ValueError(
+                f'{self.images.entries[number].path}: the image has {size[1]} x {size[0]} pixels '
+                f'(width x height), but {self._told_by} says {told[1]} x {told[0]}: boxes would be '
+                'misplaced. Correct the file, or the image.'
+            )
+        rows = self._rows.get(number, [])
+        boxes = np.array([row[0] for row in rows], dtype=np.float64).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        return GivenBoxes(
+            boxes.astype(np.float32),
+            np.array([row[1] for row in rows], dtype=np.float32),
+            np.array([row[2] for row in rows], dtype=np.int32),
+            np.array([row[3] for row in rows], dtype=np.int64),
+        ).within(*size)
+
+    def describe(self) -> dict[str, Any]:
+        """What the boxes depend on, JSON."""
+        return dict(sha256=self._sha256)
+
+    @property
+    def have_scores(self) -> bool:
+        """Whether every box has a score."""
+        return not any(np.isnan(row[1]) for rows in self._rows.values() for row in rows)

@@ -1,0 +1,122 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Which images a folder, a pattern, a list or an annotation file stands for."""
+
+from __future__ import annotations
+
+import glob
+import os
+import os.path as osp
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmdet.apis.det_inferencer import IMG_EXTENSIONS
+
+from ..datasets.checks import check_coco, read_json
+
+
+@dataclass(frozen=True)
+class ImageEntry:
+    """An image to be looked at.
+
+    Attributes:
+        path: Relative to ``ImageList.root``.
+        id: Of an annotation file, else its place in the list.
+    """
+
+    path: str
+    id: int
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """Images in a fixed order.
+
+    Attributes:
+        source: What they were listed from.
+        root: Folder that their paths begin at.
+        entries: The images.
+    """
+
+    source: str
+    root: str
+    entries: Sequence[ImageEntry]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def full_path(self, number: int) -> str:
+        """Path of an image."""
+        return osp.join(self.root, self.entries[number].path)
+
+
+def list_images(source: str | os.PathLike, root: str | os.PathLike | None = None) -> ImageList:
+    """List images; the same source gives the same order on any machine.
+
+    Args:
+        source: A folder (all images below it, by path), a pattern (``'photos/*.jpg'``), an image,
+            an annotation file in COCO's format (``.json``, its images and ids), or a text file
+            (``.txt``) with a path a line.
+        root: Where the paths in a file begin; by default in the folder of that file.
+
+    Raises:
+        FileNotFoundError: There is no such file, or no image.
+        ValueError: An image is listed twice, or an annotation file is none.
+    """
+    source = os.fspath(source)
+    suffix = osp.splitext(source)[1].lower()
+    beside = os.fspath(root) if root is not None else osp.dirname(source)
+    if osp.isdir(source):
+        paths = [
+            path.relative_to(source).as_posix()
+            for path in Path(source).rglob('*')
+            if path.suffix.lower() in IMG_EXTENSIONS and path.is_file()
+        ]
+        entries, root = _numbered(sorted(paths)), source
+    elif not osp.exists(source) and glob.has_magic(source):
+        paths = [path for path in glob.glob(source, recursive=True) if osp.isfile(path)]
+        images = [path for path in sorted(paths) if osp.splitext(path)[1].lower() in IMG_EXTENSIONS]
+        entries, root = _numbered(images), ''
+    elif not osp.isfile(source):
+        raise FileNotFoundError(f'{source} is no folder, file or pattern that matches anything.')
+    elif suffix == '.json':
+        entries, root = _of_annotations(source), beside
+    elif suffix in IMG_EXTENSIONS:
+        entries, root = _numbered([osp.basename(source)]), osp.dirname(source)
+    else:
+        with open(source, encoding='utf-8') as file:
+            entries = _numbered([line.strip() for line in file if line.strip()])
+        root = beside
+    if not entries:
+        raise FileNotFoundError(f'{source}: no images ({", ".join(IMG_EXTENSIONS)}).')
+    _refuse_twice([entry.path for entry in entries], source)
+    _refuse_twice([entry.id for entry in entries], source)
+    return ImageList(source, osp.abspath(root), entries)
+
+
+def _numbered(paths: Sequence[str]) -> list[ImageEntry]:
+    return [ImageEntry(path, number) for number, path in enumerate(paths)]
+
+
+def _of_annotations(path: str) -> list[ImageEntry]:
+    content = read_json(path)
+    if not isinstance(content, dict) or 'images' not in content:
+        raise ValueError(
+            f'{path} has no "images": IMAGES must be an annotation file in COCO\'s format. A file '
+            'of results belongs to --boxes.'
+        )
+    check_coco({'annotations': [], 'categories': [], **content}, path)
+    found = []
+    for image in content['images']:
+        # LVIS names an image by its address, whose last two parts are folder and file
+        name = image.get('file_name') or '/'.join(image['coco_url'].split('/')[-2:])
+        found.append(ImageEntry(name, int(image['id'])))
+    return found
+
+
+def _refuse_twice(values: Sequence[str | int], source: str) -> None:
+    seen: set = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f'{source}: {value} is listed twice.')
+        seen.add(value)

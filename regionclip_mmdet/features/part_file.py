@@ -1,0 +1,160 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""One file of region features: some images, one after the other."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..datasets.shards.proposal_format import save_whole
+from .images import ImageEntry
+from .regions import ImageRegions, normalized
+
+FORMAT = 'regionclip_mmdet.region_features'
+# Embeddings of the names, where there are any.
+NAMES_FILE = 'names.pth'
+# Raise it whenever the meaning of a file changes.
+VERSION = 1
+# Of each region: type, and how many numbers; None: D or T.
+REGION_ARRAYS: Mapping[str, tuple[str, int | None]] = {
+    'boxes': ('float32', 4),
+    'objectness': ('float32', 0),
+    'scores': ('float32', 0),
+    'labels': ('int32', 0),
+    'box_ids': ('int64', 0),
+    'top_labels': ('int32', None),
+    'top_scores': ('float32', None),
+}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """An image as it was found.
+
+    Attributes:
+        entry: Path and id.
+        num_bytes: Of its file; -1: there was none. Another image of the same name gives itself
+            away.
+    """
+
+    entry: ImageEntry
+    num_bytes: int
+
+
+def part_name(number: int) -> str:
+    """Name of a file."""
+    return f'regions-{number:05d}.npz'
+
+
+def write_part(
+    path: str | os.PathLike,
+    origins: Sequence[Origin],
+    regions: Sequence[ImageRegions | None],
+    broken: Mapping[int, str],
+    width: int,
+    top: int,
+    dtype: str,
+    settings_sha256: str,
+) -> None:
+    """Write a file, whole or not at all; its bytes depend on the arguments alone.
+
+    The file is an uncompressed ``.npz`` of, for ``n`` images with ``N`` regions together,
+
+    * ``image_paths`` str ``(n,)``, ``image_ids`` int64 ``(n,)``, ``image_bytes`` int64 ``(n,)``:
+      of the image files, ``image_sizes`` int32 ``(n, 2)``: height and width, 0 if broken;
+    * ``starts`` int64 ``(n + 1,)``: the regions of image ``i`` are the rows ``starts[i]`` to
+      ``starts[i + 1]`` of all that follows;
+    * ``boxes``, ``objectness``, ``scores``, ``labels``, ``box_ids``, ``top_labels``,
+      ``top_scores``: see ``ImageRegions``;
+    * ``embeddings`` ``(N, D)``, float16 or float32, of length 1, and ``norms`` float32 ``(N,)``,
+      the lengths of the raw ones;
+    * ``meta``: a JSON object with ``format``, ``version``, ``settings_sha256``, ``broken`` (row,
+      path, reason) and ``dropped`` (row, how many given boxes had no area within the image).
+
+    Args:
+        path: Of the file.
+        origins: The images.
+        regions: Of each image; None if it is broken.
+        broken: Reason by row of each broken image.
+        width: ``D``.
+        top: ``T``.
+        dtype: Of the embeddings.
+        settings_sha256: Of what the regions depend on.
+    """
+    whole = [part for part in regions if part is not None]
+    arrays: dict[str, np.ndarray] = {}
+    for key, (kind, columns) in REGION_ARRAYS.items():
+        shape = (0,) if columns == 0 else (0, top if columns is None else columns)
+        parts = [np.zeros(shape, kind), *(getattr(part, key) for part in whole)]
+        arrays[key] = np.concatenate(parts).astype(kind, copy=False)
+    raw = np.concatenate([np.zeros((0, width), np.float32), *(part.embeddings for part in whole)])
+    embeddings, norms = normalized(raw)
+    sizes = [(0, 0) if part is None else part.size for part in regions]
+    meta = dict(
+        format=FORMAT,
+        version=VERSION,
+        settings_sha256=settings_sha256,
+        broken=[[row, origins[row].entry.path, why] for row, why in sorted(broken.items())],
+        dropped=[[row, part.dropped] for row, part in enumerate(regions) if part and part.dropped],
+    )
+    lengths = [0 if part is None else len(part) for part in regions]
+    save_whole(
+        path,
+        **images_of(origins),
+        image_sizes=np.array(sizes, dtype=np.int32).reshape(-1, 2),
+        starts=np.cumsum([0, *lengths], dtype=np.int64),
+        **arrays,
+        embeddings=embeddings.astype(dtype),
+        norms=norms,
+        meta=np.array(json.dumps(meta)),
+    )
+
+
+def images_of(origins: Sequence[Origin]) -> dict[str, np.ndarray]:
+    """What a file says of its images, to be compared."""
+    return dict(
+        image_paths=np.array([origin.entry.path for origin in origins], dtype=str),
+        image_ids=np.array([origin.entry.id for origin in origins], dtype=np.int64),
+        image_bytes=np.array([origin.num_bytes for origin in origins], dtype=np.int64),
+    )
+
+
+def read_part(
+    path: str | os.PathLike, only: Sequence[str] | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays and ``meta`` of a file.
+
+    Args:
+        path: Of the file.
+        only: Names of the arrays that are wanted; None: all.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is damaged, no file of region features, or of a later version.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            meta = json.loads(str(file['meta']))
+            names = [name for name in file.files if name != 'meta' and (not only or name in only)]
+            arrays = {name: file[name] for name in names}
+    except FileNotFoundError:
+        raise
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f'{path} is no whole file of region features ({error}). Delete it and run '
+            'tools/extract_region_features.py again: it makes what is missing.'
+        ) from None
+    if not isinstance(meta, dict) or meta.get('format') != FORMAT:
+        raise ValueError(f'{path} is no file of region features (no format={FORMAT!r} inside).')
+    if meta['version'] > VERSION:
+        raise ValueError(
+            f'{path} has format version {meta["version"]}, this release reads up to {VERSION}; '
+            'update regionclip_mmdet.'
+        )
+    return arrays, meta

@@ -1,0 +1,153 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Text to regions: which regions of a folder are most like a name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..models.text import TextEmbeddings
+from .part_file import NAMES_FILE
+from .reader import RegionFeatures, iter_region_features
+from .regions import normalized
+
+# Cosines that are held at a time.
+COSINES_AT_A_TIME = 2**22
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A region that was found.
+
+    Attributes:
+        name: What was asked for.
+        rank: 1 is the best.
+        cosine: Of region and name.
+        path: Of the image, relative to the root.
+        full_path: Where the image lies.
+        image_id: Of the image.
+        box: x1 y1 x2 y2 in pixels of the image.
+        region: Row among all regions of the folder.
+    """
+
+    name: str
+    rank: int
+    cosine: float
+    path: str
+    full_path: str
+    image_id: int
+    box: tuple[float, float, float, float]
+    region: int
+
+
+def search_regions(
+    features: RegionFeatures | Iterable[RegionFeatures],
+    vocabulary: TextEmbeddings,
+    top: int = 12,
+    one_per_image: bool = False,
+) -> list[list[Hit]]:
+    """The regions of greatest cosine with each name.
+
+    Args:
+        features: All at once, or file by file (``iter_region_features``).
+        vocabulary: ``K`` names, embedded by the text encoder that belongs to the regions' model.
+        top: Regions per name.
+        one_per_image: Only the best region of an image.
+
+    Returns:
+        ``K`` lists by falling cosine; of equal ones the first region comes first.
+
+    Raises:
+        ValueError: The vocabulary has another width than the regions.
+    """
+    if top < 1:
+        raise ValueError(f'top must be positive, not {top}.')
+    texts = normalized(vocabulary.matrix.cpu().numpy())[0]
+    found: list[list[Hit]] = [[] for _ in vocabulary.names]
+    first = 0
+    for part in [features] if isinstance(features, RegionFeatures) else features:
+        width = part.manifest.embed_dim
+        if vocabulary.embed_dim != width:
+            raise ValueError(
+                f'the names have embeddings of width {vocabulary.embed_dim}, the regions of width '
+                f'{width}: embed the names with the text encoder of the same CLIP model.'
+            )
+        inds = part.image_inds
+        for start in range(0, len(part), step := max(COSINES_AT_A_TIME // len(texts), 1)):
+            rows = slice(start, start + step)
+            cosines = part.normalized[rows] @ texts.T
+            for name, hits, column in zip(vocabulary.names, found, cosines.T):
+                best = _best(column, inds[rows], top, one_per_image)
+                hits += [
+                    _hit(part, name, start + int(row), float(column[row]), first) for row in best
+                ]
+        found = [_merge(hits, top, one_per_image) for hits in found]
+        first += len(part)
+    return found
+
+
+def _best(cosines: np.ndarray, images: np.ndarray, top: int, one_per_image: bool) -> np.ndarray:
+    """Rows of the greatest cosines, greatest first."""
+    order = np.argsort(-cosines, kind='stable')
+    if one_per_image:
+        _, firsts = np.unique(images[order], return_index=True)
+        order = order[np.sort(firsts)]
+    return order[:top]
+
+
+def _hit(part: RegionFeatures, name: str, row: int, cosine: float, first: int) -> Hit:
+    image = int(np.searchsorted(part.starts, row, side='right')) - 1
+    return Hit(
+        name=name,
+        rank=0,
+        cosine=cosine,
+        path=str(part.image_paths[image]),
+        full_path=part.full_path(image),
+        image_id=int(part.image_ids[image]),
+        box=tuple(part.boxes[row].tolist()),
+        region=first + row,
+    )
+
+
+def _merge(hits: Sequence[Hit], top: int, one_per_image: bool) -> list[Hit]:
+    merged: list[Hit] = []
+    seen: set[str] = set()
+    for hit in sorted(hits, key=lambda hit: (-hit.cosine, hit.region)):
+        if one_per_image and hit.path in seen:
+            continue
+        seen.add(hit.path)
+        merged.append(Hit(**{**vars(hit), 'rank': len(merged) + 1}))
+    return merged[:top]
+
+
+def stored_vocabulary(folder: str | os.PathLike, names: Sequence[str]) -> TextEmbeddings | None:
+    """Embeddings of names that were given when the features were made; None if one was not."""
+    path = os.path.join(folder, NAMES_FILE)
+    if not os.path.isfile(path):
+        return None
+    stored = TextEmbeddings.load(path)
+    return stored.select(names) if set(names) <= set(stored.names) else None
+
+
+def search_folder(
+    folder: str | os.PathLike,
+    vocabulary: TextEmbeddings,
+    top: int = 12,
+    one_per_image: bool = False,
+    image_root: str | os.PathLike | None = None,
+) -> list[list[Hit]]:
+    """``search_regions`` in a folder of features, with one of its files in memory at a time."""
+    return search_regions(iter_region_features(folder, image_root), vocabulary, top, one_per_image)
+
+
+def as_table(found: Sequence[Sequence[Hit]]) -> str:
+    """Hits as lines of text."""
+    lines = [f'{"name":<24} {"rank":>4} {"cosine":>7}  image, box (x1 y1 x2 y2)']
+    for hits in found:
+        for hit in hits:
+            box = ' '.join(f'{value:.0f}' for value in hit.box)
+            lines.append(f'{hit.name:<24} {hit.rank:>4} {hit.cosine:>7.3f}  {hit.path}, {box}')
+    return '\n'.join(lines)

@@ -1,0 +1,97 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""What stands for which images, in which order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import features_world as world
+import pytest
+
+from regionclip_mmdet.features import ImageList, RegionSettings, list_images
+
+
+def paths(found: ImageList) -> list[str]:
+    return [entry.path for entry in found.entries]
+
+
+def test_a_folder_and_those_below_it(photos: Path) -> None:
+    found = list_images(photos)
+    assert paths(found) == world.NAMES and found.root == str(photos)
+    assert [entry.id for entry in found.entries] == [0, 1, 2, 3, 4]
+    assert all(Path(found.full_path(i)).is_file() for i in range(5))
+
+
+def test_other_files_are_no_images(own_photos: Path) -> None:
+    (own_photos / 'notes.txt').write_text('x')
+    (own_photos / 'UPPER.JPG').write_bytes(b'')
+    assert paths(list_images(own_photos)) == sorted([*world.NAMES, 'UPPER.JPG'])
+
+
+def test_patterns(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos)
+    assert paths(list_images('0*.png')) == world.NAMES[:3]
+    deep = list_images('**/*.png')
+    assert paths(deep) == world.NAMES and Path(deep.full_path(3)).is_file()
+    assert paths(list_images(f'{photos}/more/*.png')) == [
+        f'{photos}/more/03.png',
+        f'{photos}/more/04.png',
+    ]
+
+
+def test_one_image(photos: Path) -> None:
+    found = list_images(photos / '01.png')
+    assert paths(found) == ['01.png'] and found.full_path(0) == str(photos / '01.png')
+
+
+def test_a_text_file(photos: Path, own_photos: Path) -> None:
+    names = own_photos / 'list.txt'
+    names.write_text('more/04.png\n\n00.png\n')
+    found = list_images(names)
+    assert paths(found) == ['more/04.png', '00.png'] and found.root == str(own_photos)
+    assert list_images(names, photos).root == str(photos)
+
+
+def test_an_annotation_file(photos: Path, tmp_path: Path) -> None:
+    content = world.annotations()
+    content['images'].reverse()
+    found = list_images(world.write_json(tmp_path / 'a.json', content), photos)
+    assert paths(found) == world.NAMES[::-1]
+    assert [entry.id for entry in found.entries] == [14, 13, 12, 11, 10]
+    del content['images'][0]['file_name']
+    content['images'][0]['coco_url'] = 'http://images.cocodataset.org/val2017/000.jpg'
+    found = list_images(world.write_json(tmp_path / 'a.json', content), photos)
+    assert found.entries[0].path == 'val2017/000.jpg'
+
+
+def test_refusals(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match='nothing is no folder'):
+        list_images(tmp_path / 'nothing')
+    with pytest.raises(FileNotFoundError, match='no images'):
+        list_images(tmp_path)
+    with pytest.raises(FileNotFoundError, match='no images'):
+        list_images(f'{photos}/*.gif')
+    twice = tmp_path / 'a.txt'
+    twice.write_text('00.png\n01.png\n00.png\n')
+    with pytest.raises(ValueError, match=r'a.txt: 00.png is listed twice'):
+        list_images(twice)
+    with pytest.raises(ValueError, match='belongs to --boxes'):
+        list_images(world.write_json(tmp_path / 'results.json', []))
+
+
+@pytest.mark.parametrize(
+    ('settings', 'words'),
+    [
+        (dict(source='rpn'), 'source must be one of'),
+        (dict(nms='soft'), 'nms must be one of'),
+        (dict(nms='class-wise'), 'Class-wise NMS is that of detections'),
+        (dict(source='detections', nms='none'), 'Detections come with NMS'),
+        (dict(max_regions=0), 'max_regions must be positive'),
+        (dict(nms_iou=0.0), 'nms_iou must lie in'),
+        (dict(top=-1), 'top must not be negative'),
+        (dict(dtype='float64'), 'dtype must be one of'),
+    ],
+)
+def test_settings_that_do_not_fit(settings: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        RegionSettings(**settings)
