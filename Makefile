@@ -13,12 +13,13 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.regionclip_mmdet_installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-gpu test-classic test-fork test-ops test-mim lint wheel docs clean
+.PHONY: help install demo test test-gpu test-web test-classic test-fork test-ops test-mim lint wheel docs clean
 
 help:
 	@echo 'make demo     install, then run the quickstart: CLIP becomes RegionCLIP on the CPU'
 	@echo 'make test     install, then run the tests'
 	@echo 'make test-gpu install, then run the tests that need a GPU (two, where there are two)'
+	@echo 'make test-web install gradio, playwright and Chromium, too, then test the page in a browser'
 	@echo 'make install  create $(VENV) with tested versions (done by the others when needed)'
 	@echo 'make test-classic  the same with Python 3.10, torch 2.1 and numpy 1.26, in .venv-classic'
 	@echo 'make test-fork     the same with the OneDL fork of OpenMMLab, in .venv-fork'
@@ -52,6 +53,11 @@ test: $(STAMP)
 
 test-gpu: $(STAMP)
 	$(PY) -m pytest -m gpu $(TEST_ARGS)
+
+test-web: $(STAMP)
+	@PIP_OPTIONS='$(PIP_OPTIONS)' CONSTRAINTS='$(CONSTRAINTS)' \
+	    bash requirements/prepare_web_tests.sh '$(VENV)'
+	$(PY) -m pytest -m web $(TEST_ARGS)
 
 # Other stacks have a folder of their own unless VENV is given: one environment, one stack.
 own_venv = $(if $(filter command environment,$(firstword $(origin VENV))),$(VENV),$(1))
