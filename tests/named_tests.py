@@ -74,6 +74,5 @@ def _helper(node: ast.stmt | None, name: str) -> Path | None:
     """File in tests/ that a name was imported as."""
     if not isinstance(node, ast.Import):
         return None
-    (imported,) = [a.name for a in node.names if name in (a.asname, a.name)]
-    path = TESTS / f'{imported}.py'
-    return path if path.is_file() else None
+    found = [TESTS / f'{a.name}.py' for a in node.names if name in (a.asname, a.name)]
+    return found[0] if found and found[0].is_file() else None

@@ -34,4 +34,4 @@ API = {
 }
 
 # Packages that are parts of commands and have no page.
-INTERNAL = ('benchmark', 'compat', 'parity', 'pretraining_check', 'quickstart', 'utils', 'web')
+INTERNAL = ('benchmark', 'compat', 'parity', 'pretraining_check', 'quickstart', 'web')
