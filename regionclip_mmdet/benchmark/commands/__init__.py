@@ -7,7 +7,7 @@ returns what ``--out`` writes as JSON. Its docstring is the command's ``--help``
 
 from types import ModuleType
 
-from . import concept_pool, embed_concepts, image_text_loss, inference, loader, pretraining
+from . import concept_pool, embed_concepts, image_text_loss, inference, loader, pretraining, query
 
 COMMANDS: dict[str, ModuleType] = {
     'inference': inference,
@@ -16,6 +16,7 @@ COMMANDS: dict[str, ModuleType] = {
     'image-text-loss': image_text_loss,
     'concept-pool': concept_pool,
     'embed-concepts': embed_concepts,
+    'query': query,
 }
 
 __all__ = ['COMMANDS']

@@ -16,6 +16,9 @@ from .soft_nms import soft_nms
 FUSIONS = ('none', 'logit', 'sigmoid')
 # Candidates compared at a time; all of an LVIS image would be 300 000.
 BLOCK = 4096
+# Candidates looked at first where there are more, and scores from which these are guessed.
+FEW = 8 * BLOCK
+SAMPLE = 1 << 17
 # Classes are set apart by at least so many pixels.
 CLASS_STEP_LOG2 = 17
 
@@ -77,7 +80,68 @@ def select_detections(boxes: Tensor, scores: Tensor, cfg: Mapping) -> InstanceDa
         ``region_inds (M,)``, the row of each detection in ``boxes``.
     """
     finite = boxes.isfinite().all(1) & scores.isfinite().all(1)
-    region, label = ((scores > cfg['score_thr']) & finite[:, None]).nonzero(as_tuple=True)
+    is_candidate = scores > cfg['score_thr']
+    is_candidate &= finite[:, None]
+    limit, total = cfg['max_per_img'], int(is_candidate.sum())
+    if 0 < limit <= FEW // 4 and total > FEW and _only_better_boxes_matter(cfg['nms']):
+        used = boxes[is_candidate.any(1)]
+        if used.amin() >= 0:  # as soft_nms needs them to keep classes apart
+            found = _select_from_best(boxes, scores, is_candidate, total, cfg, used.amax())
+            if found is not None:
+                return found
+    return _select(boxes, scores, is_candidate, cfg)
+
+
+def _only_better_boxes_matter(nms: Mapping) -> bool:
+    """Whether what becomes of a box depends neither on worse boxes nor on how many there are."""
+    exact_hard = nms['type'] == 'nms' and set(nms) == {'type', 'iou_threshold'}
+    return exact_hard or nms['type'] == 'global_soft_nms'
+
+
+def _select_from_best(
+    boxes: Tensor,
+    scores: Tensor,
+    is_candidate: Tensor,
+    total: int,
+    cfg: Mapping,
+    extent: Tensor,
+) -> InstanceData | None:
+    """The same from few of very many candidates (many names, low threshold), or None.
+
+    Candidates from a threshold up are looked at. If they yield all detections wanted, none with a
+    score below that threshold, then every candidate left out was worse than each of these when it
+    was taken, and changes nothing. The threshold is a guess, from a sample; a wrong one costs time.
+    """
+    step = max(1, scores.numel() // SAMPLE)
+    sample = scores.flatten()[::step][is_candidate.flatten()[::step]]
+    few = FEW
+    while few < total and len(sample):
+        wanted = max(1, len(sample) * few // total)
+        threshold = sample.topk(wanted).values[-1]
+        found = _select(boxes, scores, is_candidate & (scores >= threshold), cfg, extent)
+        if len(found) == cfg['max_per_img'] and found.scores[-1] >= threshold:
+            return found
+        few *= 8
+    return None
+
+
+def _select(
+    boxes: Tensor,
+    scores: Tensor,
+    is_candidate: Tensor,
+    cfg: Mapping,
+    extent: Tensor | None = None,
+) -> InstanceData:
+    """NMS and top-k of candidates.
+
+    Args:
+        boxes: As in ``select_detections``.
+        scores: Likewise.
+        is_candidate: ``(N, K)`` bool.
+        cfg: Likewise.
+        extent: Largest coordinate of all candidates, if these are only some.
+    """
+    region, label = is_candidate.nonzero(as_tuple=True)
     candidate_boxes, candidate_scores = boxes[region], scores[region, label]
     nms = dict(cfg['nms'])
     if len(region) == 0:
@@ -85,7 +149,12 @@ def select_detections(boxes: Tensor, scores: Tensor, cfg: Mapping) -> InstanceDa
     elif nms['type'] == 'global_soft_nms':
         nms.pop('type')
         keep, kept_scores = soft_nms(
-            candidate_boxes, candidate_scores, label, max_num=cfg['max_per_img'], **nms
+            candidate_boxes,
+            candidate_scores,
+            label,
+            max_num=cfg['max_per_img'],
+            extent=extent,
+            **nms,
         )
     elif nms['type'] == 'nms' and set(nms) == {'type', 'iou_threshold'}:
         keep = class_wise_nms(

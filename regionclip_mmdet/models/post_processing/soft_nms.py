@@ -26,6 +26,7 @@ def soft_nms(
     min_score: float = 0.001,
     max_num: int | None = None,
     class_offset: Literal['float32', 'exact'] = 'float32',
+    extent: float | Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Greedy: take the best box of all, decay its class by the overlap with it, repeat.
 
@@ -49,6 +50,8 @@ def soft_nms(
             class aside in float32, which rounds the coordinates of high labels (1/8 pixel at label
             1200) and with them the scores of small boxes. ``'exact'`` compares coordinates as
             they are.
+        extent: largest coordinate of all boxes where only some are given: what ``'float32'``
+            moves classes by depends on it. None: that of the boxes.
 
     Returns:
         Indices into the input in the order of picking, and the decayed scores, which never rise;
@@ -64,7 +67,7 @@ def soft_nms(
     if not bool(scores.isfinite().all()):
         raise ValueError('scores must be finite; remove NaN and infinite rows before soft-NMS')
     # A long chain of tiny dependent steps: quickest on the CPU, whatever the input's device.
-    box_array, groups = _separate_classes(boxes, labels, class_offset)
+    box_array, groups = _separate_classes(boxes, labels, class_offset, extent)
     classes = _split(box_array, scores.detach().float().cpu().numpy(), groups)
     limit = max_num if max_num is not None and max_num > 0 else len(boxes)
 
@@ -133,7 +136,7 @@ def _decay_function(method: str, sigma: float, iou_threshold: float) -> Decay:
 
 
 def _separate_classes(
-    boxes: Tensor, labels: Tensor, class_offset: str
+    boxes: Tensor, labels: Tensor, class_offset: str, extent: float | Tensor | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Float32 coordinates ``(N, 4)`` and, per box, the group whose boxes may overlap it."""
     boxes, labels = boxes.detach().float().cpu(), labels.cpu()
@@ -142,7 +145,8 @@ def _separate_classes(
         if bool((boxes < 0).any()):
             # The offset keeps classes apart only where coordinates are not negative.
             groups = torch.zeros_like(labels)
-        boxes = boxes + labels.float()[:, None] * (boxes.max() + 1)
+        far = boxes.max() if extent is None else torch.as_tensor(extent).float().cpu()
+        boxes = boxes + labels.float()[:, None] * (far + 1)
     return boxes.numpy(), groups.numpy()
 
 

@@ -175,3 +175,71 @@ def test_class_wise_nms_depends_on_better_boxes_of_the_class_only() -> None:
     for size in (2, 3):
         keep = detections.class_wise_nms(boxes[:size], scores[:size], labels[:size], 0.5)
         assert keep.tolist() == [0, 2][: size - 1]
+
+
+class TestFewOfManyCandidates:
+    NMS = (
+        dict(type='nms', iou_threshold=0.3),
+        dict(type='global_soft_nms', method='gaussian', min_score=0.001),
+        dict(type='global_soft_nms', method='gaussian', class_offset='exact'),
+        dict(type='global_soft_nms', method='linear', iou_threshold=0.2),
+        dict(type='global_soft_nms', method='hard', iou_threshold=0.2),
+    )
+
+    @pytest.mark.parametrize('nms', NMS)
+    @pytest.mark.parametrize('sample', [64, 1 << 17])
+    def test_detections_are_identical(
+        self, nms: dict, sample: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        looked_at = []
+        select = detections._select
+
+        def counted(boxes, scores, is_candidate, cfg, extent=None):
+            looked_at.append(int(is_candidate.sum()))
+            return select(boxes, scores, is_candidate, cfg, extent)
+
+        monkeypatch.setattr(detections, '_select', counted)
+        for seed in range(6):
+            boxes, scores = scene(seed, classes=40)
+            # peaked, as probabilities are, and with many equal ones
+            scores = (scores**6 * 200).round() / 200
+            scores[7, 3] = float('nan')
+            for limit in (1, 10, 60):
+                cfg = dict(score_thr=-1.0, nms=nms, max_per_img=limit)
+                monkeypatch.setattr(detections, 'FEW', 10**9)
+                expected = select_detections(boxes, scores, cfg)
+                monkeypatch.setattr(detections, 'FEW', 4 * limit)
+                monkeypatch.setattr(detections, 'SAMPLE', sample)
+                looked_at.clear()
+                found = select_detections(boxes, scores, cfg)
+                assert len(found) == limit
+                for key in ('region_inds', 'labels', 'scores', 'bboxes'):
+                    assert torch.equal(found[key], expected[key]), (key, seed, limit)
+                if sample > 64 and limit == 10:
+                    assert looked_at[-1] < 1500  # of 2360
+
+    def test_a_far_box_that_is_not_looked_at_moves_the_classes(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Rounding of float32 offsets depends on all candidates' coordinates."""
+        boxes, scores = scene(1, classes=40)
+        boxes[0, 2:] = 3.0e6
+        scores[0] = 0.001
+        cfg = dict(score_thr=0.0, nms=dict(type='global_soft_nms'), max_per_img=30)
+        expected = select_detections(boxes, scores, cfg)
+        near = boxes.clone()
+        near[0, 2:] = 90.0
+        assert not torch.equal(select_detections(near, scores, cfg).scores, expected.scores)
+        monkeypatch.setattr(detections, 'FEW', 200)
+        found = select_detections(boxes, scores, cfg)
+        assert torch.equal(found.scores, expected.scores)
+        assert torch.equal(found.labels, expected.labels)
+
+    def test_nms_of_mmcv_sees_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        boxes, scores = scene(2, classes=40)
+        nms = dict(type='nms', iou_threshold=0.5, class_agnostic=True)
+        cfg = dict(score_thr=0.0, nms=nms, max_per_img=5)
+        expected = select_detections(boxes, scores, cfg)
+        monkeypatch.setattr(detections, 'FEW', 20)
+        monkeypatch.setattr(detections, '_select_from_best', None)
+        assert torch.equal(select_detections(boxes, scores, cfg).scores, expected.scores)
