@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import os
 import runpy
@@ -17,6 +19,7 @@ import tiny_models
 
 from regionclip_mmdet.apis.image_inputs import ImageInputs
 from regionclip_mmdet.features import RegionMaker, RegionSettings
+from regionclip_mmdet.models.detectors import OpenVocabularyRCNN
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOL = ROOT / 'tools' / 'extract_region_features.py'
@@ -61,9 +64,15 @@ def write_json(path: Path, content: Any) -> Path:
 def maker(**settings: Any) -> RegionMaker:
     """A tiny detector that makes regions; ``vocabulary`` and ``keep_probs`` are its own."""
     others = {key: settings.pop(key) for key in ('vocabulary', 'keep_probs') if key in settings}
-    rcnn = settings.pop('rcnn', {})
-    model = tiny_inference.detector(bbox_head=dict(temperature=0.1), rcnn=rcnn)
+    model = copy.deepcopy(detector())
+    model.roi_head.test_cfg.update(settings.pop('rcnn', {}))
     return RegionMaker(model, RegionSettings(**settings), **others)
+
+
+@functools.cache
+def detector() -> OpenVocabularyRCNN:
+    """Not to be changed."""
+    return tiny_inference.detector(bbox_head=dict(temperature=0.1))
 
 
 def inputs_of(made_by: RegionMaker) -> ImageInputs:

@@ -12,11 +12,13 @@ IMAGES is a folder (with those below it), a pattern in quotes, an image, a text 
 line, or an annotation file in COCO's format.
 
 A file regions-00000.npz holds the boxes, objectness, embeddings and best names of the regions of
-256 images; read them with regionclip_mmdet.features.read_region_features('features'). With
---format official there is one .pth file of each image as the official tool writes it. docs/
-features.md describes both. After an interruption the same command goes on; files that were made
-with other settings are not touched unless --overwrite is given. Images that cannot be read are
-named at the end and in broken.tsv. The files do not depend on the number of processes.
+256 images; regionclip_mmdet.features.read_region_features('features') reads them. With
+--format official there is one .pth file of each image as the official tool writes it. Both are
+described in docs/features.md. Search them by words: tools/search_regions.py.
+
+After an interruption the same command goes on; files that were made with other settings are not
+touched unless --overwrite is given. Images that cannot be read are named at the end and in
+broken.tsv. The files do not depend on the number of processes.
 """
 
 from __future__ import annotations

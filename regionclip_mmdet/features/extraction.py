@@ -191,6 +191,8 @@ def _compute(
         for place in range(len(part.rows)):
             image = next(loaded)
             bar.update()
+            if image.refused:
+                raise ValueError(image.refused)
             if image.sample is None:
                 broken[place] = image.broken
             else:

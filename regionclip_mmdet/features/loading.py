@@ -14,11 +14,19 @@ from .images import ImageList
 
 
 class Loaded(NamedTuple):
-    """Of one image: the packed sample and its given boxes, or why there is none."""
+    """Of one image: the packed sample and its given boxes, or what is wrong.
+
+    Attributes:
+        sample: Of ``ImageInputs``.
+        given: Boxes, where they are given.
+        broken: Why the image cannot be read.
+        refused: Why its boxes are none.
+    """
 
     sample: dict[str, Any] | None = None
     given: GivenBoxes | None = None
     broken: str = ''
+    refused: str = ''
 
 
 class _Images(Dataset):
@@ -44,7 +52,10 @@ class _Images(Dataset):
             return Loaded(broken=' '.join(str(error).split()))
         given = None
         if self.boxes is not None:
-            given = self.boxes.of(row, tuple(image['ori_shape'][:2]))
+            try:
+                given = self.boxes.of(row, tuple(image['ori_shape'][:2]))
+            except ValueError as error:  # a worker's own error would come with its whole traceback
+                return Loaded(refused=str(error))
         return Loaded(self.inputs.transform(image), given)
 
 

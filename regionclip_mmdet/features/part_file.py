@@ -152,7 +152,7 @@ def read_part(
         ) from None
     if not isinstance(meta, dict) or meta.get('format') != FORMAT:
         raise ValueError(f'{path} is no file of region features (no format={FORMAT!r} inside).')
-    if meta['version'] > VERSION:
+    if meta.get('version', 0) > VERSION:
         raise ValueError(
             f'{path} has format version {meta["version"]}, this release reads up to {VERSION}; '
             'update regionclip_mmdet.'

@@ -79,12 +79,19 @@ def search_regions(
         for start in range(0, len(part), step := max(COSINES_AT_A_TIME // len(texts), 1)):
             rows = slice(start, start + step)
             cosines = part.normalized[rows] @ texts.T
-            for name, hits, column in zip(vocabulary.names, found, cosines.T):
-                best = _best(column, inds[rows], top, one_per_image)
-                hits += [
-                    _hit(part, name, start + int(row), float(column[row]), first) for row in best
+            for number, (name, column) in enumerate(zip(vocabulary.names, cosines.T)):
+                hits = found[number]
+                # a later region of equal cosine comes behind, so it must be greater to count
+                floor = hits[-1].cosine if len(hits) == top else -np.inf
+                worthwhile = np.flatnonzero(column > floor)
+                if len(worthwhile) == 0:
+                    continue
+                best = _best(column[worthwhile], inds[rows][worthwhile], top, one_per_image)
+                new = [
+                    _hit(part, name, start + int(row), float(column[row]), first)
+                    for row in worthwhile[best]
                 ]
-        found = [_merge(hits, top, one_per_image) for hits in found]
+                found[number] = _merge([*hits, *new], top, one_per_image)
         first += len(part)
     return found
 

@@ -144,7 +144,7 @@ class TestDetections:
             # what one region is called several times, twice over
             assert len(np.unique(wanted.region_inds)) < len(wanted)
 
-    @pytest.mark.parametrize('objectness', ['none', 'sigmoid'])
+    @pytest.mark.parametrize('objectness', ['none', 'sigmoid', 'logit'])
     def test_class_agnostic_one_box_is_one_row(
         self, photos: Path, tmp_path: Path, objectness: str
     ) -> None:
@@ -191,7 +191,7 @@ class TestDetections:
 class TestGivenBoxes:
     def test_annotations(self, photos: Path, tmp_path: Path) -> None:
         path = world.write_json(photos.parent / 'boxes.json', world.annotations())
-        made_by = world.maker(source='given', dtype='float32')
+        made_by = world.maker(source='given', dtype='float32', vocabulary=world.vocabulary())
         images = list_images(path, photos)
         report = features.extract_region_features(
             made_by,
@@ -276,7 +276,24 @@ class TestGivenBoxes:
         content['images'][0].update(width=60, height=80)
         turned = CocoBoxes(str(world.write_json(path, content)), images)
         with pytest.raises(ValueError, match=r'00.png: the image has 80 x 60 .* says 60 x 80'):
-            extract(world.maker(source='given'), photos, tmp_path / 'out', turned)
+            extract(world.maker(source='given'), photos, tmp_path / 'out', turned, num_workers=1)
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(source='localizer'),
+        dict(source='detections'),
+        dict(source='detections', nms='class-agnostic'),
+    ],
+)
+def test_images_without_any_region(photos: Path, tmp_path: Path, settings: dict) -> None:
+    made_by = world.maker(**settings, vocabulary=world.vocabulary())
+    made_by.model.localizer.test_cfg.min_bbox_size = 1000
+    assert extract(made_by, photos, tmp_path / 'out').regions == 0
+    found = read_region_features(tmp_path / 'out')
+    assert found.starts.tolist() == [0] * 6
+    assert found.embeddings.shape == (0, 32) and found.top_labels.shape == (0, 5)
 
 
 @pytest.mark.parametrize('batch_size', [2, 4])
