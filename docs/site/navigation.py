@@ -30,6 +30,7 @@ API = {
     'engine': ('Hooks, loops, optimisers', ('engine',)),
     'checkpoints': ('Checkpoints and configs', ('', 'checkpoints', 'recipes', 'utils')),
     'pretraining': ('Concepts and proposals for pretraining', ('concepts', 'pretraining')),
+    'features': ('Region features', ('features',)),
     'export': ('Export', ('export',)),
 }
 
