@@ -71,8 +71,12 @@ def _parts(path: Path, name: str, seen: set[tuple[Path, str]]) -> list[str]:
 
 
 def _helper(node: ast.stmt | None, name: str) -> Path | None:
-    """File in tests/ that a name was imported as."""
-    if not isinstance(node, ast.Import):
-        return None
-    found = [TESTS / f'{a.name}.py' for a in node.names if name in (a.asname, a.name)]
-    return found[0] if found and found[0].is_file() else None
+    """File in tests/ that a name was imported as, by ``pytest.importorskip`` perhaps."""
+    if isinstance(node, ast.Import):
+        found = [a.name for a in node.names if name in (a.asname, a.name)]
+    elif isinstance(node, ast.Assign) and 'importorskip' in ast.unparse(node):
+        found = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
+    else:
+        found = []
+    path = TESTS / f'{found[0]}.py' if found else None
+    return path if path is not None and path.is_file() else None
