@@ -11,7 +11,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / 'docs' / 'errors.md'
-SECTIONS = ['Data', 'Captions', 'Proposals', 'Vocabularies', 'Checkpoints', 'Training']
+SECTIONS = [
+    'Data',
+    'Captions',
+    'Proposals',
+    'Vocabularies',
+    'Own images, own words',
+    'Checkpoints',
+    'Training',
+]
 HEADER = ['what is wrong', 'when it is noticed', 'what you see', 'what to do', 'test']
 
 

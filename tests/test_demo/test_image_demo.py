@@ -112,7 +112,7 @@ def test_generated_weights_of_full_size(photos: Path, tmp_path: Path) -> None:
         run(photos / 'a.png', 'regionclip_rn50_rpn_zero-shot_lvis', 'random', '--texts',
             'cat . dog', '--templates', 'plain', '--out', tmp_path)  # fmt: skip
     found = json.loads((tmp_path / 'preds' / 'a.json').read_text())
-    assert set(found['label_names']) == {'cat', 'dog'}
+    assert set(found['label_names']) <= {'cat', 'dog'} and len(found['scores']) > 20
     for x1, y1, x2, y2 in found['bboxes']:
         assert 0 <= x1 < x2 <= 80 and 0 <= y1 < y2 <= 60
 
