@@ -136,7 +136,7 @@ def warn_of_long_names(
     if long:
         name, kept = next(iter(long.items()))
         warnings.warn(
-            f'{len(long)} names are too long for a prompt of {encoder.context_length} tokens; the '
+            f'names too long for a prompt of {encoder.context_length} tokens ({len(long)}): the '
             f'end is cut off. Of {name[:40]!r}... the text encoder reads {kept[-60:]!r} at the end '
             'of the longest prompt.',
             stacklevel=4,

@@ -121,8 +121,8 @@ def _distinct(names: Sequence[str]) -> list[str]:
         kept.setdefault(name.lower(), name)
     if dropped:
         warnings.warn(
-            f'{len(dropped)} names occur again and are left out (CLIP does not tell capitals from '
-            f'small letters): {dropped[:5]}. Labels count the {len(kept)} names that remain.',
+            f'names that occur again are left out ({len(dropped)}; CLIP does not tell capitals '
+            f'from small letters): {dropped[:5]}. Labels count the {len(kept)} that remain.',
             stacklevel=3,
         )
     return list(kept.values())
@@ -132,9 +132,8 @@ def _warn_of_other_scripts(names: Sequence[str]) -> None:
     foreign = [name for name in names if any(map(_is_foreign, name))]
     if foreign:
         warnings.warn(
-            f'{len(foreign)} names are written in another script than the Latin one: '
-            f'{foreign[:5]}. CLIP learned from English texts, so detections of them mean little; '
-            'translate them.',
+            f'names in another script than the Latin one ({len(foreign)}): {foreign[:5]}. CLIP '
+            'learned from English texts, so detections of them mean little; translate them.',
             stacklevel=3,
         )
 
