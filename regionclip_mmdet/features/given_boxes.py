@@ -13,7 +13,7 @@ import numpy as np
 
 from ..datasets.checks import check_coco, read_json
 from ..datasets.transforms.made_proposals import GridProposals
-from .images import ImageList
+from .images import ImageList, whole_number
 
 # Shorter sides are dropped, as in the official code after resizing.
 SHORTEST_SIDE = 1e-5
@@ -130,7 +130,8 @@ class CocoBoxes:
         for row in rows:
             if row['image_id'] in places:
                 label = labels.get(row.get('category_id'), -1)
-                found = (row['bbox'], row.get('score', np.nan), label, row['id'])
+                number = whole_number(row['id'], path, 'annotation')
+                found = (row['bbox'], row.get('score', np.nan), label, number)
                 self._rows.setdefault(places[row['image_id']], []).append(found)
         if rows and not self._rows:
             raise ValueError(

@@ -110,8 +110,19 @@ def _of_annotations(path: str) -> list[ImageEntry]:
     for image in content['images']:
         # LVIS names an image by its address, whose last two parts are folder and file
         name = image.get('file_name') or '/'.join(image['coco_url'].split('/')[-2:])
-        found.append(ImageEntry(name, int(image['id'])))
+        found.append(ImageEntry(name, whole_number(image['id'], path, 'image')))
     return found
+
+
+def whole_number(value: object, path: str, what: str) -> int:
+    """An id, which files of features hold as int64.
+
+    Raises:
+        ValueError: It is something else; names the file.
+    """
+    if not isinstance(value, int):
+        raise ValueError(f'{path}: the {what} id {value!r} is no whole number, as it must be here.')
+    return value
 
 
 def _refuse_twice(values: Sequence[str | int], source: str) -> None:

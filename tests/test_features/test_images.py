@@ -75,6 +75,11 @@ def test_refusals(photos: Path, tmp_path: Path) -> None:
     twice.write_text('00.png\n01.png\n00.png\n')
     with pytest.raises(ValueError, match=r'a.txt: 00.png is listed twice'):
         list_images(twice)
+    content = world.annotations()
+    content['images'][0]['id'] = 'first'
+    content['annotations'] = []
+    with pytest.raises(ValueError, match=r"a.json: the image id 'first' is no whole number"):
+        list_images(world.write_json(tmp_path / 'a.json', content))
     with pytest.raises(ValueError, match='belongs to --boxes'):
         list_images(world.write_json(tmp_path / 'results.json', []))
 
