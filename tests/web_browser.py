@@ -3,7 +3,7 @@
 
 Alone it remakes the picture of docs/web_app.md, with a server that runs already:
 
-    python tests/web_browser.py http://127.0.0.1:7860 docs/images/web_app.png
+    python tests/web_browser.py http://127.0.0.1:7860 docs/images/web_app.jpg
 """
 
 from __future__ import annotations
@@ -122,6 +122,12 @@ class Visitor:
             box.focus()
             self.page.keyboard.press('Control+V')
 
+    def set_score(self, lowest: str) -> None:
+        """Type the lowest score beside its slider."""
+        number = self.page.locator('#rc-score input[type=number]')
+        number.fill(lowest)
+        number.blur()
+
     def press(self) -> None:
         """Press the button, wait for nothing."""
         self.page.click('#rc-detect')
@@ -175,16 +181,20 @@ class Visitor:
         return '\n'.join(self.page.locator('.toast-body').all_inner_texts())
 
 
-def main(address: str, path: str, example: int = 0) -> None:
+def main(address: str, path: str, example: str = '0', lowest_score: str = '0.5') -> None:
     """Take the picture of the documentation: an example, detected."""
     with browser() as chromium:
         visitor = Visitor(chromium, address)
-        visitor.page.locator('tr.tr-body').nth(example).click()
+        visitor.page.set_viewport_size(dict(width=1280, height=1010))
+        visitor.page.locator('tr.tr-body').nth(int(example)).click()
         visitor.wait_for('Press Detect')
+        visitor.set_score(lowest_score)
         print(json.dumps(dict(status=visitor.detect(), rows=visitor.rows()), indent=1))
+        visitor.page.evaluate('window.scrollTo(0, 0)')
+        visitor.page.mouse.move(0, 0)
         visitor.page.wait_for_timeout(1000)
-        visitor.page.screenshot(path=path, full_page=True)
+        visitor.page.screenshot(path=path, type='jpeg', quality=85)
 
 
 if __name__ == '__main__':
-    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:4]))
+    main(*sys.argv[1:])

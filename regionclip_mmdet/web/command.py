@@ -100,7 +100,7 @@ def _serve(
     presets = make_presets(own)
     if known is not None:
         presets = tuple(preset for preset in presets if known.issuperset(preset.names))
-    nms = service.model.roi_head.test_cfg.get('nms', {})
+    test_cfg = service.model.roi_head.test_cfg
     limits = service.limits
     about = (
         f'{Path(args.config).name}, {Path(args.checkpoint).name} on {args.device}. Pictures of up '
@@ -110,8 +110,9 @@ def _serve(
     settings = PageSettings(
         about=about,
         score_thr=args.score_thr,
+        max_score=2.0 if test_cfg.get('objectness') == 'logit' else 1.0,
         max_per_img=args.max_per_img,
-        iou_thr=nms.get('iou_threshold'),
+        iou_thr=test_cfg.get('nms', {}).get('iou_threshold'),
         concurrency=args.concurrency,
         queue_size=args.queue_size,
     )

@@ -29,7 +29,7 @@ def write_examples(folder: Path, known: frozenset[str] | None = None) -> list[tu
     Returns:
         Paths and words.
     """
-    spec = ShapesWorldSpec('scenes', num_images=2, image_size=256, object_size=(48, 120))
+    spec = ShapesWorldSpec('scenes', num_images=2, image_size=256, object_size=(36, 86))
     made: list[tuple[str, str]] = []
     for index in range(spec.num_images):
         image, objects, _ = sample_image(spec, index)

@@ -71,7 +71,7 @@ def describe(
     rows = [
         dict(
             name=name,
-            score=round(float(score), 4),
+            score=round(float(score), 3),
             box=[round(float(v), 1) for v in box],
             region=number[region],
         )

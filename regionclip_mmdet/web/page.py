@@ -30,6 +30,7 @@ _INTRODUCTION = (
 )
 _NO_PRESET = 'None: only my words'
 _BOX = 'box (x1, y1, x2, y2)'
+_BUSY = 'Too many questions are waiting on this server. Press Detect again in a moment.'
 _WAITING = 'Choose a picture and some names.'
 # All that encodes or compares counts against one limit.
 _QUEUE = 'detections'
@@ -42,6 +43,7 @@ class PageSettings:
     Attributes:
         about: Which model this is and what it takes, a line of text.
         score_thr: Of the slider.
+        max_score: Where the slider ends; scores fused with raw logits exceed 1.
         max_per_img: Of the slider.
         iou_thr: Of the slider; what the model is configured with. None: no such slider.
         concurrency: Questions answered at a time.
@@ -51,6 +53,7 @@ class PageSettings:
 
     about: str = ''
     score_thr: float = 0.3
+    max_score: float = 1.0
     max_per_img: int = 50
     iou_thr: float | None = 0.5
     concurrency: int = 1
@@ -75,7 +78,9 @@ def build_page(
     # preprocess=False: gradio's own decoding would fail on what only ``read_picture`` explains
     raw = dict(preprocess=False, api_visibility='private')
     keep = settings.uploads_kept_s
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(keep // 4, keep)) as page:
+    with gr.Blocks(
+        title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(keep // 4, keep)
+    ) as page:
         gr.HTML(f'<h1>{TITLE}</h1><p>{_INTRODUCTION}</p>', elem_id='rc-head')
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
@@ -127,17 +132,16 @@ def build_page(
         asked = [picture, words, preset, *sliders]
         shown = [status, result, table, regions, content]
         ask = _asker(service, presets, settings)
+        quick = dict(queue=False, show_progress='hidden', api_visibility='private')
         ran = gr.on(
             [button.click, words.submit],
             lambda: gr.update(value='Detecting ...', interactive=False),
-            outputs=button, queue=False, show_progress='hidden', api_visibility='private',
-        ).then(
-            ask, asked, shown, concurrency_id=_QUEUE, show_progress_on=[result], **raw
-        )  # fmt: skip
-        ran.then(
-            lambda: gr.update(value='Detect', interactive=True),
-            outputs=button, queue=False, show_progress='hidden', api_visibility='private',
-        )  # fmt: skip
+            outputs=button,
+            **quick,
+        ).then(ask, asked, shown, concurrency_id=_QUEUE, show_progress_on=[result], **raw)
+        ran.then(_rested, outputs=button, **quick)
+        # gradio's own refusals, which do not reach ``ask``, end the chain above
+        ran.failure(lambda: [_rested(), _banner('error', _BUSY)], outputs=[button, status], **quick)
         gr.on(
             [slider.release for slider in sliders], _only_with_picture(ask), asked, shown,
             concurrency_id=_QUEUE, show_progress_on=[result], trigger_mode='always_last', **raw,
@@ -170,9 +174,17 @@ def launch_settings() -> dict:
     )
 
 
+def _rested() -> dict:
+    """The button as it was; gradio takes the dict apart, so each needs its own."""
+    return gr.update(value='Detect', interactive=True)
+
+
 def _sliders(settings: PageSettings) -> list[gr.Slider]:
     """Score threshold, most detections, names per region, overlap; in this order."""
-    score = gr.Slider(0, 1, settings.score_thr, step=0.01, label='Lowest score', elem_id='rc-score')
+    score = gr.Slider(
+        0, settings.max_score, settings.score_thr, step=0.01, label='Lowest score',
+        elem_id='rc-score',
+    )  # fmt: skip
     with gr.Accordion('More settings', open=False):
         most = gr.Slider(1, 300, settings.max_per_img, step=1, label='Most detections')
         top_k = gr.Slider(1, 20, 5, step=1, label='Names listed for each region')
@@ -199,7 +211,7 @@ def _asker(
         progress: gr.Progress = gr.Progress(),  # noqa: B008  (how gradio hands it over)
     ) -> list:
         def report(stage: str, part: float | None) -> None:
-            progress(part, desc=stage)
+            progress(part or 0.0, desc=stage)  # without a number gradio shows no text
 
         def answer() -> list:
             question = Question(

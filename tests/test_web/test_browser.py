@@ -65,9 +65,7 @@ def test_upload_write_detect(visitor: object, photo: Path) -> None:
     assert scores == sorted(scores, reverse=True) and min(scores) >= 0.1
 
     # the same without boxes: a threshold that nothing passes, on the encoded picture
-    slider = visitor.page.locator('#rc-score input[type=number]')
-    slider.fill('1')
-    slider.blur()
+    visitor.set_score('1')
     status = visitor.detect()
     assert '0 detections' in status and 'encoded earlier' in status and not visitor.rows()
     plain = visitor.picture()
@@ -198,6 +196,26 @@ def test_two_visitors_at_once(chromium: object, address: str, tmp_path: Path) ->
             assert found and found <= set(names)
     for visitor in visitors:
         visitor.page.context.close()
+
+
+def test_more_visitors_than_may_wait(chromium: object, tmp_path: Path, photo: Path) -> None:
+    """One is answered, one waits, the third is told so and asks again later."""
+    files = map(str, tiny_web.write_detector(tmp_path))
+    # 81 prompts, so that a question lasts
+    options = ['--queue-size', '1', '--templates', 'ensemble81']
+    with web_browser.server(tmp_path, *files, *options) as address:
+        visitors = [web_browser.Visitor(chromium, address) for _ in range(3)]
+        for i, visitor in enumerate(visitors):
+            visitor.choose(photo)
+            visitor.write(' . '.join(f'name {i} {k}' for k in range(100)))
+        for visitor in visitors:
+            visitor.press()
+        told = [visitor.answered() for visitor in visitors]
+        busy = [i for i, status in enumerate(told) if 'Too many questions' in status]
+        assert len(busy) == 1 and sum('100 names' in status for status in told) == 2
+        assert '100 names' in visitors[busy[0]].detect()
+        for visitor in visitors:
+            visitor.page.context.close()
 
 
 def test_examples_need_no_network(visitor: object) -> None:

@@ -81,7 +81,7 @@ def test_answers_are_those_of_the_model(
     ]
     scores = [found['score'] for found in outcome.detections]
     boxes = [found['box'] for found in outcome.detections]
-    assert scores == pytest.approx(expected.scores.tolist(), abs=1e-4)
+    assert scores == pytest.approx(expected.scores.tolist(), abs=6e-4)
     assert np.abs(np.array(boxes) - expected.bboxes.numpy()).max() < 0.06
     assert f'{len(expected)} detections' in outcome.summary
 
@@ -156,7 +156,7 @@ def test_visitors_do_not_meet(
         expected = alone[number % 4].detections
         assert [d['name'] for d in detections] == [d['name'] for d in expected]
         assert [d['score'] for d in detections] == pytest.approx(
-            [d['score'] for d in expected], abs=2e-4
+            [d['score'] for d in expected], abs=2e-3
         )
     assert len(encodings) == 2
     assert model.roi_head.bbox_head.active_classifier.names == own == tiny_models.NAMES
