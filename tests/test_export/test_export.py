@@ -197,6 +197,8 @@ def test_comparison_tells_what_differs() -> None:
     assert against([box, other], [0.9, 0.5005], [0, 1]).passes()
     assert not against([box, [60, 10, 90.3, 50]], [0.9, 0.5], [0, 1]).passes()
     assert against([box, [60, 10, 90.1, 50]], [0.9, 0.5], [0, 1]).passes()
+    twice, once = detections([box, box], [0.9, 0.9], [0, 0]), detections([box], [0.9], [0])
+    assert compare_detections('', image, twice, once).unpaired == 1
     nothing = compare_detections('', image, detections([], [], []), detections([], [], []))
     assert not nothing.passes()
     assert not dataclasses.replace(same, counts=(0, 0)).passes()
