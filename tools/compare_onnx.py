@@ -13,7 +13,7 @@ Every detection above --score-thr, of either side, must have a partner of the sa
 other: scores may differ by --tolerance, boxes by --tolerance times the image's longer side. An
 image without detections counts as different. The columns: detections above the threshold of both,
 detections without a partner, largest differences, median seconds from image array to detections
-(both with --threads), their ratio. Exit code 1 if any image differs.
+(both with --threads), their ratio, the ratio of the CPU times. Exit code 1 if any image differs.
 """
 
 import argparse

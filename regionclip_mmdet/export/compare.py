@@ -8,7 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class ImageComparison:
         max_box_difference: Largest difference of a coordinate in pixels of the image.
         image_side: Longer side of the image in pixels.
         seconds: Median time of a detection, image array to detections: PyTorch's, the other's.
+        cpu_seconds: The same in CPU time of all threads, which a busy machine changes less.
     """
 
     name: str
@@ -49,7 +50,8 @@ class ImageComparison:
     max_score_difference: float
     max_box_difference: float
     image_side: int
-    seconds: tuple[float, float]
+    seconds: tuple[float, float] = (math.nan, math.nan)
+    cpu_seconds: tuple[float, float] = (math.nan, math.nan)
 
     def passes(self, tolerance: float = TOLERANCE) -> bool:
         """Whether there are detections, all paired, whose scores differ by at most ``tolerance``
@@ -64,18 +66,18 @@ class ImageComparison:
 
     def line(self, tolerance: float = TOLERANCE) -> str:
         """One line for people."""
-        torch_time, other_time = self.seconds
+        (torch_time, other_time), (torch_cpu, other_cpu) = self.seconds, self.cpu_seconds
         return (
             f'{self.name:<12} {self.counts[0]:>5} {self.counts[1]:>4} {self.unpaired:>8} '
             f'{self.max_score_difference:>10.2g} {self.max_box_difference:>11.2g} '
-            f'{torch_time:>9.3f} {other_time:>9.3f} {other_time / torch_time:>6.2f}  '
-            + ('same' if self.passes(tolerance) else 'DIFFERENT')
+            f'{torch_time:>9.3f} {other_time:>9.3f} {other_time / torch_time:>6.2f} '
+            f'{other_cpu / torch_cpu:>9.2f}  ' + ('same' if self.passes(tolerance) else 'DIFFERENT')
         )
 
 
 HEADER = (
     f'{"image":<12} {"torch":>5} {"exp.":>4} {"unpaired":>8} {"score diff":>10} '
-    f'{"box diff px":>11} {"torch s":>9} {"exp. s":>9} {"ratio":>6}'
+    f'{"box diff px":>11} {"torch s":>9} {"exp. s":>9} {"ratio":>6} {"CPU ratio":>9}'
 )
 
 
@@ -100,15 +102,19 @@ def compare_with_torch(
     for name, image in images.items():
         runs: Sequence[Callable] = (run_torch, exported)
         results = [run(image) for run in runs]
-        times: tuple[list[float], list[float]] = ([], [])
+        clocks = (time.perf_counter, time.process_time)
+        times = [([], []) for _ in runs]  # per side: seconds, CPU seconds
         for _ in range(repeats):
-            for run, seconds in zip(runs, times, strict=True):
-                start = time.perf_counter()
+            for run, of_side in zip(runs, times, strict=True):
+                start = [clock() for clock in clocks]
                 run(image)
-                seconds.append(time.perf_counter() - start)
-        medians = [statistics.median(seconds or [math.nan]) for seconds in times]
-        sides = zip(results, medians, strict=True)
-        found.append(compare_detections(name, image, *sides, score_thr))
+                for clock, before, found_times in zip(clocks, start, of_side, strict=True):
+                    found_times.append(clock() - before)
+        wall, cpu = (
+            tuple(statistics.median(side[i] or [math.nan]) for side in times) for i in (0, 1)
+        )
+        compared = compare_detections(name, image, *results, score_thr)
+        found.append(replace(compared, seconds=wall, cpu_seconds=cpu))
     return found
 
 
@@ -137,8 +143,8 @@ def torch_detector(model: nn.Module) -> Callable[[np.ndarray], Detections]:
 def compare_detections(
     name: str,
     image: np.ndarray,
-    reference: tuple[Detections, float],
-    other: tuple[Detections, float],
+    reference: Detections,
+    other: Detections,
     score_thr: float = SCORE_THR,
 ) -> ImageComparison:
     """Pair detections; see ``ImageComparison``.
@@ -146,13 +152,12 @@ def compare_detections(
     Args:
         name: Of the image.
         image: ``(H, W, 3)``.
-        reference: PyTorch's detections and their time in seconds.
+        reference: PyTorch's detections.
         other: The exported detector's.
         score_thr: Detections at or below it are only there to be partners.
     """
-    (mine, my_time), (theirs, their_time) = reference, other
     unpaired, score_differences, box_differences = 0, [0.0], [0.0]
-    for side, partners in ((mine, theirs), (theirs, mine)):
+    for side, partners in ((reference, other), (other, reference)):
         taken: set[int] = set()
         for row in np.flatnonzero(side['scores'] > score_thr):
             free = np.flatnonzero(partners['labels'] == side['labels'][row])
@@ -169,12 +174,11 @@ def compare_detections(
             )
     return ImageComparison(
         name=name,
-        counts=tuple(int((side['scores'] > score_thr).sum()) for side in (mine, theirs)),
+        counts=tuple(int((side['scores'] > score_thr).sum()) for side in (reference, other)),
         unpaired=unpaired,
         max_score_difference=max(score_differences),
         max_box_difference=max(box_differences),
         image_side=max(image.shape[:2]),
-        seconds=(my_time, their_time),
     )
 
 

@@ -279,8 +279,7 @@ def soft_nms(
             decay = np.where(overlap > iou_threshold, 1 - overlap, np.float32(1))
         else:
             decay = (overlap < iou_threshold).astype(np.float32)
-        decayed = left[rows] * decay
-        left[rows] = np.where(decayed > min_score, decayed, np.float32(-np.inf))
+        left[rows] *= decay
     return np.array(keep, dtype=np.int64), np.array(taken, dtype=np.float32)
 
 

@@ -93,7 +93,7 @@ def test_any_number_of_other_names(folder: Path, count: int) -> None:
     for image in images().values():
         found = detector(image, text)
         expected = torch_detections(model, image)
-        compared = compare_detections('', image, (expected, 0), (found, 0), 0.0)
+        compared = compare_detections('', image, expected, found, 0.0)
         assert compared.passes(1e-4), compared
         assert found['embeddings'].shape == (len(found['boxes']), 32)
 
@@ -174,9 +174,9 @@ def test_a_failed_export_leaves_the_file_that_was_there(tmp_path: Path) -> None:
     assert path.read_text() == 'before' and len(list(tmp_path.iterdir())) == 1
 
 
-def detections(boxes: list, scores: list, labels: list) -> tuple[dict, float]:
+def detections(boxes: list, scores: list, labels: list) -> dict:
     arrays = (np.array(boxes, np.float32).reshape(-1, 4), np.array(scores), np.array(labels))
-    return dict(zip(('boxes', 'scores', 'labels'), arrays, strict=True)), 0.0
+    return dict(zip(('boxes', 'scores', 'labels'), arrays, strict=True))
 
 
 def test_comparison_tells_what_differs() -> None:
@@ -197,6 +197,8 @@ def test_comparison_tells_what_differs() -> None:
     assert against([box, other], [0.9, 0.5005], [0, 1]).passes()
     assert not against([box, [60, 10, 90.3, 50]], [0.9, 0.5], [0, 1]).passes()
     assert against([box, [60, 10, 90.1, 50]], [0.9, 0.5], [0, 1]).passes()
+    twice, once = detections([box, box], [0.9, 0.9], [0, 0]), detections([box], [0.9], [0])
+    assert compare_detections('', image, twice, once).unpaired == 1
     nothing = compare_detections('', image, detections([], [], []), detections([], [], []))
     assert not nothing.passes()
     assert not dataclasses.replace(same, counts=(0, 0)).passes()

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi
+from torchvision.ops import box_iou
 
 from regionclip_mmdet.export.graphs import (
     BackboneGraph,
@@ -41,6 +42,17 @@ def test_localizer_proposes_what_the_model_proposes(kind: str, size: tuple[int, 
     assert len(expected) >= 5
     torch.testing.assert_close(boxes, expected.bboxes, rtol=0, atol=2e-3)
     torch.testing.assert_close(logits, expected.objectness_logits, rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_boxes_of_other_levels_do_not_suppress_each_other() -> None:
+    model = exported_models.build('fpn')
+    model.localizer.test_cfg.update(max_per_img=-1, nms=dict(type='nms', iou_threshold=0.05))
+    (expected,) = model.localizer(normalised(model, image(SIZES[0])), [dict(img_shape=SIZES[0])])
+    boxes, _ = LocalizerGraph(model)(image(SIZES[0]))
+    torch.testing.assert_close(boxes, expected.bboxes, rtol=0, atol=2e-3)
+    overlap = box_iou(boxes, boxes).fill_diagonal_(0)
+    assert overlap.max() > 0.1  # of two levels
 
 
 @torch.no_grad()
