@@ -7,6 +7,7 @@
 The embedding of a name is the mean over 81 prompts, as in RegionCLIP. Lists that need no file:
 coco_80, ov_coco_48, ov_coco_17, ov_coco_65, ov_lvis_866, lvis_1203. CLIP's weights are downloaded
 once by open_clip, unless --weights names a file (OpenAI's archive, a state dict, safetensors).
+An annotation file (.json) gives the names of its categories, in its order.
 A text file may have counts behind the names, as concept pools do. With --cache a run that was
 stopped goes on, and other lists reuse the names they share.
 """

@@ -53,7 +53,10 @@ def _parse_args(description: str, cache: bool) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('names', help='a text file with a name per line, or a list')
+    parser.add_argument(
+        'names',
+        help='a text file with a name per line, a COCO annotation file (.json), or a list',
+    )
     parser.add_argument(
         '--arch',
         default='RN50',

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,15 +31,16 @@ LVIS_LISTS = ('ov_lvis_866', 'lvis_1203')
 
 
 def read_names(source: str) -> tuple[str, ...]:
-    """Names of a list, or of a text file with a name per line.
+    """Names of a list, of a text file with a name per line, or of a COCO file's categories.
 
     Args:
-        source: Key of ``LISTS``, or a path. Blank lines and outer white space are dropped, and so
-            are counts of a concept pool, see ``split_count``.
+        source: Key of ``LISTS``, or a path. Of text files, blank lines and outer white space are
+            dropped, and so are counts of a concept pool, see ``split_count``. Of annotation files
+            (``.json``) the categories' names in the order of the file, which is that of labels.
 
     Raises:
         FileNotFoundError: Neither.
-        ValueError: The file holds no names, or is not UTF-8.
+        ValueError: The file holds no names, or is not UTF-8 or JSON.
     """
     if source in LISTS:
         return LISTS[source]
@@ -48,13 +50,26 @@ def read_names(source: str) -> tuple[str, ...]:
             f'{source}: neither a text file nor one of the lists {", ".join(LISTS)}.'
         )
     try:
-        lines = path.read_text(encoding='utf-8-sig').splitlines()
+        text = path.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as error:
         raise ValueError(f'{source}: not UTF-8: {error}') from None
-    names = tuple(name for name, _ in map(split_count, lines) if name)
+    if path.suffix == '.json':
+        names = _category_names(text, source)
+    else:
+        names = tuple(name for name, _ in map(split_count, text.splitlines()) if name)
     if not names:
         raise ValueError(f'{source}: holds no names.')
     return names
+
+
+def _category_names(text: str, source: str) -> tuple[str, ...]:
+    try:
+        return tuple(category['name'] for category in json.loads(text)['categories'])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f'{source}: not a COCO annotation file with categories that have names '
+            f'({type(error).__name__}: {error}).'
+        ) from None
 
 
 def embed_names(

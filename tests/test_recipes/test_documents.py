@@ -28,7 +28,7 @@ def models(family: str) -> list[dict]:
     return yaml.safe_load((ROOT / 'configs' / family / 'metafile.yml').read_text())['Models']
 
 
-@pytest.mark.parametrize('family', FAMILIES)
+@pytest.mark.parametrize('family', [*FAMILIES, 'custom'])
 def test_metafiles_have_every_config_once(family: str) -> None:
     index = yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
     assert f'configs/{family}/metafile.yml' in index

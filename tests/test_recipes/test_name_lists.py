@@ -111,3 +111,18 @@ def test_the_tool_writes_nothing_without_weights(
     assert not out.exists()
     with pytest.raises(SystemExit, match='open_clip knows no model'):
         run(monkeypatch, 'coco_80', '--arch', 'RN5', '-o', str(out))
+
+
+def test_names_of_an_annotation_file_in_its_order(tmp_path: Path) -> None:
+    path = tmp_path / 'train.json'
+    categories = [{'id': 9, 'name': 'tea pot'}, {'id': 2, 'name': 'mug'}]
+    path.write_text(json.dumps({'images': [], 'annotations': [], 'categories': categories}))
+    assert read_names(str(path)) == ('tea pot', 'mug')
+
+
+@pytest.mark.parametrize('text', ['{"images": []}', '[1, 2]', 'mug', '{"categories": [{"id": 1}]}'])
+def test_other_json_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / 'train.json'
+    path.write_text(text)
+    with pytest.raises(ValueError, match='train.json: not a COCO annotation file'):
+        read_names(str(path))

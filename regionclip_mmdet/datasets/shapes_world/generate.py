@@ -45,10 +45,19 @@ def _overlap(first: DrawnObject, second: DrawnObject) -> float:
     return float(sides.prod() / smaller)
 
 
-def sample_objects(rng: np.random.Generator, spec: ShapesWorldSpec) -> list[DrawnObject]:
+def sample_objects(
+    rng: np.random.Generator,
+    spec: ShapesWorldSpec,
+    sample: Callable[..., DrawnObject] = sample_object,
+) -> list[DrawnObject]:
     """Draw the objects of one image; each is kept clear of the ones before it.
 
     An object that finds no free place is tried smaller, and left out in the end.
+
+    Args:
+        rng: Source of randomness.
+        spec: Numbers and sizes.
+        sample: Draws one object, as ``sample_object`` does.
     """
     weights = np.array(spec.count_weights) / sum(spec.count_weights)
     count = int(rng.choice(spec.object_counts, p=weights))
@@ -59,7 +68,7 @@ def sample_objects(rng: np.random.Generator, spec: ShapesWorldSpec) -> list[Draw
         for attempt in range(PLACEMENT_TRIES):
             if attempt % 10 == 9:
                 size = max(low, 0.8 * size)
-            candidate = sample_object(rng, size, spec.image_size, spec.colour_jitter)
+            candidate = sample(rng, size, spec.image_size, spec.colour_jitter)
             if all(_overlap(candidate, other) <= spec.max_overlap for other in objects):
                 objects.append(candidate)
                 break
