@@ -18,7 +18,15 @@ import tiny_inference
 import tiny_models
 
 from regionclip_mmdet.apis.image_inputs import ImageInputs
-from regionclip_mmdet.features import RegionMaker, RegionSettings
+from regionclip_mmdet.features import (
+    ExtractionReport,
+    RegionFeatures,
+    RegionMaker,
+    RegionSettings,
+    extract_region_features,
+    list_images,
+    read_region_features,
+)
 from regionclip_mmdet.models.detectors import OpenVocabularyRCNN
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,6 +86,23 @@ def detector() -> OpenVocabularyRCNN:
 def inputs_of(made_by: RegionMaker) -> ImageInputs:
     """Its test pipeline."""
     return ImageInputs(made_by.model.cfg)
+
+
+def extract(
+    made_by: RegionMaker, photos: Path | str, out: Path, boxes: Any = None, **settings: Any
+) -> ExtractionReport:
+    """All regions of a source of images."""
+    settings.setdefault('progress', False)
+    return extract_region_features(
+        made_by, list_images(photos), inputs_of(made_by), str(out), boxes, **settings
+    )
+
+
+def made(photos: Path, out: Path, **settings: Any) -> tuple[RegionMaker, RegionFeatures]:
+    """A maker of some settings, and what it made."""
+    made_by = maker(**settings)
+    extract(made_by, photos, out)
+    return made_by, read_region_features(out)
 
 
 def vocabulary(number: int = 6) -> Any:

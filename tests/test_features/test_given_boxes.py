@@ -1,0 +1,114 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Regions of boxes from files and grids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import features_world as world
+import numpy as np
+import pytest
+import torch
+from features_world import extract
+
+from regionclip_mmdet import features
+from regionclip_mmdet.apis import encode_regions
+from regionclip_mmdet.features import (
+    CocoBoxes,
+    GridBoxes,
+    list_images,
+    read_region_features,
+)
+
+
+def test_annotations(photos: Path, tmp_path: Path) -> None:
+    path = world.write_json(photos.parent / 'boxes.json', world.annotations())
+    made_by = world.maker(source='given', dtype='float32', vocabulary=world.vocabulary())
+    images = list_images(path, photos)
+    report = features.extract_region_features(
+        made_by,
+        images,
+        world.inputs_of(made_by),
+        str(tmp_path / 'out'),
+        CocoBoxes(str(path), images),
+        progress=False,
+    )
+    found = read_region_features(tmp_path / 'out')
+    assert (report.regions, report.images, report.dropped) == (3, 5, 0)
+    assert found.image_ids.tolist() == [10, 11, 12, 13, 14]
+    assert np.diff(found.starts).tolist() == [2, 0, 1, 0, 0]
+    # in the order of the file, cut at the border; the crowd is left out
+    boxes = [[10, 5, 40, 25], [40, 20, 80, 50], [0, 0, 80, 60]]
+    np.testing.assert_array_equal(found.boxes, np.array(boxes, dtype=np.float32))
+    assert found.box_ids.tolist() == [7, 3, 5]
+    assert [found.manifest.label_names[i] for i in found.labels] == ['stuff', 'thing', 'stuff']
+    assert np.isnan(found.scores).all() and np.isnan(found.objectness).all()
+    wanted = encode_regions(
+        made_by.model, [str(photos / world.NAMES[i]) for i in (0, 2)], [boxes[:2], boxes[2:]]
+    )
+    raw = torch.cat([regions.raw for regions in wanted]).numpy()
+    np.testing.assert_allclose(found.raw, raw, rtol=1e-4, atol=1e-5)
+
+
+def test_annotations_are_found_by_path_in_a_folder(photos: Path, tmp_path: Path) -> None:
+    path = world.write_json(tmp_path / 'boxes.json', world.annotations())
+    made_by = world.maker(source='given')
+    extract(made_by, photos, tmp_path / 'out', CocoBoxes(str(path), list_images(photos)))
+    found = read_region_features(tmp_path / 'out')
+    assert found.image_ids.tolist() == [0, 1, 2, 3, 4] and found.box_ids.tolist() == [7, 3, 5]
+
+
+def test_results_with_nms_and_dropped_boxes(photos: Path, tmp_path: Path) -> None:
+    content = world.annotations()
+    listing = world.write_json(tmp_path / 'images.json', content)
+    boxes = [[10, 10, 20, 20], [50, 5, 20, 20], [11, 10, 20, 20], [90, 10, 5, 5]]
+    scores = [0.3, 0.2, 0.9, 0.8]
+    rows = [
+        dict(image_id=12, bbox=box, category_id=1, score=score) for box, score in zip(boxes, scores)
+    ]
+    results = world.write_json(tmp_path / 'results.json', rows)
+    images = list_images(listing, photos)
+    made_by = world.maker(source='given', nms='class-agnostic')
+    report = features.extract_region_features(
+        made_by,
+        images,
+        world.inputs_of(made_by),
+        str(tmp_path / 'out'),
+        CocoBoxes(str(results), images),
+        progress=False,
+    )
+    found = read_region_features(tmp_path / 'out')
+    # the first is suppressed by the third; the last lies outside the image of 80 x 60
+    assert found.box_ids.tolist() == [1, 2] and report.dropped == 1
+    np.testing.assert_allclose(found.scores, [0.2, 0.9])
+    assert '1 given boxes have no area within their image' in str(report)
+
+
+def test_a_grid(photos: Path, tmp_path: Path) -> None:
+    extract(world.maker(source='given'), photos, tmp_path / 'out', GridBoxes((1, 2)))
+    found = read_region_features(tmp_path / 'out')
+    assert np.diff(found.starts).tolist() == [5] * 5
+    wanted = [[0, 0, 80, 60], [0, 0, 40, 30], [40, 0, 80, 30], [0, 30, 40, 60]]
+    np.testing.assert_array_equal(found.boxes[:4], wanted)
+
+
+def test_refusals(photos: Path, tmp_path: Path) -> None:
+    content = world.annotations()
+    path = world.write_json(tmp_path / 'boxes.json', content)
+    images = list_images(photos)
+    scored = world.maker(source='given', score_thr=0.5)
+    with pytest.raises(ValueError, match=r'boxes.json: boxes without scores'):
+        extract(scored, photos, tmp_path / 'out', CocoBoxes(str(path), images))
+    with pytest.raises(ValueError, match='grid have no scores'):
+        extract(scored, photos, tmp_path / 'out', GridBoxes())
+    with pytest.raises(ValueError, match="source 'given'"):
+        extract(world.maker(source='given'), photos, tmp_path / 'out')
+    results = world.write_json(tmp_path / 'results.json', [dict(image_id=1, bbox=[0, 0, 1, 1])])
+    with pytest.raises(ValueError, match='by their ids alone'):
+        CocoBoxes(str(results), images)
+    with pytest.raises(ValueError, match='none of them lies'):
+        CocoBoxes(str(results), list_images(path, photos))
+    content['images'][0].update(width=60, height=80)
+    turned = CocoBoxes(str(world.write_json(path, content)), images)
+    with pytest.raises(ValueError, match=r'00.png: the image has 80 x 60 .* says 60 x 80'):
+        extract(world.maker(source='given'), photos, tmp_path / 'out', turned, num_workers=1)

@@ -1,0 +1,129 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""No run loses or changes what another one has made; broken images are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import features_world as world
+import numpy as np
+import pytest
+import tiny_inference
+from features_world import extract
+
+from regionclip_mmdet.features import (
+    read_region_features,
+)
+
+
+class TestAgain:
+    """A second run does what is missing, and nothing else."""
+
+    def test_a_missing_file_is_made_again_and_is_the_same(
+        self, photos: Path, tmp_path: Path
+    ) -> None:
+        made_by, out = world.maker(), tmp_path / 'out'
+        first = extract(made_by, photos, out, images_per_file=2)
+        before = world.contents(out)
+        names = [f'regions-0000{i}.npz' for i in range(3)]
+        assert sorted(before) == ['broken.tsv', 'features.json', *names]
+        assert (first.computed, first.regions) == (5, 50)
+        (out / names[1]).unlink()
+        (out / names[2]).write_bytes(before[names[2]][:1000])  # cut off
+        with pytest.raises(ValueError, match='1 of 3 files are missing'):
+            read_region_features(out)
+        second = extract(made_by, photos, out, images_per_file=2)
+        assert (second.computed, second.regions) == (3, 50)
+        assert world.contents(out) == before
+        assert extract(made_by, photos, out, images_per_file=2).computed == 0
+
+    def test_damaged_files_are_named(self, photos: Path, tmp_path: Path) -> None:
+        out = tmp_path / 'out'
+        extract(world.maker(), photos, out)
+        path = out / 'regions-00000.npz'
+        path.write_bytes(path.read_bytes()[:1000])
+        with pytest.raises(ValueError, match=r'regions-00000.npz is no whole file'):
+            read_region_features(out)
+
+    def test_an_interrupted_run_loses_one_file_at_most(
+        self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made_by, out = world.maker(), tmp_path / 'out'
+        make, calls = made_by.make, []
+
+        def until_the_fourth(*args: Any) -> Any:
+            calls.append(args)
+            if len(calls) == 4:
+                raise KeyboardInterrupt
+            return make(*args)
+
+        monkeypatch.setattr(made_by, 'make', until_the_fourth)
+        with pytest.raises(KeyboardInterrupt):
+            extract(made_by, photos, out, images_per_file=2)
+        assert sorted(path.name for path in out.glob('*.npz*')) == ['regions-00000.npz']
+        monkeypatch.undo()
+        assert extract(made_by, photos, out, images_per_file=2).computed == 3
+        extract(made_by, photos, tmp_path / 'straight', images_per_file=2)
+        assert world.contents(out) == world.contents(tmp_path / 'straight')
+
+    def test_other_settings_are_refused_or_replace(self, photos: Path, tmp_path: Path) -> None:
+        out = tmp_path / 'out'
+        extract(world.maker(), photos, out)
+        before = world.contents(out)
+        other = world.maker(max_regions=3)
+        with pytest.raises(ValueError, match='other settings: max_regions differ'):
+            extract(other, photos, out)
+        assert world.contents(out) == before
+        assert extract(other, photos, out, overwrite=True).computed == 5
+        assert len(read_region_features(out)) == 15
+
+    def test_other_weights_are_other_settings(self, photos: Path, tmp_path: Path) -> None:
+        made_by = world.maker()
+        extract(made_by, photos, tmp_path / 'out')
+        made_by.model.backbone.conv1.weight.data[0, 0, 0, 0] += 1
+        with pytest.raises(ValueError, match='weights_sha256 differ'):
+            extract(made_by, photos, tmp_path / 'out')
+
+    def test_other_images_of_the_same_names_are_noticed(
+        self, own_photos: Path, tmp_path: Path
+    ) -> None:
+        made_by, out = world.maker(), tmp_path / 'out'
+        extract(made_by, own_photos, out, images_per_file=2)
+        tiny_inference.save_image(own_photos / '02.png', height=90, width=70, seed=9)
+        assert extract(made_by, own_photos, out, images_per_file=2).computed == 2
+        assert read_region_features(out).image_sizes[2].tolist() == [90, 70]
+
+    def test_a_shorter_list_leaves_no_files_behind(self, own_photos: Path, tmp_path: Path) -> None:
+        made_by, out = world.maker(), tmp_path / 'out'
+        extract(made_by, own_photos, out, images_per_file=2)
+        (own_photos / 'more' / '04.png').unlink()
+        assert extract(made_by, own_photos, out, images_per_file=2).computed == 0
+        assert len(read_region_features(out).image_paths) == 4
+        assert not (out / 'regions-00002.npz').exists()
+
+
+class TestBrokenImages:
+    def test_they_are_named_and_repaired(self, own_photos: Path, tmp_path: Path) -> None:
+        made_by, out = world.maker(), tmp_path / 'out'
+        whole = (own_photos / '01.png').read_bytes()
+        (own_photos / '01.png').write_bytes(whole[:100])
+        report = extract(made_by, own_photos, out)
+        ((path, why),) = report.broken
+        assert path == '01.png' and 'cannot be decoded' in why
+        assert (out / 'broken.tsv').read_text() == f'01.png\t{why}\n'
+        assert '1 could not be read\n  01.png: ' in str(report)
+        found = read_region_features(out)
+        assert found.broken == [(path, why)]
+        assert np.diff(found.starts).tolist() == [10, 0, 10, 10, 10]
+        assert extract(made_by, own_photos, out).computed == 0  # known
+        (own_photos / '01.png').write_bytes(whole)
+        assert extract(made_by, own_photos, out).broken == []
+        assert (out / 'broken.tsv').read_text() == ''
+        assert len(read_region_features(out)) == 50
+
+    def test_all_of_them(self, own_photos: Path, tmp_path: Path) -> None:
+        for name in world.NAMES:
+            (own_photos / name).write_bytes(b'no image')
+        with pytest.raises(OSError, match='none of the 5 images .* 00.png: .*cannot be decoded'):
+            extract(world.maker(), own_photos, tmp_path / 'out')
