@@ -142,6 +142,21 @@ class OpenVocabVisualizer(DetLocalVisualizer):
         # without a sample mmdet's method shows, writes and records the image as it is
         super().add_datasample(name, side_by_side(*pictures) if pictures else image, None, **how)
 
+    @master_only
+    def set_image(self, image: np.ndarray) -> None:
+        """Begin a picture; what mmengine's ``draw_*`` methods add lies on it."""
+        super().set_image(image)
+        self._artists = len(self.ax_save.get_children())
+
+    @master_only
+    def get_image(self) -> np.ndarray:
+        """The picture, RGB: as it was set, unless a ``draw_*`` method added something.
+
+        mmengine has matplotlib paint it again, which takes seconds for large pictures.
+        """
+        added = len(self.ax_save.get_children()) - self._artists
+        return super().get_image() if added else self._image.copy()
+
     def _draw_instances(
         self,
         image: np.ndarray,

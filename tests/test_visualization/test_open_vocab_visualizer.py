@@ -202,6 +202,21 @@ def test_no_instances_and_segmentation_maps() -> None:
     assert (shown.get_image()[150, 20] == (230, 26, 26)).all()  # mmdet's: 0.8 red
 
 
+def test_pictures_are_painted_again_only_if_something_was_added() -> None:
+    shown = visualizer()
+    shown.add_datasample('x', GREY, sample())
+    with mock.patch('mmengine.visualization.visualizer.img_from_canvas') as painted:
+        picture = shown.get_image()
+        assert not painted.called
+    picture[:] = 0  # a copy
+    assert shown.get_image().any()
+    shown.draw_bboxes(torch.tensor([[10.0, 10.0, 30.0, 30.0]]), edge_colors='r', line_widths=4)
+    red, green, _ = shown.get_image()[20, 10].tolist()
+    assert red > 200 > 50 > green
+    shown.set_image(GREY)
+    np.testing.assert_array_equal(shown.get_image(), GREY)
+
+
 def test_mmdets_hook_writes_and_records(tmp_path: Path) -> None:
     photo = tmp_path / 'photo.png'
     Image.fromarray(GREY).save(photo)
