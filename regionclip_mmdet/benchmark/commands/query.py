@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmdet.structures import DetDataSample
+from mmengine.logging import MMLogger
 
 from ...apis.encoding import encode_samples
 from ...apis.querying import query_image
@@ -61,6 +62,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure and print."""
     if args.threads:
         torch.set_num_threads(args.threads)
+    # what init_weights says of every tensor is of no use here
+    MMLogger.get_current_instance().setLevel('WARNING')
     settings = Settings(
         arch=args.arch,
         image_size=tuple(args.image_size),
