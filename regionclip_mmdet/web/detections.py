@@ -14,7 +14,9 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import nn
 
-from ..apis import EncodedImage, encode_images, query_image
+from ..apis import EncodedImage, query_image
+from ..apis.encoding import encode_samples
+from ..apis.image_inputs import ImageInputs
 from ..models.text import TextEmbeddings
 from .errors import UserError
 from .outcomes import Outcome, describe
@@ -87,6 +89,8 @@ class DetectionService:
         kept_images: int = 16,
     ) -> None:
         self.model = model
+        # once and here: mmengine's registries are not made for several threads
+        self.inputs = ImageInputs(model.cfg)
         self.embedder = embedder
         self.limits = limits or PictureLimits()
         self.max_names = max_names
@@ -142,12 +146,13 @@ class DetectionService:
                 return known, False
             report(f'Encoding the picture ({picture.size}), once', None)
             bgr = np.ascontiguousarray(picture.rgb[..., ::-1])
-            (encoded,) = encode_images(self.model, [bgr])
+            (encoded,) = encode_samples(self.model, [self.inputs(bgr)])
             encoded = replace(encoded, feature_map=None)  # masks are not shown; it is large
-        with self._lock:
-            self._encoded[picture.key] = encoded
-            while len(self._encoded) > self.kept_images:
-                self._encoded.popitem(last=False)
+            # still inside: whoever waits for the same picture must find it
+            with self._lock:
+                self._encoded[picture.key] = encoded
+                while len(self._encoded) > self.kept_images:
+                    self._encoded.popitem(last=False)
         return encoded, True
 
     def _recall(self, key: str) -> EncodedImage | None:
