@@ -24,7 +24,7 @@ help:
 	@echo 'make test-classic  the same with Python 3.10, torch 2.1 and numpy 1.26, in .venv-classic'
 	@echo 'make test-fork     the same with the OneDL fork of OpenMMLab, in .venv-fork'
 	@echo 'make test-ops      the same with a compiled mmcv, in .venv-ops (compiles: needs g++, minutes)'
-	@echo 'make test-mim      install openmim in .venv-mim, then run the commands of docs/mim.md'
+	@echo 'make test-mim      install openmim in .venv-mim, then run docs/mim.md and docs/downstream.md with it'
 	@echo 'make lint     check the style'
 	@echo 'make wheel    build a wheel into dist/'
 	@echo 'make docs     build the documentation site into build/site (installs Sphinx the first time)'
@@ -77,8 +77,8 @@ test-mim:
 	@$(MAKE) install VENV='$(call own_venv,.venv-mim)'
 	$(call own_venv,.venv-mim)/bin/python -m pip install $(PIP_OPTIONS) -c $(CONSTRAINTS) \
 	    openmim openxlab==0.0.11
-	$(call own_venv,.venv-mim)/bin/python -m pytest -m slow tests/test_downstream/test_mim.py \
-	    $(TEST_ARGS)
+	$(call own_venv,.venv-mim)/bin/python -m pytest -m 'not gpu' tests/test_downstream/test_mim.py \
+	    tests/test_downstream/test_project.py tests/test_downstream/test_config_inheritance.py $(TEST_ARGS)
 
 lint: $(STAMP)
 	$(PY) -m ruff check .
