@@ -99,6 +99,8 @@ def test_show_dir(tmp_path: Path) -> None:
         '--cfg-options', 'default_hooks.visualization.score_thr=0.0', 'visualizer.line_width=3',
         'visualizer.min_side=None', 'visualizer.font_size=8', 'visualizer.draw_proposals=10',
         'model.test_cfg.keep_proposals=True',
+        # mmengine's hooks take the visualizer made last: not one of an earlier test by its name
+        f'visualizer.name={tmp_path.name}',
     )  # fmt: skip
     results = pickle.loads((tmp_path / 'out.pkl').read_bytes())
     (folder,) = (tmp_path / 'work').glob('*/drawn')
