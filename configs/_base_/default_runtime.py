@@ -35,6 +35,7 @@ visualizer = dict(
     name='visualizer',
     topk=3,  # names per box, the best first
     unique_boxes=True,  # a box with several names is drawn once; 0.7: boxes of IoU 0.7, too
+    max_detections=50,  # the best above score_thr; more hide each other
     draw_proposals=0,  # so many, as a further picture
     min_side=400,  # smaller images are enlarged
 )

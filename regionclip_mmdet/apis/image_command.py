@@ -52,6 +52,13 @@ def detect(args: argparse.Namespace) -> None:
     ]
     if written:
         print(f'Written to {" and ".join(written)}.')
+    limit = getattr(inferencer.visualizer, 'max_detections', None)
+    most = max((sum(s > args.score_thr for s in p['scores']) for p in predictions), default=0)
+    if limit is not None and most > limit and not args.no_save_vis:
+        print(
+            f'Pictures show the {limit} best detections; --cfg-options '
+            f'visualizer.max_detections={most} shows more.'
+        )
 
 
 def summary(predictions: Sequence[dict], score_thr: float) -> list[str]:

@@ -34,7 +34,7 @@ def ready_detector(job: Job) -> dict[str, Any]:
     trained = torch.load(
         job.sibling('transfer') / 'regionclip.pth', map_location='cpu', weights_only=False
     )
-    save_with_text_encoder(trained['state_dict'], encoder, job.folder / CHECKPOINT_FILE)
+    save_with_text_encoder(trained, encoder, job.folder / CHECKPOINT_FILE)
     return dict(files=[CONFIG_FILE, CHECKPOINT_FILE], prompts=list(cfg.prompts))
 
 
@@ -73,12 +73,18 @@ def inference_config(cfg: Config) -> Config:
     )
 
 
-def save_with_text_encoder(
-    state: dict[str, torch.Tensor], encoder: CLIPTextEncoder, path: Path
-) -> None:
-    """Write a detector's weights and, below ``text_encoder.``, those that turn names into them."""
+def save_with_text_encoder(trained: dict[str, Any], encoder: CLIPTextEncoder, path: Path) -> None:
+    """Write a detector's weights and, below ``text_encoder.``, those that turn names into them.
+
+    Args:
+        trained: Checkpoint of a run; what resuming needs is left out.
+        encoder: The text encoder.
+        path: Where to.
+    """
     text = {f'text_encoder.{key}': value for key, value in encoder.state_dict().items()}
-    torch.save(dict(state_dict={**state, **text}), path)
+    # mmdet's init_detector reads the names there
+    meta = dict(dataset_meta=trained['meta']['dataset_meta'])
+    torch.save(dict(meta=meta, state_dict={**trained['state_dict'], **text}), path)
 
 
 def example_command(folder: Path) -> str:

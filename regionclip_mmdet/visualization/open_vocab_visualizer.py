@@ -41,6 +41,7 @@ class OpenVocabVisualizer(DetLocalVisualizer):
         topk: Names shown per box, where ``unique_boxes`` puts several together.
         unique_boxes: Draw detections of one box once, with their names under each other; a number
             below 1 puts boxes of at least this IoU together, too. False: one by one.
+        max_detections: Draw so many detections at most, the best. None: all above the threshold.
         draw_proposals: A third picture with so many proposals of the sample; 0: none. Precomputed
             proposals are in the sample; those of a localizer stay there with
             ``model.test_cfg.keep_proposals=True``.
@@ -56,6 +57,8 @@ class OpenVocabVisualizer(DetLocalVisualizer):
         ValueError: A font file is none, or a number is out of range.
     """
 
+    _artists = 0  # of matplotlib, when the picture was set
+
     def __init__(
         self,
         name: str = 'visualizer',
@@ -64,6 +67,7 @@ class OpenVocabVisualizer(DetLocalVisualizer):
         save_dir: str | None = None,
         topk: int = 3,
         unique_boxes: bool | float = True,
+        max_detections: int | None = None,
         draw_proposals: int = 0,
         min_side: int | None = None,
         font: FontPath | Sequence[FontPath] | None = None,
@@ -72,14 +76,17 @@ class OpenVocabVisualizer(DetLocalVisualizer):
         alpha: float = 0.8,
     ) -> None:
         super().__init__(name, image, vis_backends, save_dir, alpha=alpha)
-        if topk < 1 or draw_proposals < 0 or not 0 <= unique_boxes <= 1:
+        least = min(topk, 1 if max_detections is None else max_detections)
+        if least < 1 or draw_proposals < 0 or not 0 <= unique_boxes <= 1:
             raise ValueError(
-                'OpenVocabVisualizer: topk must be at least 1, draw_proposals at least 0 and '
-                f'unique_boxes within 0..1, not {topk}, {draw_proposals}, {unique_boxes}.'
+                'OpenVocabVisualizer: topk and max_detections must be at least 1, draw_proposals '
+                f'at least 0 and unique_boxes within 0..1, not {topk}, {max_detections}, '
+                f'{draw_proposals}, {unique_boxes}.'
             )
         FontChain(font)  # a wrong path is said now, not at the first picture
         self.topk = topk
         self.unique_boxes = unique_boxes
+        self.max_detections = max_detections
         self.draw_proposals = draw_proposals
         self._look = dict(min_side=min_side, font=font, font_size=font_size, line_width=line_width)
 
@@ -136,6 +143,8 @@ class OpenVocabVisualizer(DetLocalVisualizer):
             if draw_pred and 'pred_instances' in sample:
                 found = sample.pred_instances
                 found = found[found.scores > pred_score_thr]
+                if self.max_detections is not None and len(found) > self.max_detections:
+                    found = found[found.scores.topk(self.max_detections).indices]
                 pictures.append(self._draw_instances(image, found, classes))
             if draw_pred and self.draw_proposals:
                 pictures += self._proposals(image, sample)

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import tiny_models
@@ -42,3 +45,12 @@ def test_limits() -> None:
     table = query.format_rows([query.row(1204, 0.21, 1.0, 5.0, 9), beyond])
     assert '| 1204 | 0.210 | 21.00 | 20 | NO | 5 | 9 |' in table
     assert '| 20001 | 0.500 | 50.00 | - | - | 5 | 9 |' in table
+
+
+def test_tool() -> None:
+    tool = Path(__file__).parents[2] / 'tools' / 'benchmark.py'
+    words = 'query --image-size 64 64 --proposals 4 --names 3 1203 --repeats 1 --threads 1'.split()
+    done = subprocess.run([sys.executable, tool, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert 'for 4 regions' in done.stdout and '| 1203 |' in done.stdout
+    assert 'init' not in done.stdout

@@ -33,8 +33,14 @@ def test_config_and_checkpoint_suffice(tmp_path: Path, monkeypatch: pytest.Monke
         encoder = tiny_models.fill(MODELS.build(cfg.model.text_encoder), seed=1)
     names = ('red circle', 'blue square')
     trained.roi_head.bbox_head.classifier.set_vocabulary(tiny_models.vocabulary(names, dim=128))
-    save_with_text_encoder(trained.state_dict(), encoder, Path('detector.pth'))
+    checkpoint = dict(
+        meta=dict(dataset_meta=dict(classes=('square', 'disc')), seed=0),
+        state_dict=trained.state_dict(),
+    )
+    save_with_text_encoder(checkpoint, encoder, Path('detector.pth'))
 
+    saved = torch.load('detector.pth', weights_only=True)
+    assert saved['meta'] == dict(dataset_meta=dict(classes=('square', 'disc')))
     one = RegionCLIPInferencer('detector.py', 'detector.pth', device='cpu', show_progress=False)
     image = tiny_inference.image(150, 200)
     (own,) = one(image)['predictions']

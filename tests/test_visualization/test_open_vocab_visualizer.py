@@ -110,7 +110,7 @@ def test_options() -> None:
     assert len(texts_of(visualizer(unique_boxes=0.8), near, draw_gt=False)[0]) == 1
     assert texts_of(visualizer(), None) == []
     for wrong in (dict(topk=0), dict(draw_proposals=-1), dict(unique_boxes=1.5)):
-        with pytest.raises(ValueError, match='topk must be at least 1'):
+        with pytest.raises(ValueError, match='topk and max_detections must be at least 1'):
             visualizer(**wrong)
     with pytest.raises(FileNotFoundError, match='no file absent.ttf'):
         visualizer(font='absent.ttf')
@@ -270,3 +270,13 @@ def test_wandb_gets_the_picture(tmp_path: Path) -> None:
     ((kind, picture),) = [content['val_img'] for content in noted]
     assert kind == 'image'
     np.testing.assert_array_equal(picture, shown.get_image())
+
+
+def test_only_the_best_are_drawn() -> None:
+    shown = visualizer(max_detections=2, unique_boxes=False)
+    (found,) = texts_of(shown, sample(), draw_gt=False, pred_score_thr=0.1)
+    assert sorted(row for rows in found for row in rows) == ['cat 0.50', 'dog 0.90']
+    (found,) = texts_of(shown, sample(), draw_gt=False, pred_score_thr=0.6)
+    assert found == [['dog 0.90']]
+    with pytest.raises(ValueError, match='max_detections'):
+        visualizer(max_detections=0)
