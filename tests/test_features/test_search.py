@@ -109,6 +109,15 @@ class TestPicture:
         assert (abs(middle - [255, 0, 0]).max(axis=1) < 30).all()
         assert (tile[70, 4] == 235).all() and (tile[4, 70] == 235).all()
         assert abs(tile[70, 138] - [0, 0, 255]).max() < 30
+        # the patch ends where the box does, a few pixels of line and blur between
+        side = 20 * (1 + 2 * hit_sheet._MARGIN)
+        first, last = (round(hit_sheet.TILE * (0.5 + s * 10 / side)) for s in (-1, 1))
+        near, far = first + 4, first - 4
+        for inside, outside in (((70, near), (70, far)), ((near, 70), (far, 70))):
+            assert abs(tile[inside] - [255, 0, 0]).max() < 60
+            assert (tile[outside] == 235).all()
+        assert abs(tile[70, last - 4] - [255, 0, 0]).max() < 60
+        assert abs(tile[70, last + 4] - [0, 0, 255]).max() < 60
 
     def test_layout(self, tmp_path: Path) -> None:
         """Five regions in rows of two; one of the images is gone."""
