@@ -13,7 +13,8 @@ Every detection above --score-thr, of either side, must have a partner of the sa
 other: scores may differ by --tolerance, boxes by --tolerance times the image's longer side. An
 image without detections counts as different. The columns: detections above the threshold of both,
 detections without a partner, largest differences, median seconds from image array to detections
-(both with --threads), their ratio, the ratio of the CPU times. Exit code 1 if any image differs.
+(both with --threads), their ratio, the ratio of the CPU times. Exit code 1 if any image differs, 2
+if nothing could be compared.
 """
 
 import argparse
@@ -30,10 +31,12 @@ from mmdet.apis import init_detector
 from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 
+from regionclip_mmdet.apis.model_sources import find_config
 from regionclip_mmdet.export import GRAPHS, OnnxDetector, compare_with_torch, export_detector
 from regionclip_mmdet.export.compare import HEADER, SCORE_THR, TOLERANCE, load_images, versions
 from regionclip_mmdet.export.generated import generated_detector
 from regionclip_mmdet.export.programs import ProgramDetector
+from regionclip_mmdet.models.text import TextEmbeddings
 
 DETECTORS = dict(onnx=OnnxDetector, torch=ProgramDetector)
 
@@ -43,10 +46,13 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config of a detector')
+    parser.add_argument('config', help='a file, or the name of a config of this package')
     parser.add_argument('checkpoint', nargs='?', help='its weights')
     parser.add_argument('--generated', action='store_true', help='random weights of full size')
     parser.add_argument('--folder', help='of the exported detector')
+    parser.add_argument(
+        '--vocabulary', help='as for tools/export_onnx.py; default: the names of the checkpoint'
+    )
     parser.add_argument('--graphs', nargs='+', choices=list(GRAPHS), help='to export')
     parser.add_argument('--format', choices=list(DETECTORS), default='onnx', help='default: onnx')
     parser.add_argument('--images', nargs='+', default=[], help='photographs')
@@ -64,14 +70,29 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Compare and print; the exit code."""
     args = parse_args()
+    try:
+        return compare(args)
+    except (OSError, ImportError, RuntimeError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def compare(args: argparse.Namespace) -> int:
+    """What ``main`` does, with errors.
+
+    Raises:
+        ValueError: The folder was exported with other names.
+    """
     MMLogger.get_current_instance().setLevel('WARNING')
     torch.set_num_threads(args.threads)
-    cfg = Config.fromfile(args.config)
+    cfg = Config.fromfile(find_config(args.config))
     cfg.merge_from_dict(args.cfg_options or {})
     if args.generated:
         model = generated_detector(cfg)
     else:
         model = init_detector(cfg, args.checkpoint, device='cpu', palette='random')
+    if args.vocabulary:
+        model.set_vocabulary(TextEmbeddings.load(args.vocabulary))
     images = load_images(args.images)
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder
@@ -79,6 +100,13 @@ def main() -> int:
             folder, pipeline = temporary, cfg.test_dataloader.dataset.pipeline
             export_detector(model, folder, args.graphs, [args.format], pipeline, progress=True)
         detector = DETECTORS[args.format](folder, threads=args.threads)
+        names = tuple(model.roi_head.bbox_head.active_classifier.names)
+        if detector.names != names:
+            raise ValueError(
+                f'{folder} was exported with other names ({len(detector.names)}: '
+                f'{detector.names[:3]}...) than these ({len(names)}: {names[:3]}...): give the '
+                'same --vocabulary.'
+            )
         print(f'{versions()}, {args.threads} threads\n{Path(args.config).name}\n{HEADER}')
         found = []
         for name, image in images.items():

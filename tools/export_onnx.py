@@ -21,6 +21,7 @@ from mmdet.apis import init_detector
 from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 
+from regionclip_mmdet.apis.model_sources import find_config
 from regionclip_mmdet.export import GRAPHS, export_detector
 from regionclip_mmdet.models.text import TextEmbeddings
 
@@ -32,7 +33,7 @@ def parse_args() -> argparse.Namespace:
         description=f'{__doc__}\ngraphs:\n{graphs}',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', help='config of a detector')
+    parser.add_argument('config', help='a file, or the name of a config of this package')
     parser.add_argument('checkpoint', help='its weights')
     parser.add_argument('folder', help='where the files go')
     parser.add_argument(
@@ -56,12 +57,12 @@ def main() -> int:
     """Export; the exit code."""
     args = parse_args()
     MMLogger.get_current_instance().setLevel('WARNING')
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
-    model = init_detector(cfg, args.checkpoint, device='cpu', palette='random')
-    if args.vocabulary:
-        model.set_vocabulary(TextEmbeddings.load(args.vocabulary))
     try:
+        cfg = Config.fromfile(find_config(args.config))
+        cfg.merge_from_dict(args.cfg_options or {})
+        model = init_detector(cfg, args.checkpoint, device='cpu', palette='random')
+        if args.vocabulary:
+            model.set_vocabulary(TextEmbeddings.load(args.vocabulary))
         written = export_detector(
             model,
             args.folder,
@@ -70,7 +71,7 @@ def main() -> int:
             cfg.test_dataloader.dataset.pipeline,
             progress=True,
         )
-    except (ImportError, RuntimeError, ValueError) as error:
+    except (OSError, ImportError, RuntimeError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     for path in written:

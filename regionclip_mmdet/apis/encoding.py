@@ -58,6 +58,8 @@ def encode_images(
     """
     if isinstance(images, ImageInput):
         images = [images]
+    if batch_size < 1:
+        raise ValueError(f'batch_size is {batch_size}; at least 1 image goes into a batch.')
     if boxes is not None and len(boxes) != len(images):
         raise ValueError(
             f'{len(images)} images but boxes for {len(boxes)}: give an (N, 4) list for each image.'

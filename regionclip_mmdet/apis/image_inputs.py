@@ -14,6 +14,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from ..datasets.transforms import BrokenImageError, LoadImageChecked
+from ..datasets.transforms.load_image import as_rgb
 
 ImageInput = str | os.PathLike | np.ndarray | Image.Image
 # They read annotations, which a user's image has not.
@@ -95,7 +96,8 @@ def as_bgr(image: np.ndarray | Image.Image) -> np.ndarray:
 
     Args:
         image: uint8 ``(H, W, 3)`` BGR; grey ``(H, W)`` or ``(H, W, 1)``; BGR with alpha
-            ``(H, W, 4)``, which is dropped. Or an image of Pillow, whose RGB is turned.
+            ``(H, W, 4)``, which is dropped. Or an image of Pillow, read as its file would be:
+            turned as its EXIF tag says, 16-bit grey scaled to 8 bits.
 
     Returns:
         uint8 ``(H, W, 3)``, BGR, contiguous.
@@ -105,7 +107,7 @@ def as_bgr(image: np.ndarray | Image.Image) -> np.ndarray:
         ValueError: Another shape or type of numbers; says what to do.
     """
     if isinstance(image, Image.Image):
-        return np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])
+        return np.ascontiguousarray(as_rgb(image)[..., ::-1])
     if not isinstance(image, np.ndarray):
         raise TypeError(
             'an image is a path, a uint8 array (height, width, 3) in BGR, or a PIL image, not a '

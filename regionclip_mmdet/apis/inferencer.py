@@ -169,6 +169,8 @@ class RegionCLIPInferencer(LoadedDetector):
             BrokenImageError: An image cannot be read.
             FileNotFoundError, ValueError: No images; see also ``vocabulary``.
         """
+        if batch_size < 1:
+            raise ValueError(f'batch_size is {batch_size}; at least 1 image goes into a batch.')
         vocabulary = self.vocabulary(texts, templates)
         listed = list_inputs(inputs)
         if skip_broken is None:

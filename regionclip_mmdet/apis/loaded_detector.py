@@ -178,6 +178,11 @@ class LoadedDetector(DetInferencer):
             self._load_weights_to_model(self._built, None, cfg)
             return self._built.to(device)
         if self._text_encoder is not None:  # the model's own is not needed then
+            if not cfg:
+                raise ValueError(
+                    'text_encoder goes into the config: give the config as well, not the '
+                    'checkpoint alone.'
+                )
             own = cfg.model.get('text_encoder') or {}
             self._text_arch = own.get('arch')
             cfg.model.text_encoder = None

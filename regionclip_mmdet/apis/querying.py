@@ -54,6 +54,8 @@ def query_image(
         ValueError: Embeddings of another width; an objectness fusion that needs regions which were
             left out, or objectness that there is none of.
     """
+    # it may have been kept on the CPU to save memory
+    encoded = encoded.to(next(model.parameters()).device)
     cfg = _test_cfg(model, encoded, overrides)
     _check_widths(model, encoded, vocabulary)
     boxes, scores, probs = _score(model, encoded, vocabulary, cfg)
@@ -75,6 +77,8 @@ def _test_cfg(
     unknown = sorted(set(overrides) - set(OVERRIDES))
     if unknown:
         raise TypeError(f'query_image knows no {", ".join(unknown)}; only {", ".join(OVERRIDES)}.')
+    if overrides.get('nms', ...) is None:
+        raise TypeError("nms is a dict such as dict(type='nms', iou_threshold=0.5), not None.")
     cfg = ConfigDict({**model.roi_head.test_cfg, **overrides})
     fusion = cfg.get('objectness', 'none')
     if encoded.left_out_under is not None and fusion != encoded.left_out_under:

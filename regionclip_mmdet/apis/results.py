@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def as_dict(sample: DetDataSample) -> dict[str, Any]:
 def write_json(result: dict[str, Any], path: Path) -> None:
     """Write a prediction, whole or not at all; without arrays."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + '.unfinished')
+    unfinished = path.with_name(f'{path.name}.{os.getpid()}.{threading.get_ident()}.unfinished')
     plain = {key: value for key, value in result.items() if key not in ARRAYS}
     unfinished.write_text(json.dumps(plain, ensure_ascii=False), encoding='utf-8')
     os.replace(unfinished, path)

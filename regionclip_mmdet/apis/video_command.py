@@ -34,6 +34,8 @@ def parse_args(description: str | None, args: Sequence[str] | None) -> argparse.
     parsed = parser.parse_args(args)
     if parsed.interval < 1:
         parser.error('--interval must be at least 1')
+    if parsed.max_frames is not None and parsed.max_frames < 1:
+        parser.error('--max-frames must be at least 1')
     return parsed
 
 
@@ -106,7 +108,7 @@ def write_video(frames: Iterable[np.ndarray], out: Path, fps: float) -> None:
         fps: Frames per second; 0, of videos that do not say: 25.
 
     Raises:
-        ValueError: Another ending, or OpenCV cannot write there.
+        ValueError: Another ending, no frames, or OpenCV cannot write there.
     """
     if out.suffix.lower() != '.mp4':
         raise ValueError(f'{out}: videos are written as .mp4.')
@@ -122,8 +124,11 @@ def write_video(frames: Iterable[np.ndarray], out: Path, fps: float) -> None:
                 if not writer.isOpened():
                     raise ValueError(f'{out}: OpenCV cannot write mp4 there (codec mp4v).')
             writer.write(np.ascontiguousarray(frame[..., ::-1]))
+        if writer is None:
+            raise ValueError(f'{out}: there is no frame to write.')
+        writer.release()
+        os.replace(unfinished, out)
     finally:
         if writer is not None:
             writer.release()
-    if writer is not None:
-        os.replace(unfinished, out)
+        unfinished.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from ..recipes.name_lists import LISTS, LVIS_LISTS, read_names
 
 Texts = str | os.PathLike | Sequence[str] | TextEmbeddings
 EMBEDDING_FILES = ('.pth', '.pt')
-NAME_FILES = ('.txt', '.names')
+NAME_FILES = ('.txt', '.names', '.json')
 # A full stop between blanks or at the end, as in mmdet's demos of grounding models.
 _LONE_STOP = re.compile(r'(?:(?<=\s)|^)\.(?=\s|$)')
 _ANY_STOP = re.compile(r'\.(?=\s|$)')
@@ -71,14 +71,18 @@ def _from_string(texts: str | os.PathLike) -> Iterable[str] | TextEmbeddings:
         return map(clean_lvis_name, names) if text in LVIS_LISTS else names
     is_path = isinstance(texts, os.PathLike)
     ending = os.path.splitext(text.strip())[1].lower()
-    if is_path or ending in EMBEDDING_FILES + NAME_FILES or _is_file(text):
+    # a bare word is a name, though a file of that name may lie here
+    in_folder = os.path.basename(text) != text and _is_file(text)
+    if is_path or ending in EMBEDDING_FILES + NAME_FILES or in_folder:
         if not _is_file(text):
             raise FileNotFoundError(
                 f'there is no file {text} with names (a text file, a name per line) or embeddings '
                 '(.pth).'
             )
         return TextEmbeddings.load(text) if ending in EMBEDDING_FILES else read_names(text)
-    for separator in (_LONE_STOP, _ANY_STOP, _COMMA):
+    # 'st. bernard, cat': the full stop of an abbreviation does not end a name
+    stops = (_LONE_STOP, _COMMA) if _COMMA.search(text) else (_LONE_STOP, _ANY_STOP)
+    for separator in stops:
         if separator.search(text):
             return re.split(rf'(?:{separator.pattern})|[\r\n]+', text)
     return text.splitlines()

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmcv.transforms import Compose
-from mmengine.registry import DefaultScope
-from PIL import Image
 from torch import nn
 
+from ..apis.image_inputs import ImageInputs
+from ..datasets.transforms.load_image import decode_rgb
 from .onnx_detector import Detections, OnnxDetector
 
 SCORE_THR, TOLERANCE = 0.05, 1e-3
@@ -120,15 +119,11 @@ def compare_with_torch(
 
 def torch_detector(model: nn.Module) -> Callable[[np.ndarray], Detections]:
     """The PyTorch model with the interface of ``OnnxDetector``: RGB array to detections."""
-    pipeline = [dict(t) for t in model.cfg.test_dataloader.dataset.pipeline]
-    pipeline[0] = dict(type='mmdet.LoadImageFromNDArray')
-    pipeline = [t for t in pipeline if not t['type'].endswith('LoadAnnotations')]
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        pipeline = Compose(pipeline)
+    pipeline = ImageInputs(model.cfg)
 
     @torch.no_grad()
     def detect(image: np.ndarray) -> Detections:
-        data = pipeline(dict(img=np.ascontiguousarray(image[..., ::-1]), img_id=0))
+        data = pipeline(np.ascontiguousarray(image[..., ::-1]))
         batch = dict(inputs=[data['inputs']], data_samples=[data['data_samples']])
         instances = model.test_step(batch)[0].pred_instances
         return dict(
@@ -190,7 +185,10 @@ def load_images(paths: Sequence[str]) -> dict[str, np.ndarray]:
         ImportError: scikit-image is not installed and no paths were given.
     """
     if paths:
-        return {Path(p).stem: np.asarray(Image.open(p).convert('RGB')) for p in paths}
+        stems = [Path(path).stem for path in paths]
+        # two files of one name are told apart by their paths
+        names = [s if stems.count(s) == 1 else p for s, p in zip(stems, paths, strict=True)]
+        return {n: decode_rgb(Path(p).read_bytes()) for n, p in zip(names, paths, strict=True)}
     try:
         from skimage import data
     except ImportError as error:

@@ -18,7 +18,7 @@ from ..version import __version__
 from . import onnx_detector
 from .settings import export_settings
 from .specs import GRAPHS, choose_graphs, example_inputs, least_size
-from .writers import require, write_onnx, write_program
+from .writers import require, write_onnx, write_program, write_whole
 
 SUFFIXES = dict(onnx='.onnx', torch='.pt2')
 
@@ -35,7 +35,8 @@ def export_detector(
 
     Args:
         model: An ``OpenVocabularyRCNN`` in evaluation mode on the CPU, with its weights.
-        folder: Where to; files of the same names are replaced.
+        folder: Where to; graphs and vocabulary of an earlier export are removed from it: they may
+            be another model's.
         graphs: Names of ``GRAPHS``; None: localizer (if it has one), backbone, regions.
         formats: ``'onnx'``, ``'torch'`` (``torch.export``) or both.
         test_pipeline: Configs of the transforms that images go through in testing; None: images
@@ -60,6 +61,7 @@ def export_detector(
     settings = export_settings(model, test_pipeline)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    _remove_earlier(folder)
     written = []
     jobs = [(name, kind) for name in names for kind in formats]
     for name, kind in tqdm(jobs, unit='graph', disable=not progress):
@@ -74,6 +76,14 @@ def export_detector(
     return written + _write_rest(model, settings, folder)
 
 
+def _remove_earlier(folder: Path) -> None:
+    for name in GRAPHS:
+        for suffix in SUFFIXES.values():
+            (folder / f'{name}{suffix}').unlink(missing_ok=True)
+    for name in (onnx_detector.SETTINGS_FILE, onnx_detector.VOCABULARY_FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
 def _write_rest(model: nn.Module, settings: dict, folder: Path) -> list[Path]:
     """Settings, vocabulary and the program that uses them."""
     classifier = model.roi_head.bbox_head.classifier_for(training=False)
@@ -83,14 +93,13 @@ def _write_rest(model: nn.Module, settings: dict, folder: Path) -> list[Path]:
         'written_by': f'regionclip_mmdet {__version__}, torch {torch.__version__}',
     }
     paths = [folder / onnx_detector.SETTINGS_FILE]
-    paths[0].write_text(json.dumps(settings, indent=2), encoding='utf-8')
+    text = json.dumps(settings, indent=2)
+    write_whole(lambda part: Path(part).write_text(text, encoding='utf-8'), paths[0])
     if classifier.num_classes:
         paths.append(folder / onnx_detector.VOCABULARY_FILE)
-        np.savez(
-            paths[-1],
-            names=np.array(classifier.names),
-            embeddings=classifier.embeddings.float().cpu().numpy(),
-        )
+        names = np.array(classifier.names)
+        matrix = classifier.embeddings.float().cpu().numpy()
+        write_whole(lambda part: np.savez(part, names=names, embeddings=matrix), paths[-1])
     paths.append(folder / Path(onnx_detector.__file__).name)
     shutil.copyfile(onnx_detector.__file__, paths[-1])
     return paths

@@ -60,14 +60,20 @@ class OnnxDetector:
         self._sessions: dict[str, Any] = {}
 
     def __call__(
-        self, image: np.ndarray, text: np.ndarray | None = None, boxes: np.ndarray | None = None
+        self,
+        image: np.ndarray,
+        text: np.ndarray | None = None,
+        boxes: np.ndarray | None = None,
+        objectness: str | None = None,
     ) -> Detections:
         """Detections of an image.
 
         Args:
             image: RGB, uint8 ``(H, W, 3)``.
             text: Embeddings ``(K, D)`` of other names, of any norm.
-            boxes: Regions ``(N, 4)`` in the image's pixels, instead of the localizer's.
+            boxes: Regions ``(N, 4)`` in the image's pixels, instead of the localizer's; what
+                reaches out of the image is cut off.
+            objectness: ``'none'`` in place of the configured fusion: given boxes have none.
 
         Returns:
             By falling score: ``boxes (M, 4)`` in the image's pixels, ``scores (M,)``,
@@ -83,10 +89,11 @@ class OnnxDetector:
         pixels = np.ascontiguousarray(resized.transpose(2, 0, 1)[None], np.float32)
         if boxes is not None:
             boxes = np.asarray(boxes, np.float32) * np.tile(scale, 2).astype(np.float32)
-        objectness, embeddings, probabilities, regions = self._run_graphs(pixels, text, boxes)
-        found = select(
-            clip(regions, resized.shape[:2]), probabilities, objectness, self.settings['test_cfg']
-        )
+            boxes = clip(boxes, resized.shape[:2])
+        cfg = dict(self.settings['test_cfg'])
+        cfg['objectness'] = objectness or cfg['objectness']
+        logits, embeddings, probabilities, regions = self._run_graphs(pixels, text, boxes)
+        found = select(clip(regions, resized.shape[:2]), probabilities, logits, cfg)
         found['boxes'] = np.minimum(
             found['boxes'] / np.tile(scale, 2).astype(np.float32),
             np.float32(image.shape[1::-1] * 2),
@@ -222,7 +229,10 @@ def fuse(probabilities: np.ndarray, objectness: np.ndarray | None, mode: str) ->
     if mode == 'none':
         return probabilities
     if objectness is None:
-        raise ValueError(f'Scores with objectness ({mode!r}) need regions of the localizer.')
+        raise ValueError(
+            f"Scores with objectness ({mode!r}) need the localizer's regions; for boxes of your "
+            "own give objectness='none'."
+        )
     weight = objectness if mode == 'logit' else 1 / (1 + np.exp(-objectness))
     with np.errstate(invalid='ignore'):
         return np.sqrt(probabilities * weight[:, None].astype(np.float32))

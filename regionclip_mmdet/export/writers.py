@@ -58,7 +58,7 @@ def write_onnx(graph: nn.Module, spec: GraphSpec, inputs: tuple[Tensor, ...], pa
             )
         onnx.checker.check_model(unfinished)
 
-    _write_whole(write, path)
+    write_whole(write, path)
 
 
 def write_program(
@@ -93,7 +93,7 @@ def write_program(
     shapes = tuple({axis: dims[n] for axis, n in free.items()} for free in spec.inputs.values())
     with torch.no_grad(), _sizes_of_pools_by_formula():
         program = torch.export.export(graph.eval(), inputs, dynamic_shapes=shapes, strict=False)
-    _write_whole(lambda unfinished: torch.export.save(program, unfinished), path)
+    write_whole(lambda unfinished: torch.export.save(program, unfinished), path)
 
 
 @contextmanager
@@ -116,7 +116,13 @@ def _sizes_of_pools_by_formula() -> Iterator[None]:
         meta.div_rtn = original
 
 
-def _write_whole(write: Callable[[str], None], path: Path) -> None:
+def write_whole(write: Callable[[str], None], path: Path) -> None:
+    """Have a file written whole or not at all.
+
+    Args:
+        write: Writes what it should hold under the name that it gets.
+        path: Its place in the end.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = f'{path}.{os.getpid()}.part{path.suffix}'  # the suffix tells torch the format
     try:

@@ -314,3 +314,16 @@ def test_no_warning_of_mmdets_about_datasets(files: tiny_inference.DetectorFiles
         warnings.simplefilter('error', UserWarning)
         one = RegionCLIPInferencer(files.bare_config, files.bare_checkpoint, device='cpu')
         one(tiny_inference.image(), texts=files.names)
+
+
+def test_wrong_numbers_and_a_checkpoint_alone(
+    inferencer: RegionCLIPInferencer, files: tiny_inference.DetectorFiles, folder: Path
+) -> None:
+    with pytest.raises(ValueError, match='batch_size is 0'):
+        inferencer(folder, texts='a . b', batch_size=0)
+    with pytest.raises(ValueError, match='batch_size is 0'):
+        encode_images(inferencer.model, [], batch_size=0)
+    with pytest.raises(TypeError, match='nms is a dict'):
+        inferencer.query(None, tiny_inference.image(90, 120), nms=None)
+    with pytest.raises(ValueError, match='give the config as well'):
+        RegionCLIPInferencer(None, files.checkpoint, text_encoder=files.checkpoint, device='cpu')

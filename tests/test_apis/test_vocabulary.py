@@ -34,6 +34,7 @@ def no_warnings() -> None:
         ('St. Bernard . cat', ['St. Bernard', 'cat']),
         ('wine, red . cheese', ['wine, red', 'cheese']),
         ('No.5 perfume', ['No.5 perfume']),
+        ('st. bernard, U.S. flag', ['st. bernard', 'U.S. flag']),
         ('traffic cone', ['traffic cone']),
         ('traffic cone, red umbrella; dog', ['traffic cone', 'red umbrella', 'dog']),
         ('cat\ndog\r\n\nred ball\n', ['cat', 'dog', 'red ball']),
@@ -64,9 +65,16 @@ def test_files(tmp_path: Path) -> None:
     loaded = parse_vocabulary(embeddings)
     assert loaded.names == tiny_models.NAMES
     assert torch.equal(loaded.matrix, tiny_models.vocabulary().matrix)
-    for missing in ('names.txt', 'no/such.pth', Path('nothing')):
+    for missing in ('names.txt', 'no/such.pth', 'my/names.json', Path('nothing')):
         with pytest.raises(FileNotFoundError, match='there is no file'):
             parse_vocabulary(missing)
+
+
+def test_a_bare_word_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path('cat').write_text('zebra\n')
+    assert parse_vocabulary('cat') == ['cat']
+    assert parse_vocabulary('./cat') == parse_vocabulary(Path('cat')) == ['zebra']
 
 
 def test_embeddings_are_left_alone() -> None:

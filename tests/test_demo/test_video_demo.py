@@ -115,6 +115,19 @@ def test_frames_are_written_as_they_come(tmp_path: Path) -> None:
     assert [round(read[i].mean() / 80) for i in range(3)] == [0, 1, 2]
 
 
+def test_nothing_to_write_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match='no frame to write'):
+        write_video([], tmp_path / 'out.mp4', 25)
+
+    def broken() -> Iterator[np.ndarray]:
+        yield np.zeros((64, 96, 3), np.uint8)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_video(broken(), tmp_path / 'out.mp4', 25)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ('kind', 'message'),
     [

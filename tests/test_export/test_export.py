@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from regionclip_mmdet.apis import encode_images, query_image
 from regionclip_mmdet.export import OnnxDetector, compare_with_torch, export_detector
 from regionclip_mmdet.export.compare import compare_detections, torch_detector
 from regionclip_mmdet.export.programs import ProgramDetector
@@ -114,6 +115,33 @@ def test_boxes_of_ones_own_in_a_model_without_localizer(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match='no localizer'):
         detector(image)
     assert len(detector(image, boxes=np.zeros((0, 4)))['boxes']) == 0
+
+
+def test_boxes_of_ones_own_where_objectness_is_fused(tmp_path: Path) -> None:
+    """They have none; boxes that reach out are cut off, as PyTorch cuts them."""
+    model = exported_models.build(
+        'c4', rcnn=dict(objectness='logit'), bbox_head=TEMPERATURE | dict(with_reg=False)
+    )
+    detector, image = OnnxDetector(export(model, tmp_path)), images()['wide']
+    boxes = np.array([[10, 20, 400, 90], [-30, 0, 100, 150]], np.float32)
+    with pytest.raises(ValueError, match="give objectness='none'"):
+        detector(image, boxes=boxes)
+    found = detector(image, boxes=boxes, objectness='none')
+    (encoded,) = encode_images(model, [image[..., ::-1].copy()], [boxes], all_regions=True)
+    own = model.roi_head.bbox_head.active_classifier.vocabulary
+    expected = query_image(model, encoded, own, objectness='none')
+    assert len(expected) and found['labels'].tolist() == expected.labels.tolist()
+    np.testing.assert_allclose(found['scores'], expected.scores, atol=1e-5)
+    np.testing.assert_allclose(found['boxes'], expected.bboxes, atol=1e-3)
+
+
+def test_an_earlier_export_is_removed(tmp_path: Path) -> None:
+    export(exported_models.build('c4'), tmp_path)
+    (tmp_path / 'notes.txt').write_text('mine')
+    export(exported_models.build('c4'), tmp_path, graphs=['detector'])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        'detector.json', 'detector.onnx', 'notes.txt', 'onnx_detector.py', 'vocabulary.npz',
+    ]  # fmt: skip
 
 
 def test_text_encoder_graph_at_other_lengths(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_class_scores_are_reported_where_wanted() -> None:
 def test_objectness_that_is_wanted_must_be_given() -> None:
     boxes, probabilities, _ = regions(0)
     cfg = dict(CONFIGS[2], score_thr=0.05, max_per_img=30, report_scores='fused')
-    with pytest.raises(ValueError, match='regions of the localizer'):
+    with pytest.raises(ValueError, match="need the localizer's regions"):
         onnx_detector.select(boxes, probabilities, None, cfg)
 
 

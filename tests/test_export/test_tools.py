@@ -8,6 +8,7 @@ from types import ModuleType
 
 import exported_models
 import pytest
+import tiny_models
 import torch
 from mmengine.config import Config
 from PIL import Image
@@ -86,3 +87,26 @@ def test_generated_weights_or_a_checkpoint(monkeypatch: pytest.MonkeyPatch, caps
     with pytest.raises(SystemExit):
         run('compare_onnx', monkeypatch, 'config.py')
     assert 'either a checkpoint or --generated' in capsys.readouterr().err
+
+
+def test_other_names_and_missing_files_are_no_differences(
+    detector: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    folder, names = tmp_path / 'exported', tmp_path / 'names.pth'
+    tiny_models.vocabulary(('zebra', 'horse')).save(names)
+    assert run('export_onnx', monkeypatch, *detector, folder, '--vocabulary', names) == 0
+    photos = [tmp_path / name / 'photo.png' for name in 'ab']
+    for seed, photo in enumerate(photos):
+        photo.parent.mkdir()
+        Image.fromarray(exported_models.photograph(90, 120, seed)).save(photo)
+    options = ('--folder', folder, '--images', *photos, '--repeats', 1)
+    assert run('compare_onnx', monkeypatch, *detector, *options) == 2
+    assert 'exported with other names' in capsys.readouterr().err
+    assert run('compare_onnx', monkeypatch, *detector, *options, '--vocabulary', names) == 0
+    assert '2 of 2 images' in capsys.readouterr().out
+    photos[0].unlink()
+    assert run('compare_onnx', monkeypatch, *detector, *options, '--vocabulary', names) == 2
+    assert 'photo.png' in capsys.readouterr().err

@@ -93,7 +93,10 @@ def test_two_processes_make_the_files_of_one(
     arguments = files.config, files.checkpoint, photos, '--texts', 'a cat . a dog', '--workers', '0'
     arguments += '--images-per-file', '2', '--device', 'cpu'
     one, two = tmp_path / 'one', tmp_path / 'two'
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # torchrun's default; other numbers of threads round otherwise
     world.run(EXTRACT, *arguments, '--out', one)
+    torch.set_num_threads(threads)
     output = world.run_processes(2, *arguments, '--out', two)
     assert f'{two}: 50 regions; 5 images, 5 of them computed now' in output
     assert world.contents(two) == world.contents(one)

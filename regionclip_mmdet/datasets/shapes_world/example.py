@@ -63,9 +63,7 @@ def _write_images(folder: Path, spec: ShapesWorldSpec, names: tuple[str, ...]) -
         image = render(rng, objects, spec)
         name = f'photo_{index + 1:02d}.jpg'
         image.save(folder / name, quality=spec.jpeg_quality)
-        images.append(
-            dict(id=100 + index, file_name=name, width=image.width, height=image.height)
-        )
+        images.append(dict(id=100 + index, file_name=name, width=image.width, height=image.height))
         for obj in objects:
             if obj.name in names:
                 annotations.append(_annotation(obj, len(annotations) + 1, 100 + index))

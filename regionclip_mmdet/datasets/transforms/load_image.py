@@ -36,17 +36,22 @@ def decode_rgb(content: bytes, ignore_orientation: bool = False) -> np.ndarray:
     """
     with Image.open(io.BytesIO(content)) as image:
         image.load()
-        if not ignore_orientation:
-            image = ImageOps.exif_transpose(image)
-        if image.mode.startswith('I;16'):
-            grey = (np.asarray(image) >> 8).astype(np.uint8)
-            return np.repeat(grey[..., None], 3, axis=2)
-        if image.mode in ('I', 'F'):
-            raise ValueError(
-                f'its pixels have mode {image.mode!r} (32 bits), whose range is unknown; '
-                'convert it to 8 bits'
-            )
-        return np.asarray(image.convert('RGB'))
+        return as_rgb(image, ignore_orientation)
+
+
+def as_rgb(image: Image.Image, ignore_orientation: bool = False) -> np.ndarray:
+    """Pixels of an image of Pillow; see ``decode_rgb``."""
+    if not ignore_orientation:
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith('I;16'):
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.mode in ('I', 'F'):
+        raise ValueError(
+            f'its pixels have mode {image.mode!r} (32 bits), whose range is unknown; '
+            'convert it to 8 bits'
+        )
+    return np.asarray(image.convert('RGB'))
 
 
 @TRANSFORMS.register_module()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -147,7 +148,8 @@ class TextEmbeddings:
             provenance=self.provenance,
         )
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        unfinished = f'{os.fspath(path)}.unfinished'
+        # of its own: several threads or processes may fill one cache
+        unfinished = f'{os.fspath(path)}.{os.getpid()}.{threading.get_ident()}.unfinished'
         try:
             torch.save(content, unfinished)
             os.replace(unfinished, path)

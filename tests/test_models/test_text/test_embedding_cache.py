@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +121,20 @@ def test_bad_names_are_refused_before_any_is_embedded(tmp_path: Path, encoded: l
         with pytest.raises(ValueError, match=message):
             cache.encode_names(names)
     assert encoded == [] and not cache.folder.exists()
+
+
+def test_writers_of_one_file_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are at the point of putting their file into place."""
+    barrier = threading.Barrier(2, timeout=20)
+    stock = os.replace
+
+    def together(source: str, target: Path) -> None:
+        barrier.wait()
+        stock(source, target)
+
+    monkeypatch.setattr(os, 'replace', together)
+    made = tiny_models.vocabulary()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: made.save(tmp_path / 'names.pth'), range(2)))
+    assert [path.name for path in tmp_path.iterdir()] == ['names.pth']
+    assert TextEmbeddings.load(tmp_path / 'names.pth').names == made.names
