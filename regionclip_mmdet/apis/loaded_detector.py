@@ -56,6 +56,7 @@ class LoadedDetector(DetInferencer):
 
     Raises:
         FileNotFoundError: No such config or checkpoint.
+        RuntimeError: A part of the model has no weights.
     """
 
     def __init__(
@@ -90,6 +91,8 @@ class LoadedDetector(DetInferencer):
             palette=palette,
             show_progress=show_progress,
         )
+        # now, not at the first image: parts that their configs name are filled, others missed
+        self.model.ensure_weights()
         self.templates = templates or self.cfg.get('prompts') or 'ensemble81'
         self.embedder = NameEmbedder(self._find_text_encoder, embedding_cache)
 

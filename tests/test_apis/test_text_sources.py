@@ -207,9 +207,8 @@ class TestModels:
             RegionCLIPInferencer('regionclip_rn50_rpn_zero-shot_lvis')  # its load_from
 
     def test_without_any_weights(self, files: tiny_inference.DetectorFiles) -> None:
-        one = RegionCLIPInferencer(files.bare_config, device='cpu')
         with pytest.raises(RuntimeError, match="'backbone' .* random weights"):
-            one(tiny_inference.image(), texts=files.names)
+            RegionCLIPInferencer(files.bare_config, device='cpu')
 
     def test_a_model_or_a_config_in_hand(self, files: tiny_inference.DetectorFiles) -> None:
         model = bare(files).model
