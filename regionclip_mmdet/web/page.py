@@ -16,6 +16,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 from mmengine.logging import print_log
 
 from .detections import DetectionService, Question
@@ -34,6 +35,9 @@ _BUSY = 'Too many questions are waiting on this server. Press Detect again in a 
 _WAITING = 'Choose a picture and some names.'
 # All that encodes or compares counts against one limit.
 _QUEUE = 'detections'
+# Ends of two sliders.
+_MOST_DETECTIONS = 300
+_MOST_NAMES_LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -186,13 +190,24 @@ def _sliders(settings: PageSettings) -> list[gr.Slider]:
         elem_id='rc-score',
     )  # fmt: skip
     with gr.Accordion('More settings', open=False):
-        most = gr.Slider(1, 300, settings.max_per_img, step=1, label='Most detections')
-        top_k = gr.Slider(1, 20, 5, step=1, label='Names listed for each region')
+        most = gr.Slider(
+            1, _most(settings), settings.max_per_img, step=1, label='Most detections'
+        )  # fmt: skip
+        top_k = gr.Slider(1, _MOST_NAMES_LISTED, 5, step=1, label='Names listed for each region')
         overlap = gr.Slider(
             0.1, 1, settings.iou_thr or 0.5, step=0.05, visible=settings.iou_thr is not None,
             label='Overlap (IoU) up to which boxes of one name are kept',
         )  # fmt: skip
     return [score, most, top_k, overlap]
+
+
+def _most(settings: PageSettings) -> int:
+    return max(_MOST_DETECTIONS, settings.max_per_img)
+
+
+def _within(value: float, most: int) -> int:
+    """What a slider would have sent: a visitor's own request may hold anything, 0 for no limit."""
+    return min(max(int(value), 1), most)
 
 
 def _asker(
@@ -218,9 +233,9 @@ def _asker(
                 words=words or '',
                 preset=names_of.get(preset, ()),
                 score_thr=float(score_thr),
-                max_per_img=int(max_per_img),
+                max_per_img=_within(max_per_img, _most(settings)),
                 iou_thr=None if settings.iou_thr is None else float(iou_thr),
-                top_k=int(top_k),
+                top_k=_within(top_k, _MOST_NAMES_LISTED),
             )
             return _shown(service.answer(_read(upload, service), question, report))
 
@@ -258,11 +273,12 @@ def _looker(service: DetectionService) -> Callable[..., list]:
 
 
 def _read(upload: dict | None, service: DetectionService) -> bytes:
-    """Bytes of an upload; gradio has checked that the path is one of its own."""
+    """Bytes of an upload, and of no other file of the server, whatever path the visitor sends."""
     if not upload or not upload.get('path'):
         raise UserError('No picture yet. Choose one, or take an example.')
-    path = Path(upload['path'])
-    if not path.is_file():
+    path = Path(upload['path']).resolve()
+    # gradio lets any path through that does not say it is one of its own
+    if not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():
         raise UserError('The picture is no longer on the server. Upload it again.')
     with path.open('rb') as file:  # one byte more than allowed is enough to be refused
         return file.read(service.limits.max_bytes + 1)
