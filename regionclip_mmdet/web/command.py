@@ -178,7 +178,7 @@ def _parse_args(description: str, arguments: Sequence[str] | None) -> argparse.N
     server = parser.add_argument_group('server')
     add = server.add_argument
     add('--host', default='127.0.0.1', help='0.0.0.0: all interfaces (default: this machine only)')
-    add('--port', type=int, default=7860, help='default: 7860')
+    add('--port', type=_port, default=7860, help='default: 7860')
     add('--root-path', default=None, help='path at which a proxy shows the page, e.g. /regionclip')
     add(
         '--max-upload-mb',
@@ -225,3 +225,10 @@ def _positive(kind: type) -> type:
 
     convert.__name__ = f'positive {kind.__name__}'
     return convert
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 < value < 2**16:
+        raise argparse.ArgumentTypeError(f'{text} does not lie between 1 and {2**16 - 1}')
+    return value

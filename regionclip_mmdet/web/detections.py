@@ -98,6 +98,7 @@ class DetectionService:
         self._encoded: OrderedDict[str, EncodedImage] = OrderedDict()
         self._lock = threading.Lock()
         self._encoding = threading.Lock()
+        self._looking = threading.Lock()
 
     def answer(self, upload: bytes, question: Question, report: Report | None = None) -> Outcome:
         """Detections of named things in an uploaded file.
@@ -135,7 +136,8 @@ class DetectionService:
         Raises:
             UserError: It cannot be used.
         """
-        picture = read_picture(upload, self.limits)
+        with self._looking:  # nobody waits in a queue to look, and many large ones fill the memory
+            picture = read_picture(upload, self.limits)
         return '; '.join([f'Picture of {picture.size} pixels', *picture.notes]) + '.'
 
     def _encode(self, picture: Picture, report: Report) -> tuple[EncodedImage, bool]:

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..datasets.transforms.load_image import decode_rgb
+from ..datasets.transforms.load_image import as_rgb
 from .errors import UserError
 
 # More than this times longer than wide, and nothing is left of the short side for a network.
 MAX_ASPECT = 50
 # Gradio counts so, too.
 MB = 2**20
+# Of visitors nothing else is opened: Pillow would hand EPS to Ghostscript, a program of the system.
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF')
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,13 @@ def read_picture(content: bytes, limits: PictureLimits | None = None) -> Picture
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # Pillow's own limit of pixels; ours is below
         try:
-            with Image.open(io.BytesIO(content)) as image:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 _check_size(*image.size, limits)
-                if getattr(image, 'n_frames', 1) > 1:
-                    notes.append(f'the first of {image.n_frames} frames is used')
-                rgb = _on_white(image, notes) if _is_transparent(image) else decode_rgb(content)
+                # not counted: that would read all of the file
+                if getattr(image, 'is_animated', False):
+                    notes.append('the file has several frames, the first one is used')
+                image.load()
+                rgb = _on_white(image, notes) if _is_transparent(image) else as_rgb(image)
         except UserError:
             raise
         except Image.DecompressionBombError:  # Pillow's own limit, where ours is beyond it
@@ -138,11 +142,12 @@ def _check_size(width: int, height: int, limits: PictureLimits) -> None:
 
 
 def _is_transparent(image: Image.Image) -> bool:
+    if image.mode.startswith('I'):  # one transparent value of 16-bit grey, which is scaled instead
+        return False
     return image.mode in ('RGBA', 'LA', 'PA', 'La', 'RGBa') or 'transparency' in image.info
 
 
 def _on_white(image: Image.Image, notes: list[str]) -> np.ndarray:
-    image.load()
     rgba = ImageOps.exif_transpose(image).convert('RGBA')
     if rgba.getextrema()[3][0] < 255:
         notes.append('transparent parts are shown on white')

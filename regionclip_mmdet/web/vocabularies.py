@@ -107,7 +107,8 @@ def _split(text: str) -> list[str]:
 class WordEmbedder:
     """Names to embeddings, from one source for a whole vocabulary.
 
-    A list in hand (files of embeddings, the checkpoint's names) is used if it has all of the names;
+    A list in hand (files of embeddings, the checkpoint's names) is used if it has all of the names,
+    in whatever case;
     else all are embedded, with the same prompts: rows of other prompts would not compare. Safe to
     be used from several threads.
 
@@ -140,8 +141,12 @@ class WordEmbedder:
             UserError: There is no text encoder, and no list has all the names.
         """
         for known in self.lists:
-            if set(names) <= set(known.names):
-                return known.select(names)
+            spelled = {name.casefold(): name for name in known.names}
+            spelled.update((name, name) for name in known.names)
+            # CLIP reads capitals as small letters, and phones begin with a capital
+            found = [spelled.get(name) or spelled.get(name.casefold()) for name in names]
+            if None not in found:
+                return TextEmbeddings(tuple(names), known.select(found).matrix, known.provenance)
         if self._embed is None:
             raise UserError(self._why_unknown(names))
         parts = []
@@ -154,8 +159,8 @@ class WordEmbedder:
         return TextEmbeddings(tuple(names), matrix, parts[0].provenance)
 
     def _why_unknown(self, names: Sequence[str]) -> str:
-        known = self.known
-        unknown = [name for name in names if name not in known]
+        known = {name.casefold() for name in self.known}
+        unknown = [name for name in names if name.casefold() not in known]
         if not unknown:
             return (
                 'This server has no text encoder, and no single list of its holds all of these '

@@ -74,7 +74,9 @@ def test_embeddings_of_another_width_are_refused(files: list[str], tmp_path: Pat
         module.make_service(parsed(*files, '--embeddings', str(tmp_path / 'other.pth')))
 
 
-@pytest.mark.parametrize('arguments', [['--max-names', '0'], ['--queue-size', '-1']])
+@pytest.mark.parametrize(
+    'arguments', [['--max-names', '0'], ['--queue-size', '-1'], ['--port', '65536']]
+)
 def test_numbers_that_make_no_sense(arguments: list[str]) -> None:
     with pytest.raises(SystemExit):
         parsed('config.py', 'weights.pth', *arguments)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import io
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,16 @@ from mmdet.apis import inference_detector, init_detector
 from PIL import Image
 from torch import nn
 
-from regionclip_mmdet.web import DetectionService, Question, UserError, WordEmbedder
+from regionclip_mmdet.web import (
+    DetectionService,
+    PictureLimits,
+    Question,
+    UserError,
+    WordEmbedder,
+    read_picture,
+)
+from regionclip_mmdet.web import detections as module
+from regionclip_mmdet.web.pictures import Picture
 
 WORDS = 'zebra . green cube . dog .'
 NAMES = ('zebra', 'green cube', 'dog')
@@ -191,6 +201,25 @@ def test_words_are_checked_before_the_picture_is_encoded(
         service.answer(upload()[:900], Question(WORDS))
     assert not encodings
     assert service.look(upload()) == 'Picture of 150 x 120 pixels.'
+
+
+def test_pictures_are_looked_at_one_at_a_time(
+    service: DetectionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together: list[int] = []
+    now: list[int] = []
+
+    def slow(content: bytes, limits: PictureLimits) -> Picture:
+        now.append(1)
+        time.sleep(0.02)
+        together.append(len(now))
+        now.pop()
+        return read_picture(content, limits)
+
+    monkeypatch.setattr(module, 'read_picture', slow)
+    with ThreadPoolExecutor(6) as pool:
+        assert len(set(pool.map(service.look, [upload()] * 6))) == 1
+    assert together == [1] * 6
 
 
 def test_a_large_picture_is_shown_small_with_boxes_in_its_own_pixels(

@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, GifImagePlugin, Image
 
 from regionclip_mmdet.web import PictureLimits, UserError, read_picture
 from regionclip_mmdet.web.pictures import shrink
@@ -68,6 +68,9 @@ def test_grey_becomes_three_channels() -> None:
 def test_sixteen_bits_are_scaled() -> None:
     deep = (RGB[..., 0].astype(np.uint16) << 8) + 17
     assert np.array_equal(read_picture(file_of(deep)).rgb[..., 1], RGB[..., 0])
+    # not white, as Pillow's own conversion with transparency
+    with_transparent_value = file_of(Image.fromarray(deep), transparency=0)
+    assert np.array_equal(read_picture(with_transparent_value).rgb[..., 1], RGB[..., 0])
 
 
 def test_transparency_lies_on_white() -> None:
@@ -85,7 +88,27 @@ def test_the_first_frame_of_an_animation_is_used() -> None:
     colours = [Image.new('RGB', (30, 20), colour) for colour in ('red', 'blue', 'green')]
     content = file_of(colours[0], 'GIF', save_all=True, append_images=colours[1:])
     picture = read_picture(content)
-    assert (picture.rgb == (255, 0, 0)).all() and '3 frames' in picture.notes[0]
+    assert (picture.rgb == (255, 0, 0)).all() and 'first one' in picture.notes[0]
+    pages = file_of(colours[0], 'TIFF', save_all=True, append_images=colours[1:])
+    picture = read_picture(pages)
+    assert (picture.rgb == (255, 0, 0)).all() and 'first one' in picture.notes[0]
+    assert not read_picture(file_of(colours[0], 'GIF')).notes
+
+
+def test_frames_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of 20 MB may have a million."""
+    colours = [Image.new('RGB', (30, 20), colour) for colour in ('red', 'blue', 'green')]
+    content = file_of(colours[0], 'GIF', save_all=True, append_images=colours[1:])
+    frames: list[int] = []
+    seek = GifImagePlugin.GifImageFile._seek
+
+    def counted(image: Image.Image, frame: int, *rest: object) -> None:
+        frames.append(frame)
+        seek(image, frame, *rest)
+
+    monkeypatch.setattr(GifImagePlugin.GifImageFile, '_seek', counted)
+    read_picture(content)
+    assert max(frames) == 1
 
 
 def test_cmyk_and_palette() -> None:
@@ -104,12 +127,21 @@ def test_cmyk_and_palette() -> None:
         file_of(RGB, 'JPEG')[:600],
         png_header(30, 20),
         b'\x00' * 5000,
+        file_of(RGB, 'PPM'),
     ],
-    ids=['empty', 'text', 'svg', 'cut off PNG', 'cut off JPEG', 'no content', 'zeros'],
+    ids=['empty', 'text', 'svg', 'cut off PNG', 'cut off JPEG', 'no content', 'zeros', 'other'],
 )
 def test_broken_files_are_refused_in_words(content: bytes) -> None:
     with pytest.raises(UserError, match='no picture that can be read|cannot be decoded'):
         read_picture(content)
+
+
+def test_no_program_of_the_system_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    run: list[object] = []
+    monkeypatch.setattr(EpsImagePlugin, 'Ghostscript', lambda *args, **_: run.append(args))
+    with pytest.raises(UserError, match='no picture that can be read'):
+        read_picture(file_of(RGB, 'EPS'))
+    assert not run
 
 
 def test_floating_point_is_refused() -> None:

@@ -87,6 +87,8 @@ def test_a_list_in_hand_is_used_if_it_has_all_names(encoder: CLIPTextEncoder) ->
     embedder = WordEmbedder(partial(encoder.encode_names, templates='single'), [known])
     assert embedder.known is None
     assert torch.equal(embedder.embed(['horse', 'cat']).matrix, known.matrix[[2, 0]])
+    capital = embedder.embed(['Horse', 'cat'])  # as phones begin a line
+    assert capital.names == ('Horse', 'cat') and torch.equal(capital.matrix, known.matrix[[2, 0]])
     mixed = embedder.embed(['horse', 'zebra'])  # all by one prompt, or they would not compare
     torch.testing.assert_close(
         mixed.matrix, encoder.encode_names(['horse', 'zebra'], 'single').matrix
@@ -105,6 +107,9 @@ def test_without_text_encoder() -> None:
     embedder = WordEmbedder(None, lists)
     assert embedder.known == {'cat', 'dog', 'horse'}
     assert embedder.embed(['dog']).names == ('dog',)
+    assert torch.equal(embedder.embed(['Dog']).matrix, lists[0].matrix[[1]])
+    with pytest.raises(UserError, match='"zebra" are not'):
+        embedder.embed(['Dog', 'zebra'])
     with pytest.raises(UserError, match='knows 3 names; "zebra" are not'):
         embedder.embed(['dog', 'zebra'])
     with pytest.raises(UserError, match='no single list'):
