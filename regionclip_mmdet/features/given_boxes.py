@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from .images import ImageList, whole_number
 
 # Shorter sides are dropped, as in the official code after resizing.
 SHORTEST_SIDE = 1e-5
+_NUMBER = int | float
 
 
 @dataclass
@@ -48,6 +50,13 @@ class GivenBoxes:
             self.ids[keep],
             self.dropped + int((~keep).sum()),
         )
+
+
+def _is_box(box: Any) -> bool:
+    if not isinstance(box, list) or len(box) != 4:
+        return False
+    numbers = all(isinstance(value, _NUMBER) and math.isfinite(value) for value in box)
+    return numbers and min(box[2:]) >= 0
 
 
 def without_source(boxes: np.ndarray) -> GivenBoxes:
@@ -131,7 +140,10 @@ class CocoBoxes:
             if row['image_id'] in places:
                 label = labels.get(row.get('category_id'), -1)
                 number = whole_number(row['id'], path, 'annotation')
-                found = (row['bbox'], row.get('score', np.nan), label, number)
+                score = row.get('score', np.nan)
+                if not isinstance(score, _NUMBER):
+                    raise ValueError(f'{path}: the score of box {number} is {score!r}, no number.')
+                found = (row['bbox'], score, label, number)
                 self._rows.setdefault(places[row['image_id']], []).append(found)
         if rows and not self._rows:
             raise ValueError(
@@ -143,11 +155,13 @@ class CocoBoxes:
         where = f'{self.path}, result {place}'
         if not isinstance(row, Mapping) or not {'image_id', 'bbox'} <= row.keys():
             raise ValueError(f"{where}: needs an object with 'image_id' and 'bbox'.")
-        box = np.asarray(row['bbox'], dtype=np.float64)
-        if box.shape != (4,) or not np.isfinite(box).all() or (box[2:] < 0).any():
+        if not _is_box(row['bbox']):
             raise ValueError(
                 f'{where}: bbox must be four finite numbers, x y width height: {row["bbox"]}'
             )
+        for key in ('image_id', 'category_id'):
+            if not isinstance(row.get(key, 0), int | str):
+                raise ValueError(f'{where}: {key} cannot be {row[key]!r}.')
         return {**row, 'id': place}
 
     def of(self, number: int, size: tuple[int, int]) -> GivenBoxes:

@@ -144,9 +144,9 @@ class RegionMaker:
     def _select(self, boxes: Tensor, scores: Tensor, order: Tensor) -> Tensor:
         """Rows to be kept, the best first: above the threshold, after NMS, not too many."""
         settings = self.settings
+        # what has no score comes last, in its order; NaN would come first
+        order = order.nan_to_num(nan=-torch.inf)
         rows = order.argsort(descending=True, stable=True)
-        if order.isnan().all():
-            rows = rows.sort().values
         if settings.score_thr is not None:
             rows = rows[scores[rows] > settings.score_thr]
         if settings.nms == 'class-agnostic':

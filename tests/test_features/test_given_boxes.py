@@ -84,6 +84,40 @@ def test_results_with_nms_and_dropped_boxes(photos: Path, tmp_path: Path) -> Non
     assert '1 given boxes have no area within their image' in str(report)
 
 
+def test_a_box_without_a_score_is_not_the_best(photos: Path, tmp_path: Path) -> None:
+    images = list_images(world.write_json(tmp_path / 'images.json', world.annotations()), photos)
+    rows = [dict(image_id=12, bbox=[i, i, 20, 20], category_id=1) for i in range(4)]
+    rows[1]['score'], rows[3]['score'] = 0.1, 0.2
+    results = CocoBoxes(str(world.write_json(tmp_path / 'results.json', rows)), images)
+    for number, wanted in ((1, [3]), (3, [0, 1, 3])):
+        made_by, out = world.maker(source='given', max_regions=number), str(tmp_path / str(number))
+        features.extract_region_features(
+            made_by, images, world.inputs_of(made_by), out, results, progress=False
+        )
+        assert read_region_features(out).box_ids.tolist() == wanted
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (dict(score=None), 'score of box 1 is None'),
+        (dict(score='0.5'), "score of box 1 is '0.5'"),
+        (dict(bbox=dict(x=1)), 'result 1: bbox must be four finite numbers'),
+        (dict(bbox=['a', 1, 2, 2]), 'result 1: bbox must be four finite numbers'),
+        (dict(bbox=[1, 1, -2, 2]), 'result 1: bbox must be four finite numbers'),
+        (dict(bbox=[1, 1, 2, float('nan')]), 'result 1: bbox must be four finite numbers'),
+        (dict(image_id=[12]), r'result 1: image_id cannot be \[12\]'),
+        (dict(category_id={}), 'result 1: category_id cannot be {}'),
+    ],
+)
+def test_results_that_are_none(photos: Path, tmp_path: Path, change: dict, words: str) -> None:
+    images = list_images(world.write_json(tmp_path / 'images.json', world.annotations()), photos)
+    row = dict(image_id=12, bbox=[1, 1, 9, 9], category_id=1, score=0.5)
+    results = world.write_json(tmp_path / 'results.json', [row, {**row, **change}])
+    with pytest.raises(ValueError, match=words):
+        CocoBoxes(str(results), images)
+
+
 def test_a_grid(photos: Path, tmp_path: Path) -> None:
     extract(world.maker(source='given'), photos, tmp_path / 'out', GridBoxes((1, 2)))
     found = read_region_features(tmp_path / 'out')
