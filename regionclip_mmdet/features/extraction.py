@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import json
+import os
 import os.path as osp
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,12 +20,15 @@ from ..engine.ranks import failing_together, of_all_ranks
 from ..pretraining.proposal_maker import weights_hash
 from .folder import BROKEN_FILE, Manifest, Part, split_images
 from .given_boxes import CocoBoxes, GivenBoxes, GridBoxes
-from .images import ImageList
+from .images import ImageList, printable
 from .loading import Loaded, load_images
 from .part_file import NAMES_FILE
 from .region_maker import RegionMaker
 from .regions import ImageRegions
 from .stores import FILE_FORMATS
+
+# Parts of a model's config that are counted otherwise: by weights, names, or settings of their own.
+_COUNTED_ELSEWHERE = ('init_cfg', 'train_cfg', 'test_cfg', 'text_encoder', 'vocabulary')
 
 
 @dataclass
@@ -55,7 +59,7 @@ class ExtractionReport:
         ]
         if self.dropped:
             lines.append(f'  {self.dropped} given boxes have no area within their image: left out')
-        lines += [f'  {path}: {why}' for path, why in self.broken[:20]]
+        lines += [printable(f'  {path}: {why}') for path, why in self.broken[:20]]
         if len(self.broken) > 20:
             lines.append(f'  and {len(self.broken) - 20} more in {BROKEN_FILE}')
         return '\n'.join(lines)
@@ -65,7 +69,7 @@ def extract_region_features(
     maker: RegionMaker,
     images: ImageList,
     inputs: ImageInputs,
-    out: str,
+    out: str | os.PathLike,
     boxes: CocoBoxes | GridBoxes | None = None,
     file_format: str = 'npz',
     batch_size: int = 1,
@@ -107,6 +111,7 @@ def extract_region_features(
         raise ValueError(
             f'{boxes.path}: boxes without scores cannot be selected by score, nor by NMS.'
         )
+    out = os.fspath(out)
     rank, world_size = get_dist_info()
     parts = split_images(images, images_per_file)
     manifest = _manifest(maker, images, inputs, boxes, file_format, images_per_file, len(parts))
@@ -166,11 +171,13 @@ def _manifest(
         pipeline=[repr(inputs.load_file), repr(inputs.transform)],
         test_cfg=model.roi_head.test_cfg if maker.settings.source == 'detections' else None,
         localizer_cfg=None if model.localizer is None else model.localizer.test_cfg,
+        model_cfg=_without(getattr(model, 'cfg', {}).get('model'), _COUNTED_ELSEWHERE),
         weights_sha256=weights_hash(model),
     )
     label_names = maker.names if maker.settings.source == 'detections' else ()
     return Manifest(
-        settings=json.loads(json.dumps(settings, sort_keys=True)),  # as it will be read
+        # as it will be read; of a config in pure Python, classes by their names
+        settings=json.loads(json.dumps(settings, sort_keys=True, default=str)),
         names=maker.names,
         label_names=label_names if boxes is None else boxes.names,
         embed_dim=maker.width,
@@ -178,6 +185,14 @@ def _manifest(
         parts=parts,
         image_root=images.root,
     )
+
+
+def _without(config: Any, keys: tuple[str, ...]) -> Any:
+    if isinstance(config, Mapping):
+        return {k: _without(v, keys) for k, v in config.items() if k not in keys}
+    if isinstance(config, list | tuple):
+        return [_without(value, keys) for value in config]
+    return config
 
 
 def _compute(

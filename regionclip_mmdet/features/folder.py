@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import os.path as osp
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,8 @@ import numpy as np
 
 from ..datasets.preparation.files import write_all
 from ..datasets.shards.stored_proposals import differences
-from .images import ImageList
-from .part_file import FORMAT, VERSION, Origin, images_of, part_name, read_part
+from .images import ImageList, printable
+from .part_file import FORMAT, NAMES_FILE, VERSION, Origin, images_of, part_name, read_part
 
 MANIFEST = 'features.json'
 BROKEN_FILE = 'broken.tsv'
@@ -108,7 +109,10 @@ class Manifest:
                 f'{path} has version {version}, this release reads up to {VERSION}; update '
                 'regionclip_mmdet.'
             )
-        return cls(**content)
+        try:
+            return cls(**content)
+        except TypeError as error:
+            raise ValueError(f'{path} does not describe region features: {error}') from None
 
 
 def split_images(images: ImageList, per_part: int) -> list[Part]:
@@ -135,21 +139,43 @@ def check_settings(folder: str, manifest: Manifest, overwrite: bool) -> None:
     Raises:
         ValueError: Says which differ.
     """
-    if overwrite or not osp.isfile(osp.join(folder, MANIFEST)):
+    if overwrite or not is_described(folder):
         return
-    differing = differences(Manifest.read(folder).settings, manifest.settings)
+    made = Manifest.read(folder)
+    differing = differences(made.settings, manifest.settings)
     if differing:
         raise ValueError(
             f'{folder} was made with other settings: {", ".join(differing)} differ. Take another '
             'folder (--out), or make its files anew (--overwrite).'
         )
+    if made.image_root != manifest.image_root:  # moved, or others
+        warnings.warn(
+            f'{folder} was made of images in {made.image_root}. Those in {manifest.image_root} '
+            'count as the same where path and length agree; others need another folder (--out).',
+            stacklevel=2,
+        )
+
+
+def is_described(folder: str) -> bool:
+    """Whether a folder says how its files were made."""
+    return osp.isfile(osp.join(folder, MANIFEST))
+
+
+def has_names(folder: str) -> bool:
+    """Whether a folder has embeddings of names, and says so."""
+    try:
+        named = bool(Manifest.read(folder).names)
+    except (FileNotFoundError, ValueError):
+        return False
+    return named and osp.isfile(osp.join(folder, NAMES_FILE))
 
 
 def same_settings(folder: str, manifest: Manifest) -> bool:
     """Whether a folder was made with these settings; one without a manifest was not."""
-    return osp.isfile(osp.join(folder, MANIFEST)) and not differences(
-        Manifest.read(folder).settings, manifest.settings
-    )
+    try:
+        return not differences(Manifest.read(folder).settings, manifest.settings)
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def missing_parts(
@@ -180,5 +206,5 @@ def remove_extra_parts(folder: str, parts: int) -> None:
 
 def write_broken(folder: str, broken: Sequence[tuple[str, str]]) -> None:
     """Write the list of images without regions: path, tabulator, reason."""
-    lines = [f'{path}\t{" ".join(why.split())}' for path, why in broken]
+    lines = [printable(f'{path}\t{" ".join(why.split())}') for path, why in broken]
     write_all({Path(folder) / BROKEN_FILE: lines}, progress=False)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ..datasets.transforms.load_image import decode_rgb
 from ..visualization import Mark, Style, draw_marks, name_color, text_strip
+from .images import printable
 from .search import Hit
 
 TILE = 144
@@ -62,7 +63,7 @@ def _tile(hit: Hit, color: tuple[int, int, int]) -> np.ndarray:
         picture = _crop(image, hit.box, color)
     except Exception:  # damaged files make decoders raise whatever they like
         picture = np.full((TILE, TILE, 3), _NOTHING, dtype=np.uint8)
-    lines = (f'{hit.rank}: {hit.cosine:.3f}', hit.path.rsplit('/', 1)[-1])
+    lines = (f'{hit.rank}: {hit.cosine:.3f}', printable(hit.path).rsplit('/', 1)[-1])
     strips = [text_strip(line, picture, font_size=_FONT_SIZE, max_lines=1) for line in lines]
     return np.concatenate([picture, *strips])
 

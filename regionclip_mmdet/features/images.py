@@ -6,7 +6,7 @@ from __future__ import annotations
 import glob
 import os
 import os.path as osp
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,8 +69,8 @@ def list_images(source: str | os.PathLike, root: str | os.PathLike | None = None
     if osp.isdir(source):
         paths = [
             path.relative_to(source).as_posix()
-            for path in Path(source).rglob('*')
-            if path.suffix.lower() in IMG_EXTENSIONS and path.is_file()
+            for path in _files_below(Path(source))
+            if path.suffix.lower() in IMG_EXTENSIONS
         ]
         entries, root = _numbered(sorted(paths)), source
     elif not osp.exists(source) and glob.has_magic(source):
@@ -84,14 +84,39 @@ def list_images(source: str | os.PathLike, root: str | os.PathLike | None = None
     elif suffix in IMG_EXTENSIONS:
         entries, root = _numbered([osp.basename(source)]), osp.dirname(source)
     else:
-        with open(source, encoding='utf-8') as file:
-            entries = _numbered([line.strip() for line in file if line.strip()])
-        root = beside
+        entries, root = _of_lines(source), beside
     if not entries:
         raise FileNotFoundError(f'{source}: no images ({", ".join(IMG_EXTENSIONS)}).')
     _refuse_twice([entry.path for entry in entries], source)
     _refuse_twice([entry.id for entry in entries], source)
     return ImageList(source, osp.abspath(root), entries)
+
+
+def _files_below(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """All files, through links to folders, too, as data is often put together of them."""
+    above |= {osp.realpath(folder)}
+    for path in folder.iterdir():
+        if not path.is_dir():
+            if path.is_file():
+                yield path
+        elif osp.realpath(path) not in above:  # a link to where it lies would have no end
+            yield from _files_below(path, above)
+
+
+def _of_lines(path: str) -> list[ImageEntry]:
+    try:
+        with open(path, encoding='utf-8-sig') as file:
+            return _numbered([line.strip() for line in file if line.strip()])
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f'{path} is neither an image ({", ".join(IMG_EXTENSIONS)}) nor a text file in UTF-8 '
+            f'with a path a line: {error}'
+        ) from None
+
+
+def printable(text: str) -> str:
+    """With what is no UTF-8 in the name of a file spelled out; it could not be written."""
+    return text.encode(errors='backslashreplace').decode()
 
 
 def _numbered(paths: Sequence[str]) -> list[ImageEntry]:

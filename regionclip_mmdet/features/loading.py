@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -46,17 +47,23 @@ class _Images(Dataset):
 
     def __getitem__(self, place: int) -> Loaded:
         row = self.rows[place]
+        path = self.images.full_path(row)
         try:
-            image = self.inputs.load(self.images.full_path(row))
+            image = self.inputs.load(path)
         except OSError as error:  # BrokenImageError
-            return Loaded(broken=' '.join(str(error).split()))
+            return Loaded(broken=_one_line(str(error)))
         given = None
         if self.boxes is not None:
             try:
                 given = self.boxes.of(row, tuple(image['ori_shape'][:2]))
             except ValueError as error:  # a worker's own error would come with its whole traceback
                 return Loaded(refused=str(error))
-        return Loaded(self.inputs.transform(image), given)
+        height, width = image['ori_shape'][:2]
+        try:
+            return Loaded(self.inputs.transform(image), given)
+        except Exception as error:  # of 3000 x 1 pixels nothing is left; other images go on
+            why = f'{path}: the image of {width} x {height} pixels cannot be prepared: {error}'
+            return Loaded(broken=_one_line(why))
 
 
 def load_images(
@@ -79,6 +86,11 @@ def load_images(
         return iter(())
     data = _Images(images, rows, inputs, boxes)
     return iter(DataLoader(data, None, num_workers=num_workers, collate_fn=_unchanged))
+
+
+def _one_line(why: str) -> str:
+    """A reason as it is stored: without places in memory, which differ from run to run."""
+    return ' '.join(re.sub(r'<\S+ object at 0x[0-9a-f]+>', '', why).replace(' .', '.').split())
 
 
 def _unchanged(loaded: Loaded) -> Loaded:

@@ -6,11 +6,13 @@ from __future__ import annotations
 import os
 import os.path as osp
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 
 from .folder import Part
 from .images import ImageList
+from .part_file import NAMES_FILE
 from .regions import ImageRegions
 
 
@@ -19,13 +21,17 @@ def official_name(path: str) -> str:
     return osp.basename(path).split('.')[0] + '.pth'
 
 
-def check_official_names(images: ImageList) -> None:
-    """Refuse images whose files would have the same name.
+def check_official_names(images: ImageList, taken: Sequence[str] = ()) -> None:
+    """Refuse images whose files would have the same name, or that of another file.
+
+    Args:
+        images: The images.
+        taken: Names of other files of the folder.
 
     Raises:
         ValueError: Two images of different folders or suffixes are called alike.
     """
-    seen: dict[str, str] = {}
+    seen = {name: 'the embeddings of the names' for name in taken}
     for entry in images.entries:
         name = official_name(entry.path)
         other = seen.setdefault(name, entry.path)
@@ -35,6 +41,36 @@ def check_official_names(images: ImageList) -> None:
                 'goes by the name up to the first dot. Rename an image, extract the folders one by '
                 "one, or take this project's format."
             )
+
+
+def check_new(folder: str, images: ImageList) -> None:
+    """Refuse a folder that has files of images but does not say how they were made.
+
+    Raises:
+        ValueError: Names one of them; they would count as done.
+    """
+    for name in (official_name(entry.path) for entry in images.entries):
+        if osp.isfile(osp.join(folder, name)):
+            raise ValueError(
+                f'{folder} has a file {name}, but does not say how it was made. Take another '
+                'folder (--out), or make its files anew (--overwrite).'
+            )
+
+
+def check_others(folder: str, images: ImageList) -> None:
+    """Refuse a folder with files of other images, which would stay beside files made otherwise.
+
+    Raises:
+        ValueError: Names one of them.
+    """
+    known = {NAMES_FILE, *(official_name(entry.path) for entry in images.entries)}
+    others = sorted({path.name for path in Path(folder).glob('*.pth')} - known)
+    if others:
+        raise ValueError(
+            f'{folder} has {len(others)} files, {others[0]} for example, of images that are not in '
+            'the list. They do not tell their settings, so they would be mixed up with those made '
+            'now. Delete them, or take another folder (--out).'
+        )
 
 
 def write_official(folder: str, path: str, regions: ImageRegions, is_detected: bool) -> None:

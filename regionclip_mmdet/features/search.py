@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..models.text import TextEmbeddings
+from .images import printable
 from .part_file import NAMES_FILE
 from .reader import RegionFeatures, iter_region_features
 from .regions import normalized
@@ -78,7 +79,8 @@ def search_regions(
         inds = part.image_inds
         for start in range(0, len(part), step := max(COSINES_AT_A_TIME // len(texts), 1)):
             rows = slice(start, start + step)
-            cosines = part.normalized[rows] @ texts.T
+            # only these in float32: all of a file at every step would take longer than the rest
+            cosines = part.embeddings[rows].astype(np.float32) @ texts.T
             for number, (name, column) in enumerate(zip(vocabulary.names, cosines.T)):
                 hits = found[number]
                 # a later region of equal cosine comes behind, so it must be greater to count
@@ -156,5 +158,7 @@ def as_table(found: Sequence[Sequence[Hit]]) -> str:
     for hits in found:
         for hit in hits:
             box = ' '.join(f'{value:.0f}' for value in hit.box)
-            lines.append(f'{hit.name:<24} {hit.rank:>4} {hit.cosine:>7.3f}  {hit.path}, {box}')
+            lines.append(
+                f'{hit.name:<24} {hit.rank:>4} {hit.cosine:>7.3f}  {printable(hit.path)}, {box}'
+            )
     return '\n'.join(lines)

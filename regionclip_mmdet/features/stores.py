@@ -13,14 +13,23 @@ from .folder import (
     Manifest,
     Part,
     check_settings,
+    has_names,
+    is_described,
     missing_parts,
     remove_extra_parts,
     same_settings,
     write_broken,
 )
 from .images import ImageList
-from .official_files import check_official_names, missing_official, remove_official, write_official
-from .part_file import part_name, read_part, write_part
+from .official_files import (
+    check_new,
+    check_official_names,
+    check_others,
+    missing_official,
+    remove_official,
+    write_official,
+)
+from .part_file import NAMES_FILE, part_name, read_part, write_part
 from .regions import ImageRegions
 
 
@@ -57,6 +66,8 @@ class FeatureStore(ABC):
             ValueError: It was made with other settings.
         """
         check_settings(self.folder, self.manifest, overwrite)
+        if has_names(self.folder):  # of another model, maybe; those of this one are written next
+            os.remove(osp.join(self.folder, NAMES_FILE))
         os.makedirs(self.folder, exist_ok=True)
         missing = self._missing()
         self.manifest.write(self.folder)
@@ -140,10 +151,14 @@ class OfficialStore(FeatureStore):
         """As in the base class.
 
         Raises:
-            ValueError: Two images would have the same file, too.
+            ValueError: Two images would have the same file, or there are files that do not tell
+                how they were made, too.
         """
-        check_official_names(self.images)
+        check_official_names(self.images, [NAMES_FILE] if self.manifest.names else [])
+        if not overwrite and not is_described(self.folder):
+            check_new(self.folder, self.images)
         if overwrite and not same_settings(self.folder, self.manifest):
+            check_others(self.folder, self.images)
             remove_official(self.folder, self.images)  # these files do not tell their settings
         return super().begin(overwrite)
 

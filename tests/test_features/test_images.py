@@ -28,6 +28,16 @@ def test_other_files_are_no_images(own_photos: Path) -> None:
     assert paths(list_images(own_photos)) == sorted([*world.NAMES, 'UPPER.JPG'])
 
 
+def test_links_to_folders(photos: Path, tmp_path: Path) -> None:
+    """As data is often put together; a link that leads back has no end."""
+    (tmp_path / 'set').mkdir()
+    (tmp_path / 'set' / 'train').symlink_to(photos)
+    (tmp_path / 'set' / 'again').symlink_to(tmp_path / 'set')
+    (tmp_path / 'set' / 'gone').symlink_to(tmp_path / 'nowhere')
+    found = list_images(tmp_path / 'set')
+    assert paths(found) == [f'train/{name}' for name in world.NAMES]
+
+
 def test_patterns(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(photos)
     assert paths(list_images('0*.png')) == world.NAMES[:3]
@@ -50,6 +60,8 @@ def test_a_text_file(photos: Path, own_photos: Path) -> None:
     found = list_images(names)
     assert paths(found) == ['more/04.png', '00.png'] and found.root == str(own_photos)
     assert list_images(names, photos).root == str(photos)
+    names.write_text('00.png\n', encoding='utf-8-sig')
+    assert paths(list_images(names)) == ['00.png']
 
 
 def test_an_annotation_file(photos: Path, tmp_path: Path) -> None:
@@ -71,6 +83,9 @@ def test_refusals(photos: Path, tmp_path: Path) -> None:
         list_images(tmp_path)
     with pytest.raises(FileNotFoundError, match='no images'):
         list_images(f'{photos}/*.gif')
+    (tmp_path / 'a.gif').write_bytes(b'GIF89a\xff')
+    with pytest.raises(ValueError, match=r'a.gif is neither an image .* nor a text file'):
+        list_images(tmp_path / 'a.gif')
     twice = tmp_path / 'a.txt'
     twice.write_text('00.png\n01.png\n00.png\n')
     with pytest.raises(ValueError, match=r'a.txt: 00.png is listed twice'):

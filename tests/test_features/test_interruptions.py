@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 import tiny_inference
 from features_world import extract
+from PIL import Image
 
+from regionclip_mmdet import features
 from regionclip_mmdet.features import (
     read_region_features,
 )
@@ -44,6 +47,11 @@ class TestAgain:
         path = out / 'regions-00000.npz'
         path.write_bytes(path.read_bytes()[:1000])
         with pytest.raises(ValueError, match=r'regions-00000.npz is no whole file'):
+            read_region_features(out)
+        (out / 'features.json').write_text(
+            (out / 'features.json').read_text().replace('"parts"', '"other"')
+        )
+        with pytest.raises(ValueError, match=r'features.json does not describe region features'):
             read_region_features(out)
 
     def test_an_interrupted_run_loses_one_file_at_most(
@@ -85,6 +93,36 @@ class TestAgain:
         with pytest.raises(ValueError, match='weights_sha256 differ'):
             extract(made_by, photos, tmp_path / 'out')
 
+    def test_another_model_config_is_another_setting(self, photos: Path, tmp_path: Path) -> None:
+        """What no weight tells: a temperature, the means that are subtracted, sampling points."""
+        made_by = world.maker(vocabulary=world.vocabulary())
+        extract(made_by, photos, tmp_path / 'out')
+        config = made_by.model.cfg.model
+        config.test_cfg.rcnn.score_thr = 0.7  # of detections, which these are not
+        config.init_cfg = dict(type='Pretrained', checkpoint='elsewhere.pth')
+        assert extract(made_by, photos, tmp_path / 'out').computed == 0
+        config.roi_head.bbox_head.temperature = 0.5
+        with pytest.raises(ValueError, match='other settings: model_cfg differ'):
+            extract(made_by, photos, tmp_path / 'out')
+
+    def test_names_of_an_earlier_run_do_not_stay(self, photos: Path, tmp_path: Path) -> None:
+        out = tmp_path / 'out'
+        extract(world.maker(vocabulary=world.vocabulary()), photos, out)
+        assert features.stored_vocabulary(out, ['name 1']) is not None
+        without_names = world.maker()
+        without_names.model.backbone.conv1.weight.data *= 2
+        extract(without_names, photos, out, overwrite=True)
+        assert features.stored_vocabulary(out, ['name 1']) is None
+        assert not (out / 'names.pth').exists()
+
+    def test_images_of_another_place_are_told(self, own_photos: Path, tmp_path: Path) -> None:
+        made_by, out = world.maker(), tmp_path / 'out'
+        extract(made_by, own_photos, out)
+        moved = own_photos.rename(tmp_path / 'moved')
+        with pytest.warns(UserWarning, match='photos. Those in .*moved count as the same'):
+            assert extract(made_by, moved, out).computed == 0
+        assert read_region_features(out).image_root == str(moved)
+
     def test_other_images_of_the_same_names_are_noticed(
         self, own_photos: Path, tmp_path: Path
     ) -> None:
@@ -121,6 +159,37 @@ class TestBrokenImages:
         assert extract(made_by, own_photos, out).broken == []
         assert (out / 'broken.tsv').read_text() == ''
         assert len(read_region_features(out)) == 50
+
+    def test_the_same_bytes_whoever_meets_them(self, own_photos: Path, tmp_path: Path) -> None:
+        (own_photos / '01.png').write_bytes(b'no image')
+        for name in ('one', 'two'):
+            extract(world.maker(), own_photos, tmp_path / name)
+        assert world.contents(tmp_path / 'one') == world.contents(tmp_path / 'two')
+        assert ' at 0x' not in (tmp_path / 'one' / 'broken.tsv').read_text()
+
+    @pytest.mark.parametrize('size', [(3000, 1), (1, 3000)])
+    def test_one_of_which_resizing_leaves_nothing(
+        self, own_photos: Path, tmp_path: Path, size: tuple[int, int]
+    ) -> None:
+        Image.new('RGB', size).save(own_photos / 'thin.png')
+        report = extract(world.maker(), own_photos, tmp_path / 'out')
+        ((path, why),) = report.broken
+        assert path == 'thin.png' and f'{size[0]} x {size[1]} pixels cannot be prepared' in why
+        assert report.regions == 50
+
+    def test_a_name_that_is_no_utf_8(self, own_photos: Path, tmp_path: Path) -> None:
+        """As archives from elsewhere leave them."""
+        for name, source in ((b'/gr\xf6n.png', '00.png'), (b'/br\xf6ken.png', None)):
+            with open(os.fsencode(own_photos) + name, 'wb') as file:
+                file.write((own_photos / source).read_bytes() if source else b'no image')
+        out = tmp_path / 'out'
+        report = extract(world.maker(), own_photos, out)
+        assert report.regions == 60 and str(report).encode()
+        assert (out / 'broken.tsv').read_text().startswith('br\\udcf6ken.png\t')
+        assert extract(world.maker(), own_photos, out).computed == 0
+        found = features.search_folder(out, world.vocabulary(1), one_per_image=True)
+        assert b'gr\\udcf6n.png' in features.as_table(found).encode()
+        features.draw_hits(found)
 
     def test_all_of_them(self, own_photos: Path, tmp_path: Path) -> None:
         for name in world.NAMES:

@@ -66,3 +66,40 @@ def test_two_images_for_one_file(own_photos: Path, tmp_path: Path) -> None:
     (own_photos / '00.second.png').write_bytes((own_photos / '00.png').read_bytes())
     with pytest.raises(ValueError, match=r'00.png and 00.second.png would have the same file'):
         extract(world.maker(), own_photos, tmp_path / 'out', file_format='official')
+
+
+def test_an_image_called_names(own_photos: Path, tmp_path: Path) -> None:
+    """Its file would be that of the names' embeddings."""
+    (own_photos / '00.png').rename(own_photos / 'names.png')
+    named = world.maker(vocabulary=world.vocabulary())
+    with pytest.raises(ValueError, match=r'embeddings of the names and names.png would have'):
+        extract(named, own_photos, tmp_path / 'out', file_format='official')
+    extract(world.maker(), own_photos, tmp_path / 'out', file_format='official')
+    assert len(torch.load(tmp_path / 'out' / 'names.pth')['boxes']) == 10
+    again = extract(world.maker(), own_photos, tmp_path / 'out', file_format='official')
+    assert again.computed == 0
+    assert len(torch.load(tmp_path / 'out' / 'names.pth')['boxes']) == 10
+
+
+def test_files_that_do_not_tell_how_they_were_made(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / 'out'
+    out.mkdir()
+    (out / '01.pth').write_bytes(b'of another tool')
+    with pytest.raises(ValueError, match=r'has a file 01.pth, but does not say how'):
+        extract(world.maker(), photos, out, file_format='official')
+    assert [path.name for path in out.iterdir()] == ['01.pth']
+    extract(world.maker(), photos, out, file_format='official', overwrite=True)
+    assert len(torch.load(out / '01.pth')['boxes']) == 10
+
+
+def test_files_of_other_images_are_not_mixed(own_photos: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / 'out', world.maker(max_regions=2)
+    extract(world.maker(), own_photos, out, file_format='official')
+    (own_photos / '00.png').unlink()
+    before = world.contents(out)
+    with pytest.raises(ValueError, match=r'1 files, 00.pth for example, of images that are not'):
+        extract(other, own_photos, out, file_format='official', overwrite=True)
+    assert world.contents(out) == before
+    (out / '00.pth').unlink()
+    extract(other, own_photos, out, file_format='official', overwrite=True)
+    assert all(len(torch.load(path)['boxes']) == 2 for path in out.glob('*.pth'))
