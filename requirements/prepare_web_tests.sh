@@ -13,7 +13,11 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 find_browser() {
     local name
-    for name in ${CHROMIUM:-chromium chromium-browser google-chrome google-chrome-stable}; do
+    if [ -n "${CHROMIUM:-}" ]; then
+        command -v "$CHROMIUM"
+        return
+    fi
+    for name in chromium chromium-browser google-chrome google-chrome-stable; do
         command -v "$name" && return
     done
     return 1
@@ -22,7 +26,9 @@ find_browser() {
 if ! find_browser >/dev/null; then
     if [ -z "${CHROMIUM:-}" ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
         echo 'Installing Chromium from the packages of the system'
-        apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends chromium
+        # what is missing then is said below
+        { apt-get update --quiet &&
+            apt-get install --quiet --yes --no-install-recommends chromium; } || true
     fi
     find_browser >/dev/null || {
         printf '\nregionclip_mmdet: no Chromium%s. Install one as root (Debian: apt-get install %s' \
