@@ -23,6 +23,8 @@ from pathlib import Path
 import regionclip_mmdet  # noqa: F401
 
 # isort: split
+from PIL import Image
+
 from regionclip_mmdet import features
 from regionclip_mmdet.apis import RegionCLIPInferencer, parse_vocabulary
 from regionclip_mmdet.models.text import TextEmbeddings
@@ -66,6 +68,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.top < 1 or args.columns < 1:
         parser.error('--top and --columns must be positive')
+    if args.out is not None and Path(args.out).suffix.lower() not in Image.registered_extensions():
+        parser.error(f'--out {args.out} is no picture: its name must end in .jpg or .png')
     return args
 
 

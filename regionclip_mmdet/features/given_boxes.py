@@ -82,6 +82,10 @@ class GridBoxes:
     grids: tuple[int, ...] = (1, 2, 4)
     names: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuses grids that are none before anything is computed."""
+        GridProposals(self.grids)
+
     def of(self, number: int, size: tuple[int, int]) -> GivenBoxes:
         """Boxes of an image of height and width ``size``."""
         return without_source(GridProposals(self.grids).boxes(*size)).within(*size)

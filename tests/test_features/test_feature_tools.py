@@ -85,6 +85,12 @@ def test_errors_are_messages(
         world.run(SEARCH, tmp_path, '--texts', 'a', '--model', files.config, files.checkpoint)
 
 
+def test_a_picture_needs_an_ending(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        world.run(SEARCH, tmp_path, '--texts', 'a', '--out', tmp_path / 'found')
+    assert 'must end in .jpg or .png' in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_two_processes_make_the_files_of_one(
     files: tiny_inference.DetectorFiles, photos: Path, tmp_path: Path

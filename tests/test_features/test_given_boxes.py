@@ -133,6 +133,8 @@ def test_refusals(photos: Path, tmp_path: Path) -> None:
     scored = world.maker(source='given', score_thr=0.5)
     with pytest.raises(ValueError, match=r'boxes.json: boxes without scores'):
         extract(scored, photos, tmp_path / 'out', CocoBoxes(str(path), images))
+    with pytest.raises(ValueError, match='grids must be positive'):
+        GridBoxes((0,))
     with pytest.raises(ValueError, match='grid have no scores'):
         extract(scored, photos, tmp_path / 'out', GridBoxes())
     with pytest.raises(ValueError, match="source 'given'"):
