@@ -8,20 +8,16 @@ carries the words, the settings and the name of the upload with it.
 from __future__ import annotations
 
 import html
-import logging
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import gradio as gr
 from gradio.utils import get_upload_folder
-from mmengine.logging import print_log
 
 from .detections import DetectionService, Question
 from .errors import UserError
-from .outcomes import Outcome
+from .values import answered, banner, blank, safely
 from .vocabularies import Preset
 
 TITLE = 'RegionCLIP: find things by their names'
@@ -105,7 +101,7 @@ def build_page(
                 sliders = _sliders(settings)
                 button = gr.Button('Detect', variant='primary', elem_id='rc-detect')
             with gr.Column(scale=3, min_width=320):
-                status = gr.HTML(_banner('wait', _WAITING), elem_id='rc-status')
+                status = gr.HTML(banner('wait', _WAITING), elem_id='rc-status')
                 result = gr.Image(
                     show_label=False, format='png', interactive=False,
                     buttons=['download', 'fullscreen'], elem_id='rc-result',
@@ -145,7 +141,7 @@ def build_page(
         ).then(ask, asked, shown, concurrency_id=_QUEUE, show_progress_on=[result], **raw)
         ran.then(_rested, outputs=button, **quick)
         # gradio's own refusals, which do not reach ``ask``, end the chain above
-        ran.failure(lambda: [_rested(), _banner('error', _BUSY)], outputs=[button, status], **quick)
+        ran.failure(lambda: [_rested(), banner('error', _BUSY)], outputs=[button, status], **quick)
         gr.on(
             [slider.release for slider in sliders], _only_with_picture(ask), asked, shown,
             concurrency_id=_QUEUE, show_progress_on=[result], trigger_mode='always_last', **raw,
@@ -237,9 +233,9 @@ def _asker(
                 iou_thr=None if settings.iou_thr is None else float(iou_thr),
                 top_k=_within(top_k, _MOST_NAMES_LISTED),
             )
-            return _shown(service.answer(_read(upload, service), question, report))
+            return answered(service.answer(_read(upload, service), question, report))
 
-        return _safely(answer)
+        return safely(answer)
 
     return ask
 
@@ -264,9 +260,9 @@ def _looker(service: DetectionService) -> Callable[..., list]:
 
     def look(upload: dict | None) -> list:
         if not upload:
-            return _blank('wait', _WAITING)
-        return _safely(
-            lambda: _blank('wait', f'{service.look(_read(upload, service))} Press Detect.')
+            return blank('wait', _WAITING)
+        return safely(
+            lambda: blank('wait', f'{service.look(_read(upload, service))} Press Detect.')
         )
 
     return look
@@ -282,52 +278,3 @@ def _read(upload: dict | None, service: DetectionService) -> bytes:
         raise UserError('The picture is no longer on the server. Upload it again.')
     with path.open('rb') as file:  # one byte more than allowed is enough to be refused
         return file.read(service.limits.max_bytes + 1)
-
-
-def _safely(answer: Callable[[], list]) -> list:
-    """An answer, or a message in its place; whatever happens, the page lives on."""
-    try:
-        return answer()
-    except UserError as error:
-        return _blank('error', str(error))
-    except Exception:  # a fault of ours: for the log, not for the visitor
-        number = uuid4().hex[:8]
-        print_log(f'fault {number}\n{traceback.format_exc()}', 'current', logging.ERROR)
-        return _blank(
-            'error',
-            f'Something went wrong on the server. Its log has the details under number {number}; '
-            'other pictures and words may still work.',
-        )
-
-
-def _shown(outcome: Outcome) -> list:
-    detections = [
-        [
-            found['name'],
-            found['score'],
-            ', '.join(f'{v:.0f}' for v in found['box']),
-            found['region'],
-        ]
-        for found in outcome.detections
-    ]
-    regions = [
-        [
-            region['region'],
-            ', '.join(f'{found["name"]} {found["probability"]:.2f}' for found in region['names']),
-        ]
-        for region in outcome.regions
-    ]
-    content = dict(detections=outcome.detections, regions=outcome.regions)
-    banner = _banner('done', outcome.summary, '. '.join(outcome.notes))
-    return [banner, outcome.picture, detections, regions, content]
-
-
-def _blank(kind: str, message: str) -> list:
-    return [_banner(kind, message), None, [], [], None]
-
-
-def _banner(kind: str, message: str, note: str = '') -> str:
-    """A message, escaped: it may repeat what the visitor typed."""
-    small = f'<div class="rc-note">{html.escape(note)}</div>' if note else ''
-    role = 'alert' if kind == 'error' else 'status'
-    return f'<div class="rc-status rc-{kind}" role="{role}">{html.escape(message)}{small}</div>'

@@ -235,17 +235,6 @@ def test_a_phone(chromium: object, address: str, photo: Path) -> None:
     visitor.page.context.close()
 
 
-def test_a_fault_of_ours_is_a_message_and_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    from regionclip_mmdet.web import page
-
-    logged: list[str] = []
-    monkeypatch.setattr(page, 'print_log', lambda text, *_: logged.append(text))
-    banner, picture, *rest = page._safely(lambda: 1 / 0)
-    assert 'Something went wrong' in banner and 'ZeroDivision' not in banner and picture is None
-    assert len(rest) == 3
-    assert 'ZeroDivisionError' in logged[0] and logged[0].split()[1] in banner
-
-
 def test_files_of_the_server_stay_there(visitor: object, address: str) -> None:
     answer = visitor.page.request.get(f'{address}/gradio_api/file={Path(__file__)}')
     assert answer.status in (403, 404)

@@ -151,7 +151,9 @@ class TextEmbeddings:
         # of its own: several threads or processes may fill one cache
         unfinished = f'{os.fspath(path)}.{os.getpid()}.{threading.get_ident()}.unfinished'
         try:
-            torch.save(content, unfinished)
+            # not by name, which torch would write into the file: bytes depend on the content alone
+            with open(unfinished, 'wb') as file:
+                torch.save(content, file)
             os.replace(unfinished, path)
         finally:
             if os.path.exists(unfinished):

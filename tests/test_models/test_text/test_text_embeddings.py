@@ -27,6 +27,12 @@ def test_round_trip_through_a_plain_file(tmp_path: Path) -> None:
     assert loaded.provenance == dict(model='toy', templates=['{}.'])
 
 
+def test_equal_embeddings_make_equal_files(tmp_path: Path) -> None:
+    make().save(tmp_path / 'one.pth')
+    make().save(tmp_path / 'another.pth')
+    assert (tmp_path / 'one.pth').read_bytes() == (tmp_path / 'another.pth').read_bytes()
+
+
 def test_names_as_bytes() -> None:
     encoded = encode_names(NAMES)
     assert encoded.dtype == torch.uint8 and encoded.ndim == 1
