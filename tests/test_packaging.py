@@ -1,7 +1,9 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """What is installed: wheels carry the whole package, configs and tools; configs are found."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +109,15 @@ def test_base_names_of_configs_are_unique() -> None:
     configs = [path.name for path in (ROOT / 'configs').rglob('*.py')]
     assert sorted(configs) == sorted(set(configs))
     assert {name: places[name] for name in configs if name in places} == {}
+
+
+def test_docstrings_of_configs_name_files_that_exist() -> None:
+    names = {path.name for folder in ('configs', 'tools') for path in (ROOT / folder).rglob('*.py')}
+    pages = {path.name for path in (ROOT / 'docs').glob('*.md')}
+    for path in (ROOT / 'configs').rglob('*.py'):
+        text = ast.get_docstring(ast.parse(path.read_text())) or ''
+        named = {Path(name).name for name in re.findall(r'[\w./-]+\.(?:py|md)\b', text)}
+        assert named <= names | pages, f'{path}: {sorted(named - names - pages)}'
 
 
 def test_config_path_finds_every_config() -> None:
