@@ -132,10 +132,11 @@ def test_config_path_lists_similar_names(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / 'quickstart' / 'image_text_clip.py').touch()
     (tmp_path / 'other.py').touch()
     monkeypatch.setattr('regionclip_mmdet.config_paths.config_folder', lambda: tmp_path)
-    with pytest.raises(FileNotFoundError) as caught:
-        config_path('quickstart/image_text_clipp.py')
-    assert 'quickstart/image_text_clip.py' in str(caught.value)
-    assert 'other.py' not in str(caught.value)
+    for name in ('quickstart/image_text_clipp.py', Path('quickstart', 'image_text_clipp.py')):
+        with pytest.raises(FileNotFoundError) as caught:
+            config_path(name)
+        assert 'quickstart/image_text_clip.py' in str(caught.value)
+        assert 'other.py' not in str(caught.value)
 
 
 def without_scope(value: object) -> object:
