@@ -2,12 +2,13 @@
 """Finding the configs that come with the package."""
 
 import difflib
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
 
 
-def config_path(name: str) -> str:
+def config_path(name: str | os.PathLike) -> str:
     """Absolute path of one of our configs, wherever the package lies.
 
     Another project inherits from it by
@@ -19,7 +20,7 @@ def config_path(name: str) -> str:
     Raises:
         FileNotFoundError: There is no such config; the message lists similar names.
     """
-    folder = config_folder()
+    folder, name = config_folder(), os.fspath(name)
     path = folder / name
     if path.is_file():
         return str(path)

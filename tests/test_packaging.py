@@ -1,7 +1,9 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """What is installed: wheels carry the whole package, configs and tools; configs are found."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +111,15 @@ def test_base_names_of_configs_are_unique() -> None:
     assert {name: places[name] for name in configs if name in places} == {}
 
 
+def test_docstrings_of_configs_name_files_that_exist() -> None:
+    names = {path.name for folder in ('configs', 'tools') for path in (ROOT / folder).rglob('*.py')}
+    pages = {path.name for path in (ROOT / 'docs').glob('*.md')}
+    for path in (ROOT / 'configs').rglob('*.py'):
+        text = ast.get_docstring(ast.parse(path.read_text())) or ''
+        named = {Path(name).name for name in re.findall(r'[\w./-]+\.(?:py|md)\b', text)}
+        assert named <= names | pages, f'{path}: {sorted(named - names - pages)}'
+
+
 def test_config_path_finds_every_config() -> None:
     for path in (ROOT / 'configs').rglob('*.py'):
         found = Path(config_path(path.relative_to(ROOT / 'configs').as_posix()))
@@ -121,10 +132,11 @@ def test_config_path_lists_similar_names(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / 'quickstart' / 'image_text_clip.py').touch()
     (tmp_path / 'other.py').touch()
     monkeypatch.setattr('regionclip_mmdet.config_paths.config_folder', lambda: tmp_path)
-    with pytest.raises(FileNotFoundError) as caught:
-        config_path('quickstart/image_text_clipp.py')
-    assert 'quickstart/image_text_clip.py' in str(caught.value)
-    assert 'other.py' not in str(caught.value)
+    for name in ('quickstart/image_text_clipp.py', Path('quickstart', 'image_text_clipp.py')):
+        with pytest.raises(FileNotFoundError) as caught:
+            config_path(name)
+        assert 'quickstart/image_text_clip.py' in str(caught.value)
+        assert 'other.py' not in str(caught.value)
 
 
 def without_scope(value: object) -> object:

@@ -3,7 +3,7 @@
 
     python tools/train.py configs/custom/example_transfer.py
 
-The quickstart's tiny models; regionclip_rn50_c4_custom.py is the same for real ones.
+The quickstart's tiny models; regionclip_rn50_fpn_custom.py is the same for real ones.
 Results: coco/bbox_novel_ap50, coco/bbox_base_ap50, coco/bbox_all_ap50.
 """
 

@@ -19,7 +19,7 @@ from ..models.text import TextEmbeddings
 from .encoded_image import EncodedImage
 from .encoding import Boxes, encode_samples
 from .image_inputs import ImageInput
-from .input_lists import OutputNames, list_inputs
+from .input_lists import OutputNames, list_inputs, refuse_to_overwrite
 from .loaded_detector import LoadedDetector
 from .querying import query_image
 from .results import as_dict, write_json
@@ -167,7 +167,8 @@ class RegionCLIPInferencer(LoadedDetector):
 
         Raises:
             BrokenImageError: An image cannot be read.
-            FileNotFoundError, ValueError: No images; see also ``vocabulary``.
+            FileNotFoundError, ValueError: No images, or pictures would replace them; see also
+                ``vocabulary``.
         """
         if batch_size < 1:
             raise ValueError(f'batch_size is {batch_size}; at least 1 image goes into a batch.')
@@ -178,6 +179,8 @@ class RegionCLIPInferencer(LoadedDetector):
         results: dict[str, list] = dict(predictions=[], visualization=[], skipped=[])
         names = OutputNames()
         folder = Path(out_dir) if out_dir else None
+        if folder is not None and not no_save_vis:
+            refuse_to_overwrite(listed.images, folder / 'vis')
         with tqdm(
             total=len(listed.images),
             unit='image',

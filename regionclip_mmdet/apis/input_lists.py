@@ -67,6 +67,21 @@ def _from_string(inputs: str) -> InputList:
     return InputList([inputs])
 
 
+def refuse_to_overwrite(images: Sequence[ImageInput], folder: str | os.PathLike) -> None:
+    """Pictures are named as their images, so images that lie in the pictures' folder would be lost.
+
+    Raises:
+        ValueError: One lies there.
+    """
+    paths = (os.fspath(image) for image in images if isinstance(image, (str, os.PathLike)))
+    for source in {os.path.dirname(os.path.abspath(p)) for p in paths if '://' not in p}:
+        if os.path.isdir(source) and os.path.isdir(folder) and os.path.samefile(source, folder):
+            raise ValueError(
+                f'pictures would replace the images in {source}: name another folder for what is '
+                'written.'
+            )
+
+
 def _is_image(name: str) -> bool:
     return name.lower().endswith(IMG_EXTENSIONS)
 

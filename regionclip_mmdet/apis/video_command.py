@@ -50,17 +50,19 @@ def detect(args: argparse.Namespace) -> None:
 
     Raises:
         FileNotFoundError: No such video.
-        ValueError: OpenCV reads no frame of it, or cannot write the other.
+        ValueError: OpenCV reads no frame of it, or cannot write the other; both are one file.
     """
     if not os.path.isfile(args.input):
         raise FileNotFoundError(f'there is no video {args.input}.')
     video = mmcv.VideoReader(args.input)
     if not video.opened or video.width < 1:
         raise ValueError(f'{args.input}: OpenCV reads no frame of it. Is it a video, and whole?')
-    inferencer = make_inferencer(args)
     out = None
     if not args.no_save:
         out = Path(args.out or f'{Path(args.input).with_suffix("")}_detections.mp4')
+        if out.exists() and out.samefile(args.input):
+            raise ValueError(f'--out {out} is the video itself: it would be lost.')
+    inferencer = make_inferencer(args)
     total = min(video.frame_cnt, args.max_frames or video.frame_cnt)
     frames = tqdm(drawn_frames(inferencer, video, args), total=total, unit='frame')
     if out is None:

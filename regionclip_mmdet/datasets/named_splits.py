@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from .checks import check_classes, require_file
+from .checks import check_classes, read_json, require_file
 
 
 class NamedSplits:
@@ -113,10 +113,14 @@ class NamedSplits:
         """
         require_file(self.ann_file, self.backend_args, type(self).__name__, self.get_with)
         items = super().load_data_list()
-        wanted = len(self.metainfo['classes'])
-        if len(self.cat_ids) != wanted:
+        classes = self.metainfo['classes']
+        if len(self.cat_ids) != len(classes):
+            categories = read_json(self.ann_file, self.backend_args)['categories']
+            there = {category['name'] for category in categories}
+            lost = [name for name in classes if name not in there]  # misspelled, perhaps
             raise ValueError(
-                f'{self.ann_file} has {len(self.cat_ids)} categories for the {wanted} classes of '
-                f'this {type(self).__name__}. {self.FILE_HINT}'
+                f'{self.ann_file} has {len(self.cat_ids)} categories for the {len(classes)} '
+                f'classes of this {type(self).__name__}'
+                f'{f", none for {lost[:5]}" if lost else ""}. {self.FILE_HINT}'
             )
         return items

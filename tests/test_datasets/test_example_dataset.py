@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from mmengine.config import Config
 from PIL import Image
 
@@ -57,10 +58,27 @@ def test_the_same_again_and_others_by_seed(tmp_path: Path) -> None:
         [p.read_bytes() for p in sorted(root.rglob('*.jpg'))] for root in (first, second, other)
     ]
     assert read[0] == read[1] and read[0] != read[2]
-    stale = first / 'train' / 'photo_99.jpg'
-    stale.touch()
-    make_example_dataset(first)
-    assert not stale.exists()
+    make_example_dataset(first, seed=1)
+    assert [p.read_bytes() for p in sorted(first.rglob('*.jpg'))] == read[2]
+
+
+@pytest.mark.parametrize(
+    ('name', 'text'),
+    [
+        ('train/mine.jpg', ''),
+        ('val/2024/photo_01.jpg', ''),
+        ('annotations/val.json', '{"images": [], "categories": [{"id": 1, "name": "mug"}]}'),
+        ('annotations/train.json', 'not JSON'),
+    ],
+)
+def test_a_dataset_that_is_there_stays(tmp_path: Path, name: str, text: str) -> None:
+    mine = tmp_path / 'data' / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text(text)
+    with pytest.raises(FileExistsError, match='is not of this example'):
+        make_example_dataset(tmp_path / 'data')
+    assert [p for p in (tmp_path / 'data').rglob('*') if p.is_file()] == [mine]
+    assert mine.read_text() == text
 
 
 def test_configs_name_its_categories() -> None:

@@ -50,6 +50,8 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
     path = generated.write(tmp_path / 'base.json', base)
     with pytest.raises(ValueError, match='has 48 categories for the 65 classes of this OVCoco'):
         coco(path)
+    with pytest.raises(ValueError, match=r"has 1 categories for the 2 .*, none for \['cta'\]\."):
+        coco(path, metainfo=dict(classes=('person', 'cta')))
     whole['categories'] = whole['categories'][::-1]
     with pytest.raises(ValueError, match=r"place 0 it has 'toothbrush' instead of 'person'"):
         check_coco_dataset(coco(generated.write(tmp_path / 'turned.json', whole)))

@@ -31,6 +31,25 @@ def run(*args: object) -> None:
     main('A demo.', [str(arg) for arg in args])
 
 
+@pytest.mark.parametrize('given', ['vis', 'vis/a.png', 'vis/*.png'])
+def test_images_are_not_replaced(
+    files: tiny_inference.DetectorFiles,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: str,
+) -> None:
+    monkeypatch.chdir(photos)
+    (photos / 'vis').mkdir()
+    (photos / 'a.png').rename('vis/a.png')
+    before = Path('vis/a.png').read_bytes()
+    words = [given, files.bare_config, files.bare_checkpoint, '--texts', files.names]
+    with pytest.raises(SystemExit, match='would replace the images in'):
+        run(*words, '--out', '.')
+    assert Path('vis/a.png').read_bytes() == before
+    run(*words, '--out', '.', '--no-save-vis')  # writes nothing there
+    assert Path('preds/a.json').is_file() and Path('vis/a.png').read_bytes() == before
+
+
 def test_pictures_and_detections_are_written(
     files: tiny_inference.DetectorFiles,
     photos: Path,

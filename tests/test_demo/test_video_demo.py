@@ -97,6 +97,20 @@ def test_default_output(files: tiny_inference.DetectorFiles, video: Path, tmp_pa
     assert len(mmcv.VideoReader(str(tmp_path / 'my street_detections.mp4'))) == 1
 
 
+def test_the_video_itself_is_not_replaced(
+    files: tiny_inference.DetectorFiles, video: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / 'street.mp4'
+    copy.write_bytes(video.read_bytes())
+    out = tmp_path / 'link.mp4'
+    out.symlink_to(copy)
+    for name in (copy, out):
+        with pytest.raises(SystemExit, match='is the video itself'):
+            run(copy, files.bare_config, files.bare_checkpoint, '--texts', files.names,
+                '--out', name)  # fmt: skip
+    assert copy.read_bytes() == video.read_bytes() and out.is_symlink()
+
+
 def test_frames_are_written_as_they_come(tmp_path: Path) -> None:
     out = tmp_path / 'out.mp4'
     alive = []

@@ -31,6 +31,7 @@ def commands() -> str:
         page_runner.block('docs/custom_dataset.md', 'example_zero_shot.py work_dirs/quickstart'),
         page_runner.block('docs/custom_dataset.md', 'test.py configs/custom/example_localizer.py'),
         page_runner.block('docs/custom_dataset.md', 'train.py configs/custom/example_localizer.py'),
+        page_runner.block('docs/custom_dataset.md', 'model.localizer.init_cfg.checkpoint=work'),
         page_runner.block('docs/custom_dataset.md', 'train.py configs/custom/example_transfer.py'),
     ]
     return '\n'.join(block.text for block in blocks)
@@ -38,7 +39,7 @@ def commands() -> str:
 
 def test_page_has_every_step() -> None:
     tools = re.findall(r'^python tools/(\S+?)\.py', commands(), re.MULTILINE)
-    steps = ['embed_names'] * 2 + ['test'] * 2 + ['train'] * 2 + ['test'] * 2
+    steps = ['embed_names'] * 2 + ['test'] * 2 + ['train', 'test', 'train'] + ['test'] * 2
     assert tools == ['data/make_example_dataset', *steps]
     assert TEXT_ARCH in PAGE
 
@@ -65,11 +66,14 @@ def test_commands_of_the_page(tmp_path: Path) -> None:
 
     losses = [float(v) for v in re.findall(r'Iter\(train\).*?\sloss: (\S+)', done.stdout)]
     assert len(losses) == 2 * 5 and all(map(math.isfinite, losses))
-    # zero-shot; the validation at the end of training, its test; zero-shot again
+    # zero-shot with one localizer, with the other; the validation at the end of training, its
+    # test; zero-shot again
     for key in KEYS:
         found = re.findall(rf'coco/bbox_{key}_ap50: (\S+)', done.stdout)
-        assert len(found) == 4 and all(0 <= float(v) <= 1 for v in found)
-        assert found[1] == found[2]
+        assert len(found) == 5 and all(0 <= float(v) <= 1 for v in found)
+        assert found[2] == found[3]
+    given = r'Localizer: (\d+) of \1 tensors from work_dirs/example_localizer/iter_40.pth'
+    assert re.search(given, done.stdout)
     assert len(re.findall(r'proposals/R50@10: ', done.stdout)) == 2
 
     localizer = torch.load(tmp_path / 'work_dirs/example_localizer/iter_40.pth', weights_only=False)

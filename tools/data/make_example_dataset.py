@@ -16,10 +16,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('root', type=Path, help='folder to create; files of this name are replaced')
+    parser.add_argument('root', type=Path, help='folder to create')
     parser.add_argument('--seed', type=int, default=0, help='of all images (default: 0)')
     args = parser.parse_args()
-    root = make_example_dataset(args.root, args.seed)
+    try:
+        root = make_example_dataset(args.root, args.seed)
+    except OSError as error:
+        raise SystemExit(f'{type(error).__name__}: {error}') from None
     for part in ('train', 'val'):
         images = len(list((root / part).glob('*.jpg')))
         print(f'{root / part}: {images} images; boxes in {root / "annotations" / part}.json')

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ IMAGES: dict[str, int] = {'train': 12, 'val': 8}
 
 
 def make_example_dataset(root: str | Path, seed: int = 0) -> Path:
-    """Write 20 images and their COCO files; what is there already is replaced.
+    """Write 20 images and their COCO files; those of an earlier call are replaced.
 
     Files: ``train/*.jpg`` and ``val/*.jpg`` (12 and 8), ``annotations/train.json`` with boxes of
     ``BASE_NAMES`` alone, ``annotations/val.json`` with boxes of all names. Objects with novel names
@@ -41,17 +41,56 @@ def make_example_dataset(root: str | Path, seed: int = 0) -> Path:
     Args:
         root: Folder to create.
         seed: Of all images.
+
+    Raises:
+        FileExistsError: Other images or annotations lie there; nothing is changed.
     """
     root = Path(root)
+    for part in IMAGES:
+        _refuse_others(root, part)
     contents = {}
     for part, number in IMAGES.items():
         spec = ShapesWorldSpec('scenes', number, seed=seed, split=f'example_{part}')
-        shutil.rmtree(root / part, ignore_errors=True)
-        (root / part).mkdir(parents=True)
-        names = BASE_NAMES if part == 'train' else tuple(CATEGORY_IDS)
-        contents[root / 'annotations' / f'{part}.json'] = _write_images(root / part, spec, names)
+        (root / part).mkdir(parents=True, exist_ok=True)
+        contents[root / 'annotations' / f'{part}.json'] = _write_images(
+            root / part, spec, _names(part)
+        )
     write_all(contents, progress=False)
     return root
+
+
+def _names(part: str) -> tuple[str, ...]:
+    """Names that have boxes."""
+    return BASE_NAMES if part == 'train' else tuple(CATEGORY_IDS)
+
+
+def _categories(names: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [dict(id=CATEGORY_IDS[name], name=name) for name in names]
+
+
+def _file_name(index: int) -> str:
+    return f'photo_{index + 1:02d}.jpg'
+
+
+def _refuse_others(root: Path, part: str) -> None:
+    """A dataset of the user's own has folders and files of these names as well."""
+    written = {_file_name(index) for index in range(IMAGES[part])}
+    others = [path for path in sorted((root / part).glob('*')) if path.name not in written]
+    annotations = root / 'annotations' / f'{part}.json'
+    if annotations.exists() and not _is_ours(annotations, part):
+        others.insert(0, annotations)
+    if others:
+        raise FileExistsError(
+            f'{others[0]} is not of this example. Nothing was changed: name a folder of its own.'
+        )
+
+
+def _is_ours(annotations: Path, part: str) -> bool:
+    try:
+        content = json.loads(annotations.read_bytes())
+        return content['categories'] == _categories(_names(part))
+    except (ValueError, TypeError, KeyError):
+        return False
 
 
 def _write_images(folder: Path, spec: ShapesWorldSpec, names: tuple[str, ...]) -> dict[str, Any]:
@@ -61,14 +100,13 @@ def _write_images(folder: Path, spec: ShapesWorldSpec, names: tuple[str, ...]) -
         rng = image_rng(spec, index)
         objects = sample_objects(rng, spec, _sample_known)
         image = render(rng, objects, spec)
-        name = f'photo_{index + 1:02d}.jpg'
+        name = _file_name(index)
         image.save(folder / name, quality=spec.jpeg_quality)
         images.append(dict(id=100 + index, file_name=name, width=image.width, height=image.height))
         for obj in objects:
             if obj.name in names:
                 annotations.append(_annotation(obj, len(annotations) + 1, 100 + index))
-    categories = [dict(id=CATEGORY_IDS[name], name=name) for name in names]
-    return dict(images=images, annotations=annotations, categories=categories)
+    return dict(images=images, annotations=annotations, categories=_categories(names))
 
 
 def _sample_known(rng: np.random.Generator, *args: Any) -> DrawnObject:
