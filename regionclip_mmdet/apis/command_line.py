@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
 from .inferencer import RegionCLIPInferencer
-from .model_sources import find_config
+from .model_sources import read_config
 
 
 def make_parser(description: str | None, what: str, metavar: str) -> argparse.ArgumentParser:
@@ -61,7 +61,10 @@ def make_parser(description: str | None, what: str, metavar: str) -> argparse.Ar
         '--score-thr', type=float, default=0.3, help='lowest score to be drawn (default: 0.3)'
     )
     found.add_argument(
-        '--max-per-img', type=int, metavar='N', help="at most N detections (default: the config's)"
+        '--max-per-img',
+        type=_positive,
+        metavar='N',
+        help="at most N detections (default: the config's)",
     )
     found.add_argument('--show', action='store_true', help='open a window')
     found.add_argument(
@@ -86,7 +89,7 @@ def make_inferencer(args: argparse.Namespace) -> RegionCLIPInferencer:
     """The inferencer that the arguments describe."""
     # which of hundreds of tensors were loaded is of no use here; what was not, is an error
     MMLogger.get_current_instance().setLevel(logging.WARNING)
-    cfg = Config.fromfile(find_config(args.config))
+    cfg = read_config(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     return RegionCLIPInferencer(
@@ -104,9 +107,16 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
     return {} if args.max_per_img is None else dict(max_per_img=args.max_per_img)
 
 
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:  # to mmdet no limit
+        raise argparse.ArgumentTypeError(f'{text} is not above 0')
+    return value
+
+
 def run_or_explain(run: Callable[[], None]) -> None:
     """Run; what a user can mend ends the program with its message and without a traceback."""
     try:
         run()
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, SyntaxError) as error:
         sys.exit(f'{type(error).__name__}: {error}')

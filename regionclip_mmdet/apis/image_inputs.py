@@ -69,10 +69,10 @@ class ImageInputs:
             ``inputs``, uint8 ``(3, H, W)``, and ``data_samples``.
 
         Raises:
-            BrokenImageError: A file is missing, damaged or too large.
+            BrokenImageError: A file is missing, damaged or too large, or an image is too thin.
             ValueError: An array is no image.
         """
-        return self.transform(self.load(image))
+        return self.prepare(self.load(image))
 
     def load(self, image: ImageInput) -> dict[str, Any]:
         """``img`` (uint8 ``(H, W, 3)``, BGR), ``img_path``, ``img_shape``, ``ori_shape``."""
@@ -85,6 +85,20 @@ class ImageInputs:
             return self.load_file(dict(img_path=path))
         except Exception as error:  # decoders raise whatever they like
             raise _explained(path, self.backend_args, error) from error
+
+    def prepare(self, loaded: dict[str, Any]) -> dict[str, Any]:
+        """What ``load`` returned, through the rest of the pipeline.
+
+        Raises:
+            BrokenImageError: It ends with an error: of 3000 x 1 pixels resizing leaves nothing.
+        """
+        name, (height, width) = loaded['img_path'] or 'an array', loaded['ori_shape'][:2]
+        try:
+            return self.transform(loaded)
+        except Exception as error:  # transforms raise whatever they like
+            raise BrokenImageError(
+                f'{name}: the image of {width} x {height} pixels cannot be prepared: {error}'
+            ) from error
 
     def pixels(self, image: ImageInput) -> np.ndarray:
         """The image as the model sees it before resizing: uint8 ``(H, W, 3)``, BGR."""

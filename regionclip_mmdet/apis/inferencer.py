@@ -166,7 +166,7 @@ class RegionCLIPInferencer(LoadedDetector):
             ``error``.
 
         Raises:
-            BrokenImageError: An image cannot be read.
+            BrokenImageError: An image cannot be read, or is too thin to be resized.
             FileNotFoundError, ValueError: No images, or pictures would replace them; see also
                 ``vocabulary``.
         """
@@ -223,14 +223,15 @@ class RegionCLIPInferencer(LoadedDetector):
         for image in images:
             try:
                 loaded = self.pipeline.load(image)
+                pixels = loaded['img']
+                sample = self.pipeline.prepare(loaded)
             except BrokenImageError as error:
                 if skipped is None:
                     raise
                 skipped.append(dict(img_path=str(image), error=str(error)))
                 bar.update(1)
                 continue
-            pixels = loaded['img']
-            yield self.pipeline.transform(loaded), pixels
+            yield sample, pixels
 
     @staticmethod
     def _tell_of_skipped(results: dict[str, list], searched: str | None) -> None:

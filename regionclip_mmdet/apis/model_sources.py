@@ -38,6 +38,23 @@ def find_config(name: str | os.PathLike) -> str:
     return config_path(wanted.removeprefix('configs/'))
 
 
+def read_config(name: str | os.PathLike) -> Config:
+    """A model's config.
+
+    Args:
+        name: See ``find_config``.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It describes no model.
+    """
+    file = find_config(name)
+    cfg = Config.fromfile(file)
+    if 'model' not in cfg:
+        raise ValueError(f'{file} describes no model.')
+    return cfg
+
+
 def generated_model(cfg: Config) -> OpenVocabularyRCNN:
     """A detector of full size with random weights, the same at every call.
 

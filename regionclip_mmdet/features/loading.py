@@ -58,12 +58,10 @@ class _Images(Dataset):
                 given = self.boxes.of(row, tuple(image['ori_shape'][:2]))
             except ValueError as error:  # a worker's own error would come with its whole traceback
                 return Loaded(refused=str(error))
-        height, width = image['ori_shape'][:2]
         try:
-            return Loaded(self.inputs.transform(image), given)
-        except Exception as error:  # of 3000 x 1 pixels nothing is left; other images go on
-            why = f'{path}: the image of {width} x {height} pixels cannot be prepared: {error}'
-            return Loaded(broken=_one_line(why))
+            return Loaded(self.inputs.prepare(image), given)
+        except OSError as error:  # BrokenImageError; other images go on
+            return Loaded(broken=_one_line(str(error)))
 
 
 def load_images(

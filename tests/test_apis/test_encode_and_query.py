@@ -285,8 +285,9 @@ class TestImages:
             encoded = encode_images(model, images, batch_size=3)
         assert [one.img_meta['img_path'] for one in encoded] == [str(path), str(path), None, None]
         for one in encoded[1:]:
-            torch.testing.assert_close(one.embeddings, encoded[0].embeddings)
-            assert torch.equal(one.boxes, encoded[0].boxes)
+            torch.testing.assert_close(one.embeddings, encoded[0].embeddings, rtol=0, atol=1e-4)
+            # not to the last bit: the last image is a batch of its own
+            torch.testing.assert_close(one.boxes, encoded[0].boxes, rtol=0, atol=1e-3)
 
     def test_other_arrays(self) -> None:
         model = detector()

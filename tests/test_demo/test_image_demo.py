@@ -11,6 +11,7 @@ from pathlib import Path
 import mmcv
 import pytest
 import tiny_inference
+from PIL import Image
 
 from regionclip_mmdet.apis import RegionCLIPInferencer
 from regionclip_mmdet.apis.image_command import main, summary
@@ -96,12 +97,23 @@ def test_text_encoder_and_options(
         (dict(texts=' . '), 'ValueError: no names to look for'),
         (dict(texts='no/names.txt'), 'FileNotFoundError: there is no file no/names.txt'),
         (dict(config='nothing.py'), 'FileNotFoundError: There is no config'),
+        (dict(config='unfinished.py'), 'SyntaxError: '),
+        (dict(config='schedule.py'), 'ValueError: schedule.py describes no model'),
         (dict(checkpoint='nothing.pth'), 'nothing.pth'),
+        (dict(input='thin.png'), 'BrokenImageError: thin.png: the image of 3000 x 1 pixels'),
     ],
 )
 def test_mistakes_end_with_a_message(
-    files: tiny_inference.DetectorFiles, photos: Path, change: dict, message: str
+    files: tiny_inference.DetectorFiles,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict,
+    message: str,
 ) -> None:
+    monkeypatch.chdir(photos)
+    Path('unfinished.py').write_text('model = dict(\n')
+    Path('schedule.py').write_text('max_iters = 90000\n')
+    Image.new('RGB', (3000, 1)).save('thin.png')
     given = dict(
         input=photos / 'a.png', config=files.config, checkpoint=files.checkpoint, texts='tram'
     )
@@ -109,6 +121,14 @@ def test_mistakes_end_with_a_message(
     with pytest.raises(SystemExit) as caught:
         run(given['input'], given['config'], given['checkpoint'], '--texts', given['texts'])
     assert message in str(caught.value.code)
+
+
+def test_no_detections_at_all_cannot_be_asked_for(
+    files: tiny_inference.DetectorFiles, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(photos / 'a.png', files.config, files.checkpoint, '--max-per-img', '0')
+    assert '0 is not above 0' in capsys.readouterr().err
 
 
 def test_summary() -> None:

@@ -134,7 +134,11 @@ class WeightGuard(nn.Module):
         self._refuse_surprises(report, self._vocabulary_problems(state_dict, prefix))
         for part in self._parts:
             if report.is_complete(part):
-                _find(self, part).weights_source = named_source(local_metadata)
+                module = _find(self, part)
+                module.weights_source = named_source(local_metadata)
+                if file := _configured_file(module):
+                    note = f"{part}: from this checkpoint, not from init_cfg's {file}"
+                    print_log(note, 'current')
         # a part that gets its weights elsewhere is not missing: neither is a strict load to fail,
         # nor mmengine to warn of hundreds of keys
         for part in self._parts:
@@ -196,6 +200,11 @@ def _find(model: nn.Module, path: str) -> nn.Module | None:
 
 def _source(module: nn.Module | None) -> str | None:
     return getattr(module, 'weights_source', None)
+
+
+def _configured_file(module: nn.Module) -> str | None:
+    configs = getattr(module, 'init_cfg', None)
+    return configs.get('checkpoint') if isinstance(configs, dict) else None
 
 
 def _state(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -356,6 +356,24 @@ class TestFillingLate:
             'text_encoder': str(clip),
         }
 
+    def test_a_file_that_a_checkpoint_supersedes_is_named(
+        self, config: dict, clip: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        logged: list[str] = []
+        monkeypatch.setattr(
+            'regionclip_mmdet.models.weights.guard.print_log', lambda msg, *a: logged.append(msg)
+        )
+        no_reg = dict(with_reg=False)
+        trained = tiny_models.fill(detector(localizer=bare_localizer(), bbox_head=no_reg), seed=21)
+        detector(config).load_state_dict(trained.state_dict(), strict=False)
+        unused = [line for line in logged if 'not from' in line]
+        assert (
+            f"localizer: from this checkpoint, not from init_cfg's {clip.parent / 'localizer.pth'}"
+            in unused
+        )
+        # the text encoder is not in the checkpoint
+        assert not [line for line in unused if line.startswith('text_encoder')]
+
     def test_through_init_detector(self, config: dict, clip: Path, tmp_path: Path) -> None:
         trained = tiny_models.fill(pretrainer(localizer=None), seed=21)
         checkpoint = dict(
