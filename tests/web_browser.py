@@ -36,6 +36,16 @@ FLAGS = [
     '--disable-sync',
 ]
 PATIENCE_MS = 60_000
+# How often the button has rested again: what it says now may be from before it was pressed.
+COUNT_RESTS = """() => {
+    window.rests = 0;
+    let before = 'Detect';
+    new MutationObserver(() => {
+        const now = document.querySelector('#rc-detect')?.innerText.trim() ?? before;
+        if (now === 'Detect' && before !== 'Detect') window.rests += 1;
+        before = now;
+    }).observe(document.body, { subtree: true, childList: true, characterData: true });
+}"""
 
 
 def find_chromium() -> str | None:
@@ -98,6 +108,8 @@ class Visitor:
         self.page.on('pageerror', lambda error: self.faults.append(str(error)))
         self.page.goto(address)
         self.page.wait_for_selector('#rc-detect')
+        self.page.evaluate(COUNT_RESTS)
+        self.rests = 0
 
     def choose(self, file: Path) -> str:
         """Upload a file in place of the one before; returns what the page says of it."""
@@ -130,6 +142,7 @@ class Visitor:
 
     def press(self) -> None:
         """Press the button, wait for nothing."""
+        self.rests = self.page.evaluate('window.rests')
         self.page.click('#rc-detect')
 
     def detect(self) -> str:
@@ -139,14 +152,8 @@ class Visitor:
 
     def answered(self) -> str:
         """Wait until the button can be pressed again; returns what the page says."""
-        button = self.page.locator('#rc-detect:not([disabled])', has_text='Detect')
-        self.page.locator('#rc-detect', has_text='Detecting').or_(
-            self.page.locator('.rc-done, .rc-error')
-        ).first.wait_for()
-        self.page.wait_for_function(
-            '() => document.querySelector("#rc-detect").innerText.trim() === "Detect"'
-        )
-        button.wait_for()
+        self.page.wait_for_function('before => window.rests > before', arg=self.rests)
+        self.page.locator('#rc-detect:not([disabled])', has_text='Detect').wait_for()
         return self.status()
 
     def status(self) -> str:

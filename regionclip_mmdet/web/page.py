@@ -142,11 +142,15 @@ def build_page(
         ran.then(_rested, outputs=button, **quick)
         # gradio's own refusals, which do not reach ``ask``, end the chain above
         ran.failure(lambda: [_rested(), banner('error', _BUSY)], outputs=[button, status], **quick)
-        gr.on(
+        moved = gr.on(
             [slider.release for slider in sliders], _only_with_picture(ask), asked, shown,
             concurrency_id=_QUEUE, show_progress_on=[result], trigger_mode='always_last', **raw,
         )  # fmt: skip
-        picture.change(_looker(service), picture, shown, queue=False, show_progress='hidden', **raw)
+        # what was asked of the picture before is not to appear under this one
+        picture.change(
+            _looker(service), picture, [*shown, button], queue=False, show_progress='hidden',
+            cancels=[ran, moved], **raw,
+        )  # fmt: skip
     page.queue(
         max_size=settings.queue_size, default_concurrency_limit=settings.concurrency,
         api_open=False,
@@ -260,10 +264,11 @@ def _looker(service: DetectionService) -> Callable[..., list]:
 
     def look(upload: dict | None) -> list:
         if not upload:
-            return blank('wait', _WAITING)
-        return safely(
+            return [*blank('wait', _WAITING), _rested()]
+        seen = safely(
             lambda: blank('wait', f'{service.look(_read(upload, service))} Press Detect.')
         )
+        return [*seen, _rested()]
 
     return look
 

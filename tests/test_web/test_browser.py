@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +114,26 @@ def test_the_button_rests_while_a_question_runs(visitor: object, photo: Path) ->
     visitor.press()
     visitor.page.locator('#rc-detect[disabled]', has_text='Detecting').wait_for()
     assert '3,000 names' in visitor.answered()
+
+
+def test_another_picture_ends_the_question(visitor: object, photo: Path, tmp_path: Path) -> None:
+    def names(first: str) -> str:
+        return '\n'.join(f'{first} {i}' for i in range(3000))
+
+    visitor.choose(photo)
+    visitor.write(names('known'))
+    started = time.monotonic()
+    visitor.detect()
+    took = time.monotonic() - started
+    visitor.write(names('unknown'))
+    visitor.press()
+    visitor.page.locator('#rc-detect[disabled]', has_text='Detecting').wait_for()
+    visitor.choose(save(tmp_path / 'other.png', seed=1, size=(60, 80)))
+    visitor.page.wait_for_timeout(2000 * took)  # longer than the question takes
+    assert visitor.status() == 'Picture of 80 x 60 pixels. Press Detect.'
+    assert not visitor.rows()
+    visitor.write(WORDS)
+    assert 'compared with 3 names' in visitor.detect()
 
 
 def test_broken_files(visitor: object, photo: Path, tmp_path: Path) -> None:
