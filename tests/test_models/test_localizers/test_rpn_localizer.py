@@ -117,7 +117,7 @@ class TestSelection:
         for ours, theirs in zip(model(batch, METAS), self.reference(model, batch), strict=True):
             assert len(ours) > 3 and float(ours.objectness_logits.abs().max()) < 15
             assert len(ours) == len(theirs)
-            torch.testing.assert_close(ours.bboxes, theirs.bboxes)
+            torch.testing.assert_close(ours.bboxes, theirs.bboxes, rtol=0, atol=1e-3)  # pixels
             torch.testing.assert_close(ours.scores, theirs.scores)
             torch.testing.assert_close(ours.scores, ours.objectness_logits.sigmoid())
 

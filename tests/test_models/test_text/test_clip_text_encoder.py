@@ -154,7 +154,7 @@ def test_vocabularies_larger_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> No
     expected = encoder.encode_names(names, ['{}', 'my {}'])
     monkeypatch.setattr('regionclip_mmdet.models.text.clip_text_encoder._PROMPTS_PER_CHUNK', 4)
     chunked = encoder.encode_names(names, ['{}', 'my {}'])
-    torch.testing.assert_close(chunked.matrix, expected.matrix, rtol=0, atol=1e-5)
+    torch.testing.assert_close(chunked.matrix, expected.matrix, rtol=0, atol=1e-4)
 
 
 def test_frozen_stays_frozen() -> None:
