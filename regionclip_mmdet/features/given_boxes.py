@@ -164,7 +164,7 @@ class CocoBoxes:
                 f'{where}: bbox must be four finite numbers, x y width height: {row["bbox"]}'
             )
         for key in ('image_id', 'category_id'):
-            if not isinstance(row.get(key, 0), int | str):
+            if isinstance(row.get(key), list | dict):  # 7.0 and null are legal
                 raise ValueError(f'{where}: {key} cannot be {row[key]!r}.')
         return {**row, 'id': place}
 

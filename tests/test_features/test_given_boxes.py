@@ -118,6 +118,16 @@ def test_results_that_are_none(photos: Path, tmp_path: Path, change: dict, words
         CocoBoxes(str(results), images)
 
 
+def test_ids_as_spreadsheets_write_them(photos: Path, tmp_path: Path) -> None:
+    images = list_images(world.write_json(tmp_path / 'images.json', world.annotations()), photos)
+    row = dict(image_id=12, bbox=[1, 1, 9, 9], category_id=1, score=0.5)
+    rows = [row, {**row, 'image_id': 12.0, 'category_id': 1.0}, {**row, 'category_id': None}]
+    given = CocoBoxes(str(world.write_json(tmp_path / 'results.json', rows)), images)
+    place = [entry.id for entry in images.entries].index(12)
+    labels = given.of(place, (60, 80)).labels
+    assert len(labels) == 3 and labels[0] == labels[1] >= 0 and labels[2] == -1
+
+
 def test_a_grid(photos: Path, tmp_path: Path) -> None:
     extract(world.maker(source='given'), photos, tmp_path / 'out', GridBoxes((1, 2)))
     found = read_region_features(tmp_path / 'out')
