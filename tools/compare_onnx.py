@@ -31,7 +31,7 @@ from mmdet.apis import init_detector
 from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
-from regionclip_mmdet.apis.model_sources import read_config
+from regionclip_mmdet.apis.model_sources import read_model_config
 from regionclip_mmdet.export import GRAPHS, OnnxDetector, compare_with_torch, export_detector
 from regionclip_mmdet.export.compare import HEADER, SCORE_THR, TOLERANCE, load_images, versions
 from regionclip_mmdet.export.generated import generated_detector
@@ -85,7 +85,7 @@ def compare(args: argparse.Namespace) -> int:
     """
     MMLogger.get_current_instance().setLevel('WARNING')
     torch.set_num_threads(args.threads)
-    cfg = read_config(args.config)
+    cfg = read_model_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     if args.generated:
         model = generated_detector(cfg)

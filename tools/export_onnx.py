@@ -21,7 +21,7 @@ from mmdet.apis import init_detector
 from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
-from regionclip_mmdet.apis.model_sources import read_config
+from regionclip_mmdet.apis.model_sources import read_model_config
 from regionclip_mmdet.export import GRAPHS, export_detector
 from regionclip_mmdet.models.text import TextEmbeddings
 
@@ -58,7 +58,7 @@ def main() -> int:
     args = parse_args()
     MMLogger.get_current_instance().setLevel('WARNING')
     try:
-        cfg = read_config(args.config)
+        cfg = read_model_config(args.config)
         cfg.merge_from_dict(args.cfg_options or {})
         model = init_detector(cfg, args.checkpoint, device='cpu', palette='random')
         if args.vocabulary:

@@ -35,7 +35,7 @@ from mmengine.dist import get_dist_info
 
 from regionclip_mmdet import features
 from regionclip_mmdet.apis import RegionCLIPInferencer
-from regionclip_mmdet.apis.model_sources import read_config
+from regionclip_mmdet.apis.model_sources import read_model_config
 from regionclip_mmdet.compat import end_distributed_run, warn_of_unusable_gpu
 from regionclip_mmdet.engine.ranks import start_processes
 from regionclip_mmdet.engine.tool_arguments import add_run_arguments
@@ -176,7 +176,7 @@ def extract(args: argparse.Namespace) -> features.ExtractionReport:
         dtype=args.dtype if args.format == 'npz' else 'float32',
         top=args.top,
     )
-    cfg = read_config(args.config)
+    cfg = read_model_config(args.config)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     inferencer = RegionCLIPInferencer(

@@ -13,7 +13,7 @@ from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
 from .inferencer import RegionCLIPInferencer
-from .model_sources import read_config
+from .model_sources import read_model_config
 
 
 def make_parser(description: str | None, what: str, metavar: str) -> argparse.ArgumentParser:
@@ -62,7 +62,7 @@ def make_parser(description: str | None, what: str, metavar: str) -> argparse.Ar
     )
     found.add_argument(
         '--max-per-img',
-        type=_positive,
+        type=positive(int),  # to mmdet 0 is no limit
         metavar='N',
         help="at most N detections (default: the config's)",
     )
@@ -89,7 +89,7 @@ def make_inferencer(args: argparse.Namespace) -> RegionCLIPInferencer:
     """The inferencer that the arguments describe."""
     # which of hundreds of tensors were loaded is of no use here; what was not, is an error
     MMLogger.get_current_instance().setLevel(logging.WARNING)
-    cfg = read_config(args.config)
+    cfg = read_model_config(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     return RegionCLIPInferencer(
@@ -107,11 +107,17 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
     return {} if args.max_per_img is None else dict(max_per_img=args.max_per_img)
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:  # to mmdet no limit
-        raise argparse.ArgumentTypeError(f'{text} is not above 0')
-    return value
+def positive(kind: type) -> Callable[[str], float]:
+    """An argument's type: ``int`` or ``float`` above 0."""
+
+    def convert(text: str) -> float:
+        value = kind(text)
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f'{text} is not above 0')
+        return value
+
+    convert.__name__ = f'positive {kind.__name__}'
+    return convert
 
 
 def run_or_explain(run: Callable[[], None]) -> None:

@@ -22,7 +22,7 @@ from ..known_files import require_file
 from ..models.detectors import OpenVocabularyRCNN
 from ..models.text import CLIPTextEncoder, TextEmbeddings
 from .image_inputs import ImageInput, ImageInputs
-from .model_sources import RANDOM, generated_model, read_config
+from .model_sources import RANDOM, generated_model, read_model_config
 from .name_embedder import NameEmbedder
 from .text_source import PREFIX, TextEncoderSource, find_text_encoder
 from .vocabulary import Texts, parse_vocabulary
@@ -80,7 +80,7 @@ class LoadedDetector(DetInferencer):
             model = self._built.cfg
             device = device or str(next(self._built.parameters()).device)
         elif isinstance(model, (str, os.PathLike)):
-            model = read_config(model)
+            model = read_model_config(model)
         weights = os.fspath(weights) if weights is not None else None
         self._weights = weights
         super().__init__(

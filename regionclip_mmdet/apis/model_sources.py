@@ -38,7 +38,7 @@ def find_config(name: str | os.PathLike) -> str:
     return config_path(wanted.removeprefix('configs/'))
 
 
-def read_config(name: str | os.PathLike) -> Config:
+def read_model_config(name: str | os.PathLike) -> Config:
     """A model's config.
 
     Args:

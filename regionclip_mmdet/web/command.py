@@ -16,6 +16,7 @@ from pathlib import Path
 from torch import nn
 
 from ..apis import RegionCLIPInferencer
+from ..apis.command_line import positive
 from ..models.text import TextEmbeddings
 from .detections import DetectionService
 from .examples import write_examples
@@ -170,11 +171,11 @@ def _parse_args(description: str, arguments: Sequence[str] | None) -> argparse.N
         "times the time); default: the config's own prompts, else single",
     )
     add('--embedding-cache', metavar='FOLDER', help='keep embeddings of names beyond this run')
-    add('--max-names', type=_positive(int), default=10_000, help='per question (default: 10000)')
+    add('--max-names', type=positive(int), default=10_000, help='per question (default: 10000)')
     first = parser.add_argument_group('what the page begins with')
     add = first.add_argument
     add('--score-thr', type=float, default=0.3, help='lowest score (default: 0.3)')
-    add('--max-per-img', type=_positive(int), default=50, help='most detections (default: 50)')
+    add('--max-per-img', type=positive(int), default=50, help='most detections (default: 50)')
     server = parser.add_argument_group('server')
     add = server.add_argument
     add('--host', default='127.0.0.1', help='0.0.0.0: all interfaces (default: this machine only)')
@@ -182,49 +183,38 @@ def _parse_args(description: str, arguments: Sequence[str] | None) -> argparse.N
     add('--root-path', default=None, help='path at which a proxy shows the page, e.g. /regionclip')
     add(
         '--max-upload-mb',
-        type=_positive(float),
+        type=positive(float),
         default=20,
         metavar='MB',
         help='largest file (default: 20)',
     )
     add(
         '--max-image-size',
-        type=_positive(float),
+        type=positive(float),
         default=50,
         metavar='MEGAPIXELS',
         help='largest picture, looked up before it is decoded (default: 50)',
     )
     add(
         '--concurrency',
-        type=_positive(int),
+        type=positive(int),
         default=1,
         help='questions answered at a time; pictures are encoded one at a time in any case '
         '(default: 1)',
     )
     add(
         '--queue-size',
-        type=_positive(int),
+        type=positive(int),
         default=20,
         help='questions that may wait; further ones are told so (default: 20)',
     )
     add(
         '--kept-images',
-        type=_positive(int),
+        type=positive(int),
         default=16,
         help='encoded pictures kept, for all visitors together (default: 16)',
     )
     return parser.parse_args(arguments)
-
-
-def _positive(kind: type) -> type:
-    def convert(text: str) -> float:
-        value = kind(text)
-        if not value > 0:
-            raise argparse.ArgumentTypeError(f'{text} is not above 0')
-        return value
-
-    convert.__name__ = f'positive {kind.__name__}'
-    return convert
 
 
 def _port(text: str) -> int:

@@ -10,51 +10,21 @@ from pathlib import Path
 import pytest
 import tiny_models
 import torch
-from mmdet.apis import init_detector
-from mmdet.registry import MODELS
-from mmengine.config import Config
+from guarded_models import (
+    BOXES,
+    SIZE,
+    bare_localizer,
+    bare_text_encoder,
+    detector,
+    predict,
+    pretrainer,
+    unguarded,
+)
 from mmengine.model import ExponentialMovingAverage, MMDistributedDataParallel
 from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
-from regionclip_mmdet.models.detectors import OpenVocabularyRCNN, RegionCLIP
-
-SIZE = (64, 80)
-BOXES = torch.tensor([[4.0, 4.0, 40.0, 36.0], [30.0, 20.0, 70.0, 60.0]])
 Loader = Callable[[nn.Module, dict], object]
-
-
-def unguarded(settings: dict) -> dict:
-    """A config without init_cfg: only a checkpoint can fill the model."""
-    config = tiny_models.detector_config(**settings)
-    config.backbone.init_cfg = None
-    config.roi_head.region_encoder.init_cfg = None
-    return config
-
-
-def bare_localizer() -> dict:
-    return dict(tiny_models.LOCALIZER, init_cfg=None)
-
-
-def bare_text_encoder() -> dict:
-    return dict(tiny_models.text_encoder(), init_cfg=None)
-
-
-def detector(config: dict | None = None, **settings: object) -> OpenVocabularyRCNN:
-    return MODELS.build(config or unguarded(settings)).eval()
-
-
-def pretrainer(**settings: object) -> RegionCLIP:
-    return MODELS.build(tiny_models.regionclip_config(**settings))
-
-
-def predict(model: nn.Module, proposals: Tensor | None = BOXES) -> Tensor:
-    given = None if proposals is None else [proposals]
-    samples = tiny_models.samples(SIZE, proposals=given)
-    with torch.no_grad():
-        scores = model.predict(tiny_models.images(SIZE), samples)[0].pred_instances.scores
-    assert len(scores) > 1
-    return scores
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
@@ -292,119 +262,6 @@ class TestRandomWeights:
             model = pretrainer(**config).train()
             with pytest.raises(RuntimeError, match=f"'{part}' of RegionCLIP holds random weights"):
                 model.loss(tiny_models.images(SIZE), tiny_models.samples(SIZE, captions=['a cat']))
-
-
-class TestFillingLate:
-    """``Runner.test`` and ``init_detector`` never call ``init_weights``."""
-
-    @pytest.fixture
-    def clip(self, tmp_path: Path) -> Path:
-        return tiny_models.save_clip(tmp_path / 'clip.pth', seed=11)
-
-    @pytest.fixture
-    def config(self, clip: Path, tmp_path: Path) -> dict:
-        rpn = tiny_models.save_localizer(tmp_path / 'localizer.pth', seed=12)
-        return tiny_models.detector_config(
-            clip,
-            localizer=tiny_models.localizer(rpn),
-            text_encoder=tiny_models.text_encoder(clip),
-            bbox_head=dict(with_reg=False),
-        )
-
-    def assert_filled(self, model: OpenVocabularyRCNN, clip: Path) -> None:
-        weights = torch.load(clip)
-        assert torch.equal(model.backbone.conv1.weight, weights['visual.conv1.weight'])
-        layer4 = model.roi_head.region_encoder.layer4
-        assert torch.equal(layer4[0].conv1.weight, weights['visual.layer4.0.conv1.weight'])
-        projection = model.text_encoder.model.text_projection
-        assert torch.equal(projection, weights['text_projection'])
-        rpn = torch.load(clip.parent / 'localizer.pth')['state_dict']
-        own = model.localizer.state_dict()
-        assert all(torch.equal(own[key], value) for key, value in rpn.items())
-
-    def test_at_predict(self, config: dict, clip: Path) -> None:
-        model = detector(config)
-        assert set(model.weight_sources().values()) == {None}
-        predict(model, None)
-        self.assert_filled(model, clip)
-        assert model.weight_sources()['backbone'] == str(clip)
-
-    def test_equals_init_weights(self, config: dict) -> None:
-        early, late = detector(config), detector(config)
-        early.init_weights()
-        torch.testing.assert_close(predict(late, None), predict(early, None))
-
-    def test_at_set_vocabulary(self, config: dict, clip: Path) -> None:
-        model = detector(config)
-        model.set_vocabulary(['cat', 'red ball', 'x'], templates=['a {}'])
-        filled = detector(config)
-        filled.init_weights()
-        expected = filled.text_encoder.encode_names(['cat', 'red ball', 'x'], ['a {}'])
-        matrix = model.roi_head.bbox_head.active_classifier.embeddings
-        torch.testing.assert_close(matrix, expected.matrix)
-
-    def test_what_a_checkpoint_brought_is_not_overwritten(self, config: dict, clip: Path) -> None:
-        trained = tiny_models.fill(pretrainer(localizer=None), seed=21)
-        model = detector(config)
-        model.load_state_dict(trained.state_dict(), strict=False)
-        predict(model, None)
-        assert torch.equal(model.backbone.conv1.weight, trained.backbone.conv1.weight)
-        assert model.weight_sources() == {
-            'backbone': 'checkpoint',
-            'roi_head.region_encoder': 'checkpoint',
-            'localizer': str(clip.parent / 'localizer.pth'),
-            'text_encoder': str(clip),
-        }
-
-    def test_a_file_that_a_checkpoint_supersedes_is_named(
-        self, config: dict, clip: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        logged: list[str] = []
-        monkeypatch.setattr(
-            'regionclip_mmdet.models.weights.guard.print_log', lambda msg, *a: logged.append(msg)
-        )
-        no_reg = dict(with_reg=False)
-        trained = tiny_models.fill(detector(localizer=bare_localizer(), bbox_head=no_reg), seed=21)
-        detector(config).load_state_dict(trained.state_dict(), strict=False)
-        unused = [line for line in logged if 'not from' in line]
-        assert (
-            f"localizer: from this checkpoint, not from init_cfg's {clip.parent / 'localizer.pth'}"
-            in unused
-        )
-        # the text encoder is not in the checkpoint
-        assert not [line for line in unused if line.startswith('text_encoder')]
-
-    def test_through_init_detector(self, config: dict, clip: Path, tmp_path: Path) -> None:
-        trained = tiny_models.fill(pretrainer(localizer=None), seed=21)
-        checkpoint = dict(
-            state_dict=trained.state_dict(), meta=dict(dataset_meta=dict(classes=tiny_models.NAMES))
-        )
-        torch.save(checkpoint, tmp_path / 'pretrained.pth')
-        model = init_detector(
-            Config(dict(model=config)),
-            str(tmp_path / 'pretrained.pth'),
-            palette='random',
-            device='cpu',
-        )
-        predict(model, None)
-        assert model.weight_sources()['localizer'] == str(clip.parent / 'localizer.pth')
-        assert torch.equal(model.backbone.conv1.weight, trained.backbone.conv1.weight)
-
-    def test_init_detector_without_a_checkpoint(self, config: dict, clip: Path) -> None:
-        """It deletes the backbone's init_cfg, unless it is given some options."""
-        settings = dict(palette='random', device='cpu')
-        model = init_detector(Config(dict(model=config)), cfg_options={}, **settings)
-        predict(model, None)
-        self.assert_filled(model, clip)
-        model = init_detector(Config(dict(model=config)), **settings)
-        with pytest.raises(RuntimeError, match="'backbone' .* random weights.*cfg_options={}"):
-            predict(model, None)
-
-    def test_init_detector_without_the_localizer(self, tmp_path: Path) -> None:
-        torch.save(dict(state_dict=detector().state_dict()), tmp_path / 'c.pth')
-        config = Config(dict(model=unguarded(dict(localizer=bare_localizer()))))
-        with pytest.raises(RuntimeError, match="'localizer': .* missing"):
-            init_detector(config, str(tmp_path / 'c.pth'), palette='random', device='cpu')
 
 
 class TestFromPretrainingToDetection:
