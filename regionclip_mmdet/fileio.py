@@ -1,0 +1,300 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Files: written whole or not at all; read with errors that name the file and what to do.
+
+The one home of both. Nothing here knows tensors or needs torch.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PathLike = str | os.PathLike
+
+UNFINISHED = '.being-written'
+_CHUNK = 1 << 20
+# What torch and safetensors say, without an errno, of a file that could not be written.
+_NOT_WRITTEN = re.compile(
+    r'unexpected pos \d+ vs \d+|PytorchStreamWriter failed|[Nn]o space left|[Oo]s error (\d+)'
+)
+# What zipfile and numpy raise on damaged archives.
+DAMAGED_ZIP = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    KeyError,
+    IndexError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,  # an encrypted member
+    SyntaxError,  # the header of an array
+    RecursionError,
+)
+
+
+@contextmanager
+def write_whole(path: PathLike, remedy: str = '', suffix: str | None = None) -> Iterator[Path]:
+    """Have a file written whole or not at all.
+
+    What is written to the path that is given goes to a temporary file in the same folder, is
+    forced to the disk and takes its name in one step. If anything is raised, or the process is
+    killed, what was there before stays as it was::
+
+        with write_whole('words.json') as unfinished:
+            unfinished.write_text('...')
+
+    Args:
+        path: The file; its folder is made. A link to a file is followed.
+        remedy: What to do if it cannot be written, for the message.
+        suffix: End of the temporary file's name, for writers that go by it; by default the
+            file's own.
+
+    Yields:
+        Where to write: an empty file whose name holds ``UNFINISHED``.
+
+    Raises:
+        OSError: It could not be written, with path, reason and remedy; also where a library says
+            so in another way, as torch and safetensors do of a full disk.
+        MemoryError: Likewise.
+    """
+    path = Path(os.path.realpath(path))
+    temporary = ''
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent,
+            prefix=f'{path.name}.',
+            suffix=UNFINISHED + (path.suffix if suffix is None else suffix),
+        )
+        os.close(handle)
+        os.chmod(temporary, 0o666 & ~_umask())
+        yield Path(temporary)
+        _sync(temporary)
+        os.replace(temporary, path)
+        temporary = ''
+    except Exception as error:
+        named = _named(error, path, temporary, remedy)
+        if named is error:
+            raise
+        raise named from error
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def write_text(path: PathLike, text: str, remedy: str = '') -> None:
+    """Write a text file (UTF-8, lines end as they do in ``text``), whole or not at all."""
+    with write_whole(path, remedy) as unfinished:
+        unfinished.write_bytes(text.encode('utf-8'))
+
+
+def write_json(path: PathLike, content: Any, indent: int | None = None, remedy: str = '') -> None:
+    """Write a JSON file, whole or not at all; text is kept as it is (UTF-8)."""
+    write_text(path, json.dumps(content, ensure_ascii=False, indent=indent), remedy)
+
+
+def require_file(path: PathLike, what: str = 'file', remedy: str = '') -> None:
+    """Refuse a path at which no readable file is.
+
+    Args:
+        path: A local file.
+        what: What it should be, for the message.
+        remedy: What to do, for the message.
+
+    Raises:
+        FileNotFoundError: There is none, or a folder, or a link that leads nowhere.
+        PermissionError: It may not be read.
+    """
+    remedy = remedy or 'Correct the path'
+    if os.path.isfile(path):
+        if not os.access(path, os.R_OK):
+            raise PermissionError(
+                errno.EACCES, f'{what} {os.fspath(path)} may not be read by this user. {remedy}'
+            )
+        return
+    if os.path.isdir(path):
+        there = 'is a folder, not a file'
+    elif os.path.islink(path):
+        there = f'is a link to {os.readlink(path)}, which does not exist'
+    else:
+        there = 'does not exist'
+    raise FileNotFoundError(errno.ENOENT, f'{what} {os.fspath(path)} {there}. {remedy}')
+
+
+def sha256_of(path: PathLike) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def parse_json(text: str | bytes, path: PathLike, what: str = 'file', remedy: str = '') -> Any:
+    """Content of JSON (UTF-8, with or without a byte order mark).
+
+    Args:
+        text: The JSON.
+        path: Where it comes from, for messages.
+        what: What it should be, for messages.
+        remedy: What to do, for messages.
+
+    Raises:
+        ValueError: Not JSON, not UTF-8, nested too deeply, or with numbers too long to read.
+        MemoryError: Too large.
+    """
+    try:
+        return json.loads(text.decode('utf-8-sig') if isinstance(text, bytes) else text)
+    except RecursionError:
+        reason = 'it is nested too deeply'
+    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, a number too long
+        reason = str(error)
+    except MemoryError:
+        raise MemoryError(f'{what} {os.fspath(path)}: too large for the memory there is') from None
+    raise ValueError(_message(f'{what} {os.fspath(path)} is no valid JSON: {reason}', remedy))
+
+
+def read_json(path: PathLike, what: str = 'file', remedy: str = '') -> Any:
+    """Content of a local JSON file; arguments and errors of ``require_file``, ``parse_json``."""
+    require_file(path, what, remedy)
+    return parse_json(Path(path).read_bytes(), path, what, remedy)
+
+
+@contextmanager
+def naming_damage(path: PathLike, what: str = 'file', remedy: str = '') -> Iterator[None]:
+    """Turn what reading a damaged zip archive (``.npz``) raises into one error with its name.
+
+    Args:
+        path: The file that is read inside.
+        what: What it should be, for the message.
+        remedy: What to do, for the message.
+
+    Raises:
+        ValueError: Instead of zipfile's, zlib's and numpy's errors.
+        OSError: With the path in its message, if the file could not be read.
+        MemoryError: Likewise.
+    """
+    try:
+        yield
+    except OSError as error:
+        if os.fspath(path) in str(error):
+            raise
+        raise OSError(
+            error.errno,
+            _message(f'{what} {os.fspath(path)} could not be read: {_reason(error)}', remedy),
+        ) from error
+    except MemoryError:
+        raise MemoryError(
+            _message(f'{what} {os.fspath(path)}: more is asked for than there is memory', remedy)
+        ) from None
+    except DAMAGED_ZIP as error:
+        raise ValueError(
+            _message(
+                f'{what} {os.fspath(path)} is damaged, or not what it should be '
+                f'({type(error).__name__}: {_reason(error)})',
+                remedy or 'Make, copy or download it again',
+            )
+        ) from None
+
+
+def read_npz(
+    path: PathLike, what: str = 'file', remedy: str = '', names: tuple[str, ...] = ()
+) -> dict[str, np.ndarray]:
+    """Arrays of an ``.npz`` file, read whole and checked against its checksums; never objects.
+
+    Args:
+        path: A local file.
+        what: What it should be, for messages.
+        remedy: What to do, for messages.
+        names: Of the arrays; by default all.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is damaged, no such archive, or lacks an array.
+    """
+    require_file(path, what, remedy)
+    with naming_damage(path, what, remedy), np.load(path, allow_pickle=False) as content:
+        if not isinstance(content, Mapping):
+            raise ValueError('one array, no archive')
+        return {name: content[name] for name in names or content.files}
+
+
+def check_zip(path: PathLike, what: str = 'file', remedy: str = '') -> None:
+    """Compare every member of a zip archive with its checksum.
+
+    Raises:
+        ValueError: One differs, or the archive is damaged; with the member's name.
+    """
+    with naming_damage(path, what, remedy), zipfile.ZipFile(path) as archive:
+        changed = archive.testzip()
+        if changed is not None:
+            raise zipfile.BadZipFile(f'the checksum of {changed!r} differs')
+
+
+def _named(error: Exception, path: Path, temporary: str, remedy: str) -> Exception:
+    """An error of writing with the path in its message; other errors as they are."""
+    remedy = remedy or 'Free some space, or name another place'
+    if isinstance(error, MemoryError):
+        return MemoryError(f'{path} could not be written: out of memory')
+    if isinstance(error, OSError):
+        ours = error.filename is None or str(error.filename) in (temporary, str(path.parent))
+        if not ours or str(path) in str(error.strerror):
+            return error
+        number, reason = error.errno, _reason(error)
+    else:
+        found = _NOT_WRITTEN.search(str(error))
+        if found is None:
+            return error
+        number = int(found[1]) if found[1] else errno.ENOSPC
+        reason = os.strerror(number) if found[1] else f'{os.strerror(number)} ({found[0]})'
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = f'Make {path.parent} writable, or name another place'
+    return OSError(number, _message(f'{path} could not be written: {reason}', remedy))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return ' '.join(str(error).split())[:200]
+
+
+def _message(text: str, remedy: str) -> str:
+    return f'{text}. {remedy}'.rstrip('. ') + '.'
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _sync(path: PathLike) -> None:
+    """Force a file, or a folder's entries, to the disk, where the system can."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+            raise
+    finally:
+        os.close(handle)
