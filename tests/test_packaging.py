@@ -54,6 +54,27 @@ def test_wheel_carries_real_configs_demos_and_tools(installed: Path, folder: str
         assert os.access(carried / name, os.X_OK) == os.access(source, os.X_OK), name
 
 
+def test_packages_for_concept_pools_come_with_an_extra(installed: Path) -> None:
+    (info,) = installed.glob('*.dist-info')
+    needed = re.findall(r'^Requires-Dist: (.*)', (info / 'METADATA').read_text(), re.MULTILINE)
+    always = {re.match(r'[\w-]+', line)[0] for line in needed if 'extra ==' not in line}
+    assert {'torch', 'mmdet', 'lvis'} <= always and not {'textblob', 'simplemma'} & always
+    for name in ('textblob', 'simplemma'):
+        assert any(line.startswith(name) and '"concepts"' in line for line in needed)
+
+
+@pytest.mark.parametrize('name', ['data', 'checkpoints', 'downloads', 'work_dirs', 'outputs'])
+def test_git_ignores_a_link_to_another_disk(tmp_path: Path, name: str) -> None:
+    git = ['git', '-C', str(tmp_path)]
+    subprocess.run([*git, 'init', '-q'], check=True)
+    (tmp_path / '.gitignore').write_text((ROOT / '.gitignore').read_text())
+    (tmp_path / 'disk').mkdir()
+    (tmp_path / name).symlink_to('disk')
+    (tmp_path / 'other').symlink_to('disk')
+    status = subprocess.run([*git, 'status', '--short'], capture_output=True, text=True, check=True)
+    assert status.stdout.split() == ['??', '.gitignore', '??', 'other']
+
+
 def test_wheel_names_version_and_licence(installed: Path) -> None:
     (info,) = installed.glob('*.dist-info')
     metadata = (info / 'METADATA').read_text()

@@ -49,7 +49,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help="config file of a detector, or its name in this package's")
     parser.add_argument('checkpoint', help='its weights; "random": generated ones, to try it out')
     parser.add_argument('images', metavar='IMAGES', help='see above')
-    parser.add_argument('--out', metavar='FOLDER', required=True, help='folder for the files')
+    parser.add_argument(
+        '--out', '--out-dir', metavar='FOLDER', required=True, help='folder for the files'
+    )
     parser.add_argument(
         '--image-root',
         metavar='FOLDER',

@@ -12,7 +12,9 @@ from .command_line import make_inferencer, make_parser, overrides, run_or_explai
 def parse_args(description: str | None, args: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(description, "an image, a folder, or a pattern ('photos/*.jpg')", 'INPUT')
-    parser.add_argument('--out', default='outputs', metavar='FOLDER', help='default: outputs')
+    parser.add_argument(
+        '--out', '--out-dir', default='outputs', metavar='FOLDER', help='default: outputs'
+    )
     parser.add_argument('--batch-size', type=int, default=1, help='images at a time (default: 1)')
     parser.add_argument('--no-save-vis', action='store_true', help='write no pictures')
     parser.add_argument('--no-save-pred', action='store_true', help='write no JSON files')

@@ -67,6 +67,7 @@ class TextBlobNouns:
         except ImportError as error:
             raise ImportError(
                 f'{error}. Nouns are found with TextBlob and simplemma; install both:\n'
+                '    pip install "regionclip_mmdet[concepts]", or what that brings:\n'
                 '    pip install "textblob>=0.20,<0.21" "simplemma>=2.0,<3"'
             ) from None
         tagger = PatternTagger()

@@ -79,6 +79,20 @@ def test_wrong_commands_are_found(command: str) -> None:
         check(doc_pages.tool_call(words))
 
 
+@pytest.mark.parametrize(
+    'tool',
+    [
+        'demo/image_demo.py',
+        'tools/data/prepare_ov_coco.py',
+        'tools/data/prepare_ov_lvis.py',
+        'tools/extract_region_features.py',
+        'tools/pretrain/precompute_proposals.py',
+    ],
+)
+def test_a_folder_for_results_has_mmdets_name_and_ours(tool: str) -> None:
+    assert {'--out', '--out-dir'} <= doc_commands.options(tool)
+
+
 def test_words_of_commands() -> None:
     text = (
         "A=1 python tools/train.py 'a b' \\\n  --x $(python tools/test.py y)  # no\ncat <a | b >c"

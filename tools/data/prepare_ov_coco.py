@@ -37,7 +37,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--train', type=Path, help='training file, if it lies elsewhere')
     parser.add_argument('--val', type=Path, help='validation file, if it lies elsewhere')
-    parser.add_argument('--out', type=Path, help='folder of the results (default: annotations/)')
+    parser.add_argument(
+        '--out', '--out-dir', type=Path, help='folder of the results (default: annotations/)'
+    )
     parser.add_argument(
         '--split',
         type=Path,

@@ -51,7 +51,10 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        '--out', metavar='FOLDER', help="folder for the files; default: the dataset's proposals"
+        '--out',
+        '--out-dir',
+        metavar='FOLDER',
+        help="folder for the files; default: the dataset's proposals",
     )
     parser.add_argument(
         '--checkpoint',
