@@ -35,6 +35,7 @@ load_from = 'checkpoints/regionclip_rn50_with_rpn_lvis_866.pth'
 train_dataloader = dict(
     batch_size=4,
     dataset=dict(
+        class_split='base',
         metainfo=dict(classes=base_classes, base_classes=base_classes, novel_classes=()),
         data_root=data_root,
         ann_file='annotations/train.json',
@@ -44,6 +45,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     dataset=dict(
+        class_split='all',
         metainfo=dict(
             classes=base_classes + novel_classes,
             base_classes=base_classes,

@@ -18,7 +18,7 @@ _base_ = [
 model = dict(
     backbone=dict(
         frozen_stages=1,
-        init_cfg=dict(type='Pretrained', checkpoint='open-mmlab://detectron2/resnet50_caffe'),
+        init_cfg=dict(type='PartPretrained', checkpoint='open-mmlab://detectron2/resnet50_caffe'),
     ),
     rpn_head=dict(loss_bbox=dict(type='L1Loss', loss_weight=1.0)),
 )

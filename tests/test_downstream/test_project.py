@@ -32,7 +32,14 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize(
-    'name', ['signs/dataset.py', 'configs/signs.py', 'configs/transfer_bridge.py', 'pyproject.toml']
+    'name',
+    [
+        'signs/dataset.py',
+        'configs/signs.py',
+        'configs/signs_rn50.py',
+        'configs/transfer_bridge.py',
+        'pyproject.toml',
+    ],
 )
 def test_page_shows_the_files(name: str) -> None:
     text = re.sub(r'^# Copyright.*\n', '', (PROJECT / name).read_text())

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from urllib.error import URLError
+
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, PretrainedInit
 from mmengine.registry import WEIGHT_INITIALIZERS
@@ -42,6 +44,7 @@ class LocalizerPretrained:
 
         Raises:
             FileNotFoundError: There is no such file; says how to make it.
+            ConnectionError: It could not be downloaded; says what to do.
             RuntimeError: A tensor of the localizer is missing in the file or has another shape.
         """
         require_file(self.checkpoint, 'localizer')
@@ -74,8 +77,11 @@ class PartPretrained:
         """Load strictly.
 
         Raises:
+            FileNotFoundError: There is no such file; says how to make it.
+            ConnectionError: It could not be downloaded; says what to do.
             RuntimeError: A tensor of the part is missing in the file or has another shape.
         """
+        require_file(self.checkpoint, 'weights')
         state = _state_dict(self.checkpoint, self.map_location)
         if self.prefix is not None:
             state = _below(self.prefix.rstrip('.') + '.', state)
@@ -99,7 +105,14 @@ def use_strict_pretrained(module: nn.Module) -> None:
 
 
 def _state_dict(checkpoint: str, map_location: str = 'cpu') -> dict:
-    content = CheckpointLoader.load_checkpoint(checkpoint, map_location=map_location)
+    try:
+        content = CheckpointLoader.load_checkpoint(checkpoint, map_location=map_location)
+    except URLError as error:
+        raise ConnectionError(
+            f'{checkpoint} could not be downloaded ({error.reason}). On a machine without a '
+            'network, download it elsewhere and name the file in the init_cfg that names it: '
+            '...init_cfg.checkpoint=FILE'
+        ) from None
     return content.get('state_dict', content)
 
 
