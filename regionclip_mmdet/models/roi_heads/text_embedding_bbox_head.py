@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -144,6 +145,19 @@ class TextEmbeddingBBoxHead(BBoxHead):
             return logits, None
         with torch.autocast(x.device.type, enabled=False):
             return logits, self.fc_reg(at_least_float32(x))
+
+    def loss(self, cls_score: Tensor, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Losses as in mmdet, with the same keys for a batch without regions, where mmdet has none.
+
+        Args:
+            cls_score: Logits ``(R, K + 1)``.
+            *args: As in mmdet.
+            **kwargs: As in mmdet.
+        """
+        losses = super().loss(cls_score, *args, **kwargs)
+        if not cls_score.numel():  # processes with other images have the keys, and wait for these
+            losses.update(loss_cls=cls_score.sum() * 0, acc=cls_score.new_zeros(1))
+        return losses
 
     def predict_by_feat(
         self,

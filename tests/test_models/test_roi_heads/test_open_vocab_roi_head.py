@@ -78,6 +78,29 @@ def test_losses_from_annotated_images(monkeypatch: pytest.MonkeyPatch) -> None:
             assert parameter.grad.abs().sum() > 0, name
 
 
+def test_foreground_regions_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONLY_SAMPLE_FG_PROPOSALS of the official code, by mmdet's sampler."""
+    model = head()
+    sampler = dict(type='RandomSampler', num=512, pos_fraction=0.25, neg_pos_ub=0)
+    model.train_cfg.sampler = sampler
+    model.init_assigner_sampler()
+    seen = []
+    loss = model.bbox_head.loss
+    monkeypatch.setattr(
+        model.bbox_head, 'loss', lambda *a, **kw: seen.append(a[3].tolist()) or loss(*a, **kw)
+    )
+    samples = tiny_models.samples(*SIZES)
+    losses = model.loss(c4_map(), proposals(), samples)
+    assert sorted(seen[0]) == [0, 0, 0, 2, 2, 2]  # those of all regions, without the background
+    for sample in samples:  # and none at all
+        sample.gt_instances = sample.gt_instances[:0]
+    some, losses = losses, model.loss(c4_map(), proposals(), samples)
+    assert seen[1] == [] and losses.keys() == some.keys()
+    assert all(losses[key].shape == some[key].shape for key in some)
+    (losses['loss_cls'] + losses['loss_bbox']).backward()
+    assert float(losses['loss_cls'].detach()) == 0
+
+
 def test_an_image_without_objects() -> None:
     samples = tiny_models.samples(*SIZES)
     for sample in samples:
