@@ -169,10 +169,13 @@ def test_a_damaged_header_in_the_middle(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[512 * 6 : 512 * 6 + 200] = b'?' * 200
     path.write_bytes(content)
-    dataset = make(tmp_path)
-    assert captions(dataset) == [['picture 0']]
-    ((_, _, reason),) = dataset.broken_pairs()
-    assert reason == 'breaks off after 000000000.json'
+    dataset = make(tmp_path, max_broken_share=0.25)
+    assert captions(dataset) == [['picture 0'], ['picture 2'], ['picture 3']]
+    assert [made.number_in(dataset[i]['inputs']) for i in range(3)] == [0, 2, 3]
+    assert [found[1:] for found in dataset.broken_pairs()] == [
+        ('', f'no header after 000000000.json: read on at byte {512 * 8}'),
+        ('000000001', 'text without an image'),
+    ]
 
 
 def test_shards_that_are_none(tmp_path: Path) -> None:
@@ -219,15 +222,49 @@ class TestIndices:
         assert captions(make(folder)) == [['picture 5'], ['picture 6']]
 
     @pytest.mark.parametrize('content', [b'', b'nothing', b'PK\x03\x04 half a file'])
-    def test_that_are_damaged_are_made_anew(self, tmp_path: Path, content: bytes) -> None:
+    def test_that_are_damaged_are_made_anew(
+        self, tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+    ) -> None:
         folder = made.write_shards(tmp_path, [2])
         index = folder / '00000.tar.index.npz'
         make(folder)
         whole = index.read_bytes()
         for damaged in (content, whole[: len(whole) // 2]):
             index.write_bytes(damaged)
-            assert len(make(folder)) == 2
-            assert len(index.read_bytes()) == len(whole)
+            text = messages(caplog, lambda: len(make(folder)))
+            assert f'index {index} is damaged' in text and 'is made anew' in text
+            assert index.read_bytes() == whole
+
+    @pytest.mark.parametrize(
+        ('name', 'change'),
+        [
+            ('images', lambda old: old + 10**7),
+            ('images', lambda old: -old),
+            ('images', lambda old: old[:1]),
+            ('images', lambda old: old.astype(float)),
+            ('texts', lambda old: old * 10**12),
+            ('names', lambda old: old.astype(str)),
+            ('is_json', lambda old: old.astype(int)),
+            ('is_json', lambda old: old[:0]),
+            ('problems', lambda old: np.array('[[["a", 3]], ""]')),
+            ('problems', lambda old: np.array('3')),
+            ('state', lambda old: np.array('[' * 9999)),
+            ('state', lambda old: np.array('[]')),
+        ],
+    )
+    def test_that_say_what_cannot_be_are_made_anew(
+        self, tmp_path: Path, name: str, change: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Whole by their checksums, but not written by us, or not for this shard."""
+        folder = made.write_shards(tmp_path, [2])
+        index = folder / '00000.tar.index.npz'
+        make(folder)
+        whole = index.read_bytes()
+        with np.load(index) as content:
+            arrays = dict(content)
+        np.savez(index, **arrays | {name: change(arrays[name])})
+        text = messages(caplog, lambda: len(make(folder)))
+        assert str(index) in text and 'is made anew' in text and index.read_bytes() == whole
 
     def test_in_a_folder_of_their_own(self, tmp_path: Path) -> None:
         made.write_shards(tmp_path / 'a', [2])
@@ -357,7 +394,7 @@ class TestBrokenImages:
         dataset = make(tmp_path, exclude='broken.tsv')
         assert captions(dataset) == [['picture 0'], ['picture 2']]
         assert dataset.broken_pairs() == before and len(before) == 1
-        with pytest.raises(FileNotFoundError, match=r'no file .*none\.tsv .*--broken'):
+        with pytest.raises(FileNotFoundError, match=r'exclude.*none\.tsv does not exist.*--broken'):
             make(tmp_path, exclude='none.tsv')
 
     def test_of_a_shard_that_shrinks_while_training(self, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp')
+from ..image_kinds import IMAGE_SUFFIXES
 
 
 def index_image_text(folder: str | Path, progress: bool = True) -> tuple[list[str], str]:

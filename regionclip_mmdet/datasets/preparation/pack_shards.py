@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ..image_kinds import IMAGE_SUFFIXES
 from ..proposal_file import proposal_key
 from ..transforms.load_image import decode_rgb
 from .files import SUFFIX, write_all
-from .image_text import IMAGE_SUFFIXES
 
 PLAN = 'packing.json'
 

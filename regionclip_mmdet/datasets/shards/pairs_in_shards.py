@@ -191,7 +191,8 @@ class _Pairs(BaseDataset):
     def _excluded(self) -> dict[int, set[str]]:
         if self.exclude is None:
             return {}
-        return read_exclusions(self.below_root(self.exclude), self.shards, self.files)
+        path = self.below_root(self.exclude)
+        return read_exclusions(path, self.shards, self.indices, self.files)
 
     @force_full_init
     def __len__(self) -> int:
