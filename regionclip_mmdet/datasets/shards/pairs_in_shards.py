@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import binascii
 import copy
 import logging
 import os.path as osp
@@ -243,7 +242,7 @@ class _Pairs(BaseDataset):
         content = self._read(path, index.images[row], img_path)
         try:
             return self._decode(content)
-        except binascii.Error as error:
+        except ValueError as error:
             raise BrokenImageError(f'{img_path}: the image is no base64: {error}.') from None
 
     def _read(self, path: str, place: Iterable[int], what: str) -> bytes:
