@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from regionclip_mmdet.datasets import BrokenImageError, ImageTextShards
 from regionclip_mmdet.datasets.shards import image_text_shards
+from regionclip_mmdet.datasets.shards.exclusions import exclusion_line
 from regionclip_mmdet.engine.hooks import DatasetCheckHook
 
 PIPELINE = [
@@ -434,3 +435,70 @@ def test_more_shards_than_files_kept_open(tmp_path: Path) -> None:
     for number in (0, 1, 2, 3, 4, 5, 0, 5, 1):
         assert made.number_in(dataset[number]['inputs']) == number
         assert len(dataset.files._reader._handles) <= 2
+
+
+class TestExclusions:
+    KEYS = (
+        *('a\tb', 'a\nb', 'a\r', 'c\\td', 'c\td', 'e\\', 'quo"te', '"quoted"', "it's", ' front'),
+        *('back ', 'in ner', 'nb\u00a0sp', 'gro\u0308ße', 'größe', '猫', 'x.y.z', 'd/e f', '#1', '0'),
+        *('\ufefffirst', 'a\u2028b', '1,2', 'e\u0301'),
+    )
+
+    def shards(self, folder: Path, name: str = 'a.tar') -> Path:
+        folder.mkdir(exist_ok=True)
+        pairs = [[(f'{key}.png', made.picture(n)), (f'{key}.txt', b'x')]
+                 for n, key in enumerate(self.KEYS)]  # fmt: skip
+        return made.write_tar(folder / name, [member for both in pairs for member in both])
+
+    def left(self, folder: Path, lines: str | bytes, **changes: Any) -> list[int]:
+        content = lines if isinstance(lines, bytes) else lines.encode()
+        (folder / 'out.tsv').write_bytes(content)
+        dataset = make(folder, exclude='out.tsv', pipeline=PIPELINE[:1], **changes)
+        return [made.number_in(dataset[i]['img']) for i in range(len(dataset))]
+
+    @pytest.mark.parametrize('shard', ['a.tar', 'b c.tar', 'gro\u0308ße "1".tar', 'tab\t.tar'])
+    def test_any_key_as_our_tools_write_it(self, tmp_path: Path, shard: str) -> None:
+        path = str(self.shards(tmp_path, shard))
+        everything = set(range(len(self.KEYS)))
+        for number, key in enumerate(self.KEYS):
+            line = exclusion_line(path, key, 'why\tever\n') + '\n'
+            assert self.left(tmp_path, line) == sorted(everything - {number}), key
+        lines = [exclusion_line(path, key, 'why') for key in self.KEYS[1:]]
+        for text in ('\n'.join(lines), '\r\n'.join(lines), '\ufeff' + '\n'.join(lines)):
+            assert self.left(tmp_path, text) == [0]
+
+    @pytest.mark.parametrize(
+        ('written', 'key'),
+        [
+            ('c\\td', 'c\td'),
+            ('e\\', 'e\\'),
+            ('"quo""te"', 'quo"te'),
+            ('"it\'s"', "it's"),
+            ('"quoted"', '"quoted"'),
+            ('front', ' front'),
+            ('back', 'back '),
+            ('größe', 'größe'),
+            ('gro\u0308ße', 'gro\u0308ße'),
+            ('é', 'e\u0301'),
+            ('in ner.png', 'in ner'),
+            ('x.y.z.png', 'x.y.z'),
+            (' 0 ', '0'),
+        ],
+    )
+    def test_keys_as_others_write_them(self, tmp_path: Path, written: str, key: str) -> None:
+        self.shards(tmp_path)
+        everything = set(range(len(self.KEYS)))
+        for shard in ('a.tar', './a.tar', '"a.tar"', '/elsewhere/a.tar'):
+            found = self.left(tmp_path, f'{shard}\t{written}\twhy\n')
+            assert found == sorted(everything - {self.KEYS.index(key)})
+
+    def test_lines_without_effect_are_told(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        self.shards(tmp_path)
+        text = messages(caplog, lambda: self.left(tmp_path, 'a.tar\t0\na.tar\tno\nb.tar\tno\n'))
+        assert "1 of 3 lines name no pair of their shard, e.g. [\"line 2: 'no' of a.tar\"]" in text
+        text = messages(caplog, lambda: self.left(tmp_path, 'b.tar\tno\n\n'))
+        assert 'none of its 1 lines is of a shard of this dataset' in text
+        with pytest.raises(ValueError, match=r'out\.tsv \(exclude\) is not UTF-8'):
+            self.left(tmp_path, b'a.tar\t\xff\n')
