@@ -25,7 +25,8 @@ from ..datasets.shards.proposal_format import (
     write_proposals,
     write_teacher,
 )
-from ..datasets.shards.stored_proposals import StoredProposals, read_meta
+from ..datasets.shards.proposal_meta import read_meta
+from ..datasets.shards.stored_proposals import StoredProposals
 from ..datasets.transforms import BrokenImageError
 from ..engine.ranks import failing_together, of_all_ranks
 from .proposal_maker import Made, ProposalMaker

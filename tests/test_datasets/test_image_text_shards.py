@@ -440,7 +440,18 @@ def test_more_shards_than_files_kept_open(tmp_path: Path) -> None:
 class TestExclusions:
     KEYS = (
         *('a\tb', 'a\nb', 'a\r', 'c\\td', 'c\td', 'e\\', 'quo"te', '"quoted"', "it's", ' front'),
-        *('back ', 'in ner', 'nb\u00a0sp', 'gro\u0308ße', 'größe', '猫', 'x.y.z', 'd/e f', '#1', '0'),
+        *(
+            'back ',
+            'in ner',
+            'nb\u00a0sp',
+            'gro\u0308ße',
+            'größe',
+            '猫',
+            'x.y.z',
+            'd/e f',
+            '#1',
+            '0',
+        ),
         *('\ufefffirst', 'a\u2028b', '1,2', 'e\u0301'),
     )
 
@@ -497,7 +508,7 @@ class TestExclusions:
     ) -> None:
         self.shards(tmp_path)
         text = messages(caplog, lambda: self.left(tmp_path, 'a.tar\t0\na.tar\tno\nb.tar\tno\n'))
-        assert "1 of 3 lines name no pair of their shard, e.g. [\"line 2: 'no' of a.tar\"]" in text
+        assert '1 of 3 lines name no pair of their shard, e.g. ["line 2: \'no\' of a.tar"]' in text
         text = messages(caplog, lambda: self.left(tmp_path, 'b.tar\tno\n\n'))
         assert 'none of its 1 lines is of a shard of this dataset' in text
         with pytest.raises(ValueError, match=r'out\.tsv \(exclude\) is not UTF-8'):
