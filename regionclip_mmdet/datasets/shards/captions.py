@@ -52,7 +52,7 @@ def read_captions(content: bytes, is_json: bool, key: str) -> list[str]:
             raise ValueError('text is no valid JSON') from None
         if not isinstance(value, dict) or key not in value:
             raise NoCaptionKey(f'no key {key!r} in its JSON')
-        value = value[key]
+        value = '' if value[key] is None else value[key]
     values = value if isinstance(value, list) else [value]
     for caption in values:
         if not isinstance(caption, str):

@@ -5,19 +5,15 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 from collections.abc import Iterable, Mapping
 
-from ..image_kinds import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES
+from ..image_kinds import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES, is_beside
 from .captions import NoCaptionKey, check_text_length, read_captions
 from .shard_index import ShardIndex
 from .tar_members import Member, TarMembers
 
 _TEXT_SUFFIXES = ('.txt', '.json')
 _WANTED = {*IMAGE_SUFFIXES, *OTHER_IMAGE_SUFFIXES, *_TEXT_SUFFIXES}
-# What macOS and old tar programs put beside files: no files of their own.
-_BESIDE = re.compile(r'(?:.*/)?(?:\._[^/]*|__MACOSX/.*|PaxHeaders?(?:\.\d+)?/.*)', re.DOTALL)
-_BESIDE_HINTS = ('._', '__MACOSX', 'PaxHeader')
 
 Places = dict[str, dict[str, Member]]
 
@@ -52,7 +48,7 @@ def index_tar(path: str, caption_key: str | None = None) -> ShardIndex:
     broken: list[tuple[str, str]] = []
     with open(path, 'rb') as file:
         members = TarMembers(file)
-        everything = [member for member in members if not _is_beside(member.name)]
+        everything = [member for member in members if not is_beside(member.name)]
         for member in everything:
             key, suffix = os.path.splitext(member.name)
             suffix = suffix.lower()
@@ -77,10 +73,6 @@ def index_tar(path: str, caption_key: str | None = None) -> ShardIndex:
             except ValueError as error:
                 broken.append((key, str(error)))
     return ShardIndex.from_rows(rows, broken, members.damage)
-
-
-def _is_beside(name: str) -> bool:
-    return any(hint in name for hint in _BESIDE_HINTS) and _BESIDE.fullmatch(name) is not None
 
 
 def _belongs_to_another(key: str, places: Mapping[str, object]) -> bool:
