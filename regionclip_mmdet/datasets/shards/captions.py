@@ -57,6 +57,8 @@ def read_captions(content: bytes, is_json: bool, key: str) -> list[str]:
     for caption in values:
         if not isinstance(caption, str):
             raise ValueError(f'caption is no string but {type(caption).__name__}')
+        if '\0' in caption:
+            raise ValueError('caption with zero bytes')
         if not is_unicode(caption):
             raise ValueError('caption with half a surrogate pair, which is no character')
     captions = [caption.strip() for caption in values if caption.strip()]

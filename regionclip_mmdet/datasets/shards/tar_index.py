@@ -61,6 +61,8 @@ def index_tar(path: str, caption_key: str | None = None) -> ShardIndex:
                         found[suffix], which = member, 'last'
                     # not the key: the pair is used, and lists of broken keys exclude
                     broken.append((f'{key}{suffix} again', f'the {which} one is used'))
+            elif member.doubtful:
+                broken.append((member.name, f'a member that {member.problem}'))
         if any(member.link for member in everything):
             _follow_links(places, everything)
         rows = []

@@ -45,6 +45,7 @@ class Member(NamedTuple):
             ``symbolic``; '' if it is none.
         symbolic: Whether it is a symbolic link.
         problem: Why its content cannot be used, as 'is a sparse file'; '' if it can.
+        doubtful: Whether the problem is its name, so that nothing tells what it belongs to.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Member(NamedTuple):
     link: str = ''
     symbolic: bool = False
     problem: str = ''
+    doubtful: bool = False
 
 
 class TarMembers:
@@ -87,47 +89,38 @@ class TarMembers:
     def __iter__(self) -> Iterator[Member]:
         position: int | None = 0
         waiting: Member | None = None  # whether it is whole is known when the next header is there
-        after_zeros = False
-        while position is not None and position < self._size:
+        while position is not None:
             block = self._read(position, BLOCK)
             header = parse_header(block)
             if header is None:
-                after_zeros = not block.strip(b'\0')
-                first = position
-                if not after_zeros and waiting is not None:
-                    first = waiting.offset
-                position = self._look_on(position, first, after_zeros)
-                if waiting is not None and position is not None and not after_zeros:
-                    if position < waiting.offset + waiting.length:
-                        waiting = waiting._replace(problem='is cut off: another file begins in it')
-                # what a damaged header was to say is missing still
+                zeros = bool(block) and not block.strip(b'\0')
+                first = position if zeros or waiting is None else waiting.offset
+                position = self._look_on(position, first, zeros)
+                if waiting and position and position < waiting.offset + waiting.length:
+                    waiting = waiting._replace(problem='is cut off: another file begins in it')
+                # a damaged header leaves its problem to the next member
                 self._next = {}
             if waiting is not None:
                 yield waiting
                 waiting = None
             if header is None:
                 continue
-            after_zeros = False
             begin = position + BLOCK
             if header.kind in b'LKxXg':
                 position = self._extend(header, begin)
                 continue
             member, begin = self._member(header, begin)
-            end = begin if header.kind in _WITHOUT_DATA else begin + member.length
-            if end > self._size:
+            length = 0 if header.kind in _WITHOUT_DATA else member.length
+            if begin + length > self._size:
                 position = self._find(begin)
                 self._damage.append(f'truncated in {member.name}')
                 if position is None:
                     return
                 waiting = member._replace(problem='is cut off, or its size is wrong')
             else:
-                position = _rounded(end)
+                position = begin + _filled(length)
                 waiting = None if member.name.endswith('/') or header.kind in b'5gVD' else member
             self._last = member.name
-        if waiting is not None:
-            yield waiting
-        if position is not None and not after_zeros:
-            self._damage.append(self._where('breaks off') if self._last else 'it is empty')
 
     def _read(self, offset: int, length: int) -> bytes:
         return os.pread(self._handle, length, offset)
@@ -154,12 +147,12 @@ class TarMembers:
                 self._problem = f'has a damaged pax header ({error})'
             else:
                 (self._common if header.kind == b'g' else self._next).update(records)
-        return _rounded(begin + length)
+        return begin + _filled(length)
 
     def _member(self, header: Header, begin: int) -> tuple[Member, int]:
         """A member, and where its content begins."""
         given = {**self._common, **self._next}
-        problem = self._problem
+        problem = before = self._problem
         self._forget()
         size = header.size
         if b'size' in given:
@@ -171,6 +164,7 @@ class TarMembers:
         name, wrong = _text(raw)
         link, _ = _text(given.get(b'linkpath', header.link))
         problem = problem or wrong
+        doubtful = bool(before or wrong)
         if header.kind == b'S' or any(key.startswith(b'GNU.sparse.') for key in given):
             problem = problem or 'is a sparse file, which is not read'
             if header.kind == b'S':
@@ -179,11 +173,8 @@ class TarMembers:
             problem = problem or ('' if link else 'is a link to nothing')
         elif header.kind not in _REGULAR:
             problem = problem or f'is no file but of the type {header.kind!r}'
-        is_link = header.kind in b'12'
-        return (
-            Member(name, begin, size, link if is_link else '', header.kind == b'2', problem),
-            begin,
-        )
+        link = link if header.kind in b'12' else ''
+        return Member(name, begin, size, link, header.kind == b'2', problem, doubtful), begin
 
     def _behind_sparse(self, begin: int, more: bool) -> int:
         while more and begin < self._size:
@@ -196,7 +187,8 @@ class TarMembers:
         if not zeros:
             found = self._find(first)
             if found is None and not self._last:
-                self._damage.append('no tar archive, or a compressed one')
+                what = 'no tar archive, or a compressed one' if self._size else 'it is empty'
+                self._damage.append(what)
             elif found is None:
                 self._damage.append(self._where('breaks off'))
             else:
@@ -262,5 +254,6 @@ def _text(raw: bytes) -> tuple[str, str]:
         return raw.decode(errors='backslashreplace'), 'has a name that is not UTF-8'
 
 
-def _rounded(offset: int) -> int:
-    return offset + -offset % BLOCK
+def _filled(length: int) -> int:
+    """Bytes of whole blocks; the first one need not begin at a multiple of their size."""
+    return length + -length % BLOCK
