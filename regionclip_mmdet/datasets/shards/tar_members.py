@@ -119,7 +119,7 @@ class TarMembers:
                 waiting = member._replace(problem='is cut off, or its size is wrong')
             else:
                 position = begin + _filled(length)
-                waiting = None if member.name.endswith('/') or header.kind in b'5gVD' else member
+                waiting = None if member.name.endswith('/') or header.kind == b'5' else member
             self._last = member.name
 
     def _read(self, offset: int, length: int) -> bytes:
@@ -163,6 +163,7 @@ class TarMembers:
         raw = given.get(b'GNU.sparse.name', given.get(b'path', header.name))
         name, wrong = _text(raw)
         link, _ = _text(given.get(b'linkpath', header.link))
+        name = name or '(a member without a name)'
         problem = problem or wrong
         doubtful = bool(before or wrong)
         if header.kind == b'S' or any(key.startswith(b'GNU.sparse.') for key in given):
@@ -244,6 +245,8 @@ class TarMembers:
 
 def _text(raw: bytes) -> tuple[str, str]:
     """A name, and what is wrong with it."""
+    if not raw:
+        return '', 'has no name'
     if len(raw) > _LONGEST_NAME:
         return raw[:100].decode(errors='backslashreplace') + '...', (
             f'has a name of {len(raw)} bytes'
