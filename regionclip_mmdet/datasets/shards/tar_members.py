@@ -32,6 +32,8 @@ _RECORD = 20 * BLOCK
 _SHOWN = 3
 _REGULAR = b'0\x007'
 _WITHOUT_DATA = b'123456'
+_SPARSE = {b'GNU.sparse.major', b'GNU.sparse.map', b'GNU.sparse.size', b'GNU.sparse.name'}
+_MEANT = {b'path', b'linkpath', b'size', *_SPARSE}
 
 
 class Member(NamedTuple):
@@ -146,6 +148,8 @@ class TarMembers:
             except ValueError as error:
                 self._problem = f'has a damaged pax header ({error})'
             else:
+                # others are for unpacking; thousands of them would be copied for each member
+                records = {key: value for key, value in records.items() if key in _MEANT}
                 (self._common if header.kind == b'g' else self._next).update(records)
         return begin + _filled(length)
 
@@ -166,7 +170,7 @@ class TarMembers:
         name = name or '(a member without a name)'
         problem = problem or wrong
         doubtful = bool(before or wrong)
-        if header.kind == b'S' or any(key.startswith(b'GNU.sparse.') for key in given):
+        if header.kind == b'S' or not given.keys().isdisjoint(_SPARSE):
             problem = problem or 'is a sparse file, which is not read'
             if header.kind == b'S':
                 begin = self._behind_sparse(begin, header.sparse_goes_on)
