@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import logging
 import os
 import pickle
@@ -276,6 +277,16 @@ class TestIndices:
             dataset = make(tmp_path, shards, cache_dir=str(cache))
             assert dataset.shard_starts.tolist() == [0, 2, 5]
         assert len(list(cache.iterdir())) == 2 and len(list((tmp_path / 'a').iterdir())) == 1
+
+    def test_of_a_disk_that_fails(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = made.write_shards(tmp_path, [2])
+
+        def fail(*_: Any) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr(os, 'pread', fail)
+        with pytest.raises(OSError, match=rf'{folder}/00000\.tar cannot be read: Input/output'):
+            make(folder)
 
     def test_that_cannot_be_kept(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         folder = made.write_shards(tmp_path / 'a', [2, 1, 3])

@@ -129,7 +129,7 @@ def cached_index(
         cache_dir: See ``index_path``; needed for remote files.
 
     Raises:
-        OSError: A remote shard cannot be fetched.
+        OSError: A shard cannot be read or fetched; with its path.
     """
     path = index_path(files[0], options, cache_dir)
     if not access.is_local(files[0]):
@@ -140,7 +140,7 @@ def cached_index(
     found = _load(path, files, lambda kept: kept == state)
     if found is not None:
         return found[0]
-    index = build(*files)
+    index = _built(build, files)
     _keep(path, index, state, files[0])
     return index
 
@@ -165,11 +165,22 @@ def _index_of_remote(
     if found is None:
         with ExitStack() as stack:
             copies = [stack.enter_context(access.held(file)) for file in files]
-            found = build(*copies), _state(options, copies)
+            found = _built(build, copies), _state(options, copies)
         _keep(path, *found, files[0])
     index, (_, _, stats) = found
     access.sizes.update((file, size) for file, (size, _) in zip(files, stats))
     return index
+
+
+def _built(build: Callable[..., ShardIndex], files: Sequence[str]) -> ShardIndex:
+    try:
+        return build(*files)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # of a disk that fails: only opening a file tells its name
+        reason = error.strerror or str(error)
+        raise OSError(error.errno, f'{" or ".join(files)} cannot be read: {reason}') from error
 
 
 def _state(options: str, files: Sequence[str]) -> list:
