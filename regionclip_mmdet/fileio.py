@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import re
+import struct
 import tempfile
+import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,7 @@ _NOT_WRITTEN = re.compile(
 DAMAGED_ZIP = (
     zipfile.BadZipFile,
     zlib.error,
+    struct.error,
     EOFError,
     KeyError,
     IndexError,
@@ -42,6 +46,7 @@ DAMAGED_ZIP = (
     NotImplementedError,
     RuntimeError,  # an encrypted member
     SyntaxError,  # the header of an array
+    tokenize.TokenError,  # likewise
     RecursionError,
 )
 
@@ -215,7 +220,11 @@ def naming_damage(path: PathLike, what: str = 'file', remedy: str = '') -> Itera
 
 
 def read_npz(
-    path: PathLike, what: str = 'file', remedy: str = '', names: tuple[str, ...] = ()
+    path: PathLike,
+    what: str = 'file',
+    remedy: str = '',
+    names: tuple[str, ...] = (),
+    content: bytes | None = None,
 ) -> dict[str, np.ndarray]:
     """Arrays of an ``.npz`` file, read whole and checked against its checksums; never objects.
 
@@ -224,16 +233,27 @@ def read_npz(
         what: What it should be, for messages.
         remedy: What to do, for messages.
         names: Of the arrays; by default all.
+        content: The file's bytes, if they were read already; ``path`` only names them.
 
     Raises:
         FileNotFoundError: There is none.
         ValueError: It is damaged, no such archive, or lacks an array.
     """
-    require_file(path, what, remedy)
-    with naming_damage(path, what, remedy), np.load(path, allow_pickle=False) as content:
-        if not isinstance(content, Mapping):
-            raise ValueError('one array, no archive')
-        return {name: content[name] for name in names or content.files}
+    if content is None:
+        require_file(path, what, remedy)
+    source = path if content is None else io.BytesIO(content)
+    with naming_damage(path, what, remedy), zipfile.ZipFile(source) as archive:
+        names = names or tuple(name.removesuffix('.npy') for name in archive.namelist())
+        return {name: _array(archive.read(f'{name}.npy'), name) for name in names}
+
+
+def _array(content: bytes, name: str) -> np.ndarray:
+    """An array of a member, whose checksum holds for the whole of it."""
+    file = io.BytesIO(content)
+    array = np.lib.format.read_array(file, allow_pickle=False)
+    if file.read(1):
+        raise ValueError(f'{name} has more bytes than its header says')
+    return array
 
 
 def check_zip(path: PathLike, what: str = 'file', remedy: str = '') -> None:

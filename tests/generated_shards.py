@@ -46,6 +46,25 @@ def write_tar(path: Path, members: Iterable[MEMBER]) -> Path:
     return path
 
 
+def block(name: str | bytes, size: int | bytes, kind: bytes = b'0', link: bytes = b'') -> bytes:
+    """A ustar header by hand, whatever it says; a size of bytes is written as it is."""
+    name = name if isinstance(name, bytes) else name.encode()
+    size = size if isinstance(size, bytes) else b'%011o\0' % size
+    fields = (name.ljust(100, b'\0'), b'0000644\0' + b'0000000\0' * 2, size, b'0' * 11 + b'\0')
+    rest = (kind, link.ljust(100, b'\0'), b'ustar\00000')
+    head = b''.join(fields) + b' ' * 8 + b''.join(rest)
+    head = head.ljust(512, b'\0')
+    return head[:148] + b'%06o\0 ' % sum(head) + head[156:]
+
+
+def member(
+    name: str | bytes, content: bytes, kind: bytes = b'0', size: int | bytes | None = None
+) -> bytes:
+    """A header by hand and a content, filled up to whole blocks."""
+    head = block(name, len(content) if size is None else size, kind)
+    return head + content + b'\0' * (-len(content) % 512)
+
+
 def write_shards(folder: Path, sizes: Sequence[int]) -> Path:
     """Shards ``00000.tar``, ... of so many pairs, numbered through."""
     folder.mkdir(parents=True, exist_ok=True)

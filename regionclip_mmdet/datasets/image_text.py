@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from mmdet.registry import DATASETS
@@ -12,9 +12,13 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import get_local_path, join_path
 from mmengine.logging import print_log
 
+from ..fileio import parse_json
 from .broken_images import BrokenImagePolicy
-from .checks import parse_json, require_file
+from .checks import require_file
 from .proposal_file import ProposalFile
+from .shards.captions import is_unicode
+
+_ID = (str, int, float)
 
 
 @DATASETS.register_module()
@@ -93,6 +97,7 @@ class ImageTextDataset(BrokenImagePolicy, ProposalFile, BaseDataset):
             FileNotFoundError: No such file.
             ValueError: An unknown suffix, or a damaged file, by its place.
             TypeError: A caption is no string.
+            MemoryError: The file is too large.
         """
         require_file(self.ann_file, self.backend_args, type(self).__name__, self.get_with)
         readers = {'.json': self._read_coco, '.jsonl': self._read_json_lines}
@@ -108,29 +113,34 @@ class ImageTextDataset(BrokenImagePolicy, ProposalFile, BaseDataset):
 
     def _read_coco(self, path: str) -> Iterator[dict[str, Any] | None]:
         """Items of a COCO-caption file."""
-        content = parse_json(path, self.ann_file)
-        if not isinstance(content, dict) or not {'images', 'annotations'} <= set(content):
+        content = parse_json(Path(path).read_bytes(), self.ann_file, 'caption file')
+        lists = isinstance(content, dict) and all(
+            isinstance(content.get(part), list) for part in ('images', 'annotations')
+        )
+        if not lists:
             raise ValueError(
                 f"{self.ann_file} is no COCO-caption file: it needs the keys 'images' and "
-                "'annotations'. One JSON object a line belongs into a .jsonl file."
+                "'annotations', both lists. One JSON object a line belongs into a .jsonl file."
             )
+        captions: dict[Any, list[tuple[str, Any]]] = {}
         for number, image in enumerate(content['images']):
+            where = f'image {number}'
             if not isinstance(image, dict) or not {'id', 'file_name'} <= set(image):
-                raise ValueError(
-                    f"{self.ann_file}, image {number}: needs the keys 'id' and 'file_name'."
-                )
-        captions: dict[Any, list[tuple[str, Any]]] = {i['id']: [] for i in content['images']}
-        if len(captions) != len(content['images']):
-            raise ValueError(f'{self.ann_file}: image ids are not unique.')
+                raise ValueError(f"{self.ann_file}, {where}: needs the keys 'id' and 'file_name'.")
+            self._check_image(image['file_name'], image['id'], image, where)
+            if image['id'] in captions:
+                raise ValueError(f'{self.ann_file}: image ids are not unique: {image["id"]!r}.')
+            captions[image['id']] = []
         for number, ann in enumerate(content['annotations']):
             ann = ann if isinstance(ann, dict) else {}
-            where = f'annotation {number} (id {ann.get("id")})'
-            if ann.get('image_id') not in captions:
+            where = f'annotation {number} (id {_shown(ann.get("id"))})'
+            image_id = ann.get('image_id')
+            if not isinstance(image_id, _ID) or image_id not in captions:
                 raise ValueError(
-                    f'{self.ann_file}, {where}: image_id {ann.get("image_id")!r} is not among '
+                    f'{self.ann_file}, {where}: image_id {_shown(image_id)} is not among '
                     'the images.'
                 )
-            captions[ann['image_id']].append((where, ann.get('caption')))
+            captions[image_id].append((where, ann.get('caption')))
         for image in content['images']:
             yield self._item(
                 image['file_name'],
@@ -147,21 +157,20 @@ class ImageTextDataset(BrokenImagePolicy, ProposalFile, BaseDataset):
                 if not line.strip():
                     continue
                 where = f'line {number}'
-                try:
-                    row = json.loads(line.decode('utf-8-sig'))
-                except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                    raise ValueError(f'{self.ann_file}, {where}: no valid JSON: {error}') from None
+                row = parse_json(line, f'{self.ann_file}, {where}', 'caption file')
                 image = row.get('image') if isinstance(row, dict) else None
                 if not isinstance(image, str):
                     raise ValueError(
                         f"{self.ann_file}, {where}: needs an object with the key 'image' (a path)."
                     )
+                img_id = number if row.get('id') is None else row['id']
+                self._check_image(image, img_id, row, where)
                 captions = row['captions'] if 'captions' in row else row.get('caption', [])
                 if not isinstance(captions, list):
                     captions = [captions]
                 yield self._item(
                     image,
-                    row.get('id', number),
+                    img_id,
                     [(where, caption) for caption in captions],
                     row,
                     where,
@@ -190,12 +199,34 @@ class ImageTextDataset(BrokenImagePolicy, ProposalFile, BaseDataset):
         item.update({key: sizes[key] for key in ('height', 'width') if key in sizes})
         return item
 
+    def _check_image(self, name: Any, img_id: Any, sizes: Mapping[str, Any], where: str) -> None:
+        """Refuse what is no path, no id, or no size."""
+        if not isinstance(name, str) or not name.strip('\0') or not is_unicode(name):
+            raise ValueError(f'{self.ann_file}, {where}: {_shown(name)} is no path of an image.')
+        if not isinstance(img_id, _ID):
+            raise ValueError(
+                f'{self.ann_file}, {where}: id {_shown(img_id)} is neither a number nor a string.'
+            )
+        for key in ('height', 'width'):
+            size = sizes.get(key)
+            if size is None:
+                continue
+            if not isinstance(size, (int, float)) or not 1 <= size == size // 1:
+                raise ValueError(
+                    f'{self.ann_file}, {where}: {key} {_shown(size)} is no number of pixels.'
+                )
+
     def _clean_caption(self, where: str, caption: Any) -> str:
         """The caption without outer white space; '' if it is empty and to be skipped."""
         if not isinstance(caption, str):
             raise TypeError(
                 f'{self.ann_file}, {where}: a caption must be a string, got '
-                f'{type(caption).__name__} {caption!r}.'
+                f'{type(caption).__name__} {_shown(caption)}.'
+            )
+        if not is_unicode(caption):
+            raise ValueError(
+                f'{self.ann_file}, {where}: the caption {_shown(caption)} holds half a surrogate '
+                'pair, which is no character.'
             )
         caption = caption.strip()
         if not caption:
@@ -203,3 +234,8 @@ class ImageTextDataset(BrokenImagePolicy, ProposalFile, BaseDataset):
                 raise ValueError(f'{self.ann_file}, {where}: the caption is empty.')
             self.num_skipped_captions += 1
         return caption
+
+
+def _shown(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= 80 else f'{text[:80]}...'

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ..datasets.broken_images import MIN_SEEN, is_broken_image
 from ..datasets.preparation import write_all
+from ..datasets.shards.exclusions import exclusion_line
 from ..datasets.shards.pairs_in_shards import PairsInShards
 from ..datasets.shards.proposal_format import (
     proposals_path,
@@ -24,7 +25,8 @@ from ..datasets.shards.proposal_format import (
     write_proposals,
     write_teacher,
 )
-from ..datasets.shards.stored_proposals import StoredProposals, read_meta
+from ..datasets.shards.proposal_meta import read_meta
+from ..datasets.shards.stored_proposals import StoredProposals
 from ..datasets.transforms import BrokenImageError
 from ..engine.ranks import failing_together, of_all_ranks
 from .proposal_maker import Made, ProposalMaker
@@ -129,7 +131,7 @@ def precompute_proposals(
         if rank == 0:
             StoredProposals(out, dataset.shards, dataset.indices, prints[1] is not None, out)
             broken = _broken(dataset, out)
-            lines = ['\t'.join((osp.basename(shard), key, why)) for shard, key, why in broken]
+            lines = [exclusion_line(shard, key, why) for shard, key, why in broken]
             write_all({Path(out) / BROKEN_FILE: lines}, progress=False)
     return ProposalsReport(
         len(dataset.shards), len(dataset.shards) - len(tasks), images, seconds, broken

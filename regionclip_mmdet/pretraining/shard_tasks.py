@@ -17,8 +17,8 @@ from ..datasets.shards.proposal_format import (
     proposals_path,
     teacher_path,
 )
+from ..datasets.shards.proposal_meta import differences, read_meta, rows_of_pairs
 from ..datasets.shards.shard_index import ShardIndex
-from ..datasets.shards.stored_proposals import differences, read_meta, rows_of_pairs
 
 
 @dataclass

@@ -41,6 +41,7 @@ DETECTION = {
     'ov_lvis_detection': (2, OV_LVIS_BASE, 3, LVIS_V1_NAMES),
     'ov_lvis_detection_minival': (2, OV_LVIS_BASE, 1, LVIS_V1_NAMES),
 }
+SHARDS = ('cc3m_shards_image_text', 'cc3m_shards_proposals_image_text')
 IMAGE_TEXT = ('coco_captions_image_text', 'cc3m_image_text')
 # cat, dog and cow: novel; stop sign: neither
 COCO_OBJECTS = [['person', 'cat'], ['dog', 'cow'], ['stop sign'], [], ['chair', 'stop sign']]
@@ -209,6 +210,25 @@ def test_pixels_of_pretraining(height: int, width: int, tmp_path: Path) -> None:
     with Image.open(path) as image:
         wanted = np.asarray(image.resize(size[::-1], Image.Resampling.BICUBIC))
     np.testing.assert_array_equal(packed['inputs'].numpy()[::-1], wanted.transpose(2, 0, 1))
+
+
+def test_orientation_in_pretraining_and_detection(tmp_path: Path) -> None:
+    """The official TSV reader does not look at EXIF; the official detection code does."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter of a turn
+    path = tmp_path / 'a.jpg'
+    Image.new('RGB', (800, 1000), 'red').save(path, exif=exif)
+    captions = load('coco_captions_image_text')
+    pipelines = [captions.train_pipeline, captions.random_regions_pipeline]
+    pipelines += [load(name).train_dataloader.dataset.pipeline for name in SHARDS]
+    for pipeline in pipelines:
+        more: dict[str, Any] = {}
+        if any(transform.type == 'LoadRegionProposals' for transform in pipeline):
+            boxes, logits = np.zeros((1, 4), np.float32), np.zeros(1, np.float32)
+            more['proposals'] = dict(normalized_bboxes=boxes, objectness_logits=logits)
+        sample = transformed(pipeline, path, captions=['x'], **more)
+        assert sample['inputs'].shape == (3, 1000, 800)
+    assert transformed(load('coco_detection').test_pipeline, path)['inputs'].shape == (3, 800, 1000)
 
 
 def test_sizes_differ_where_they_should() -> None:

@@ -187,7 +187,7 @@ def test_shapes_worlds_are_checked_when_built(scenes: Path, tmp_path: Path) -> N
         ('a.json', b'{"images": [{"id": 1}], "annotations": []}', "image 0: needs the keys 'id'"),
         ('a.json', b'{"images": [3], "annotations": []}', 'image 0: needs the keys'),
         ('a.json', b'\xff', 'no valid JSON'),
-        ('a.jsonl', b'{"image": "x", "caption": "y"}\n\xff', 'line 2: no valid JSON'),
+        ('a.jsonl', b'{"image": "x", "caption": "y"}\n\xff', 'line 2 is no valid JSON'),
         ('a.jsonl', b'{"image": 3, "caption": "y"}', "line 1: needs .* 'image' "),
         ('a.jsonl', b'{"image": "x"}', 'no image with a caption'),
     ],

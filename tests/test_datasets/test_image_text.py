@@ -3,6 +3,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,8 +60,20 @@ def test_json_lines(tmp_path: Path) -> None:
         ({'image': 'a', 'caption': 3}, TypeError, r'line 2: a caption must be a string, got int 3'),
         ({'image': 'a', 'captions': ['x', None]}, TypeError, 'line 2: .* NoneType'),
         ({'caption': 'x'}, ValueError, "line 2: needs an object with the key 'image'"),
-        ('{"image": ', ValueError, 'line 2: no valid JSON'),
+        ('{"image": ', ValueError, 'line 2 is no valid JSON'),
         ('["a", "b"]', ValueError, 'line 2: needs an object'),
+        ('[' * 99999, ValueError, 'line 2 is no valid JSON: it is nested too deeply'),
+        ('{"image": "a", "id": ' + '1' * 5000 + '}', ValueError, 'line 2 is no valid JSON'),
+        ('{"image": "a", "caption": "x\\udc80"}', ValueError, 'line 2: .* half a surrogate pair'),
+        ({'image': 'a\ud800', 'caption': 'x'}, ValueError, 'line 2: .* is no path'),
+        ({'image': '', 'caption': 'x'}, ValueError, "line 2: '' is no path"),
+        ({'image': 'a', 'caption': 'x', 'id': [1]}, ValueError, r'line 2: id \[1\] is neither'),
+        (
+            {'image': 'a', 'caption': 'x', 'width': '8'},
+            ValueError,
+            "line 2: width '8' is no number",
+        ),
+        ({'image': 'a', 'caption': 'x', 'height': 0}, ValueError, 'line 2: height 0 is no number'),
     ],
 )
 def test_bad_lines_are_named(
@@ -98,6 +111,33 @@ def test_empty_captions_can_be_refused(tmp_path: Path) -> None:
 def test_bad_coco_files(tmp_path: Path, content: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(write_lines(tmp_path / 'c.json', content))
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(images=None),
+        dict(images={'id': 1}),
+        dict(annotations=3),
+        dict(images=[{'id': [1], 'file_name': 'a'}]),
+        dict(images=[{'id': None, 'file_name': 'a'}]),
+        dict(images=[{'id': 1, 'file_name': 3}]),
+        dict(images=[{'id': 1, 'file_name': 'a', 'height': 'x'}]),
+        dict(images=[{'id': 1, 'file_name': 'a', 'width': float('nan')}]),
+        dict(annotations=[{'image_id': {}, 'caption': 'x'}]),
+        dict(annotations=[None]),
+        dict(annotations=[{'image_id': 1, 'caption': '\ud800'}]),
+    ],
+)
+def test_wrong_types_in_coco_files(tmp_path: Path, change: dict[str, Any]) -> None:
+    content = dict(
+        images=[dict(id=1, file_name='a', height=None, width=8.0)],
+        annotations=[dict(image_id=1, caption='x')],
+    )
+    path = tmp_path / 'c.json'
+    assert len(make(write_lines(path, content))) == 1
+    with pytest.raises(ValueError, match=r'c\.json'):
+        make(write_lines(path, content | change))
 
 
 def test_missing_file_and_unknown_format(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import logging
 import os
 import pickle
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from regionclip_mmdet.datasets import BrokenImageError, ImageTextShards
 from regionclip_mmdet.datasets.shards import image_text_shards
+from regionclip_mmdet.datasets.shards.exclusions import exclusion_line
 from regionclip_mmdet.engine.hooks import DatasetCheckHook
 
 PIPELINE = [
@@ -169,10 +171,13 @@ def test_a_damaged_header_in_the_middle(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[512 * 6 : 512 * 6 + 200] = b'?' * 200
     path.write_bytes(content)
-    dataset = make(tmp_path)
-    assert captions(dataset) == [['picture 0']]
-    ((_, _, reason),) = dataset.broken_pairs()
-    assert reason == 'breaks off after 000000000.json'
+    dataset = make(tmp_path, max_broken_share=0.25)
+    assert captions(dataset) == [['picture 0'], ['picture 2'], ['picture 3']]
+    assert [made.number_in(dataset[i]['inputs']) for i in range(3)] == [0, 2, 3]
+    assert [found[1:] for found in dataset.broken_pairs()] == [
+        ('', f'no header after 000000000.json: read on at byte {512 * 8}'),
+        ('000000001', 'text without an image'),
+    ]
 
 
 def test_shards_that_are_none(tmp_path: Path) -> None:
@@ -219,15 +224,49 @@ class TestIndices:
         assert captions(make(folder)) == [['picture 5'], ['picture 6']]
 
     @pytest.mark.parametrize('content', [b'', b'nothing', b'PK\x03\x04 half a file'])
-    def test_that_are_damaged_are_made_anew(self, tmp_path: Path, content: bytes) -> None:
+    def test_that_are_damaged_are_made_anew(
+        self, tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+    ) -> None:
         folder = made.write_shards(tmp_path, [2])
         index = folder / '00000.tar.index.npz'
         make(folder)
         whole = index.read_bytes()
         for damaged in (content, whole[: len(whole) // 2]):
             index.write_bytes(damaged)
-            assert len(make(folder)) == 2
-            assert len(index.read_bytes()) == len(whole)
+            text = messages(caplog, lambda: len(make(folder)))
+            assert f'index {index} is damaged' in text and 'is made anew' in text
+            assert index.read_bytes() == whole
+
+    @pytest.mark.parametrize(
+        ('name', 'change'),
+        [
+            ('images', lambda old: old + 10**7),
+            ('images', lambda old: -old),
+            ('images', lambda old: old[:1]),
+            ('images', lambda old: old.astype(float)),
+            ('texts', lambda old: old * 10**12),
+            ('names', lambda old: old.astype(str)),
+            ('is_json', lambda old: old.astype(int)),
+            ('is_json', lambda old: old[:0]),
+            ('problems', lambda old: np.array('[[["a", 3]], ""]')),
+            ('problems', lambda old: np.array('3')),
+            ('state', lambda old: np.array('[' * 9999)),
+            ('state', lambda old: np.array('[]')),
+        ],
+    )
+    def test_that_say_what_cannot_be_are_made_anew(
+        self, tmp_path: Path, name: str, change: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Whole by their checksums, but not written by us, or not for this shard."""
+        folder = made.write_shards(tmp_path, [2])
+        index = folder / '00000.tar.index.npz'
+        make(folder)
+        whole = index.read_bytes()
+        with np.load(index) as content:
+            arrays = dict(content)
+        np.savez(index, **arrays | {name: change(arrays[name])})
+        text = messages(caplog, lambda: len(make(folder)))
+        assert str(index) in text and 'is made anew' in text and index.read_bytes() == whole
 
     def test_in_a_folder_of_their_own(self, tmp_path: Path) -> None:
         made.write_shards(tmp_path / 'a', [2])
@@ -238,6 +277,16 @@ class TestIndices:
             dataset = make(tmp_path, shards, cache_dir=str(cache))
             assert dataset.shard_starts.tolist() == [0, 2, 5]
         assert len(list(cache.iterdir())) == 2 and len(list((tmp_path / 'a').iterdir())) == 1
+
+    def test_of_a_disk_that_fails(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = made.write_shards(tmp_path, [2])
+
+        def fail(*_: Any) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr(os, 'pread', fail)
+        with pytest.raises(OSError, match=rf'{folder}/00000\.tar cannot be read: Input/output'):
+            make(folder)
 
     def test_that_cannot_be_kept(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         folder = made.write_shards(tmp_path / 'a', [2, 1, 3])
@@ -357,7 +406,7 @@ class TestBrokenImages:
         dataset = make(tmp_path, exclude='broken.tsv')
         assert captions(dataset) == [['picture 0'], ['picture 2']]
         assert dataset.broken_pairs() == before and len(before) == 1
-        with pytest.raises(FileNotFoundError, match=r'no file .*none\.tsv .*--broken'):
+        with pytest.raises(FileNotFoundError, match=r'exclude.*none\.tsv does not exist.*--broken'):
             make(tmp_path, exclude='none.tsv')
 
     def test_of_a_shard_that_shrinks_while_training(self, tmp_path: Path) -> None:
@@ -397,3 +446,81 @@ def test_more_shards_than_files_kept_open(tmp_path: Path) -> None:
     for number in (0, 1, 2, 3, 4, 5, 0, 5, 1):
         assert made.number_in(dataset[number]['inputs']) == number
         assert len(dataset.files._reader._handles) <= 2
+
+
+class TestExclusions:
+    KEYS = (
+        *('a\tb', 'a\nb', 'a\r', 'c\\td', 'c\td', 'e\\', 'quo"te', '"quoted"', "it's", ' front'),
+        *(
+            'back ',
+            'in ner',
+            'nb\u00a0sp',
+            'gro\u0308ße',
+            'größe',
+            '猫',
+            'x.y.z',
+            'd/e f',
+            '#1',
+            '0',
+        ),
+        *('\ufefffirst', 'a\u2028b', '1,2', 'e\u0301'),
+    )
+
+    def shards(self, folder: Path, name: str = 'a.tar') -> Path:
+        folder.mkdir(exist_ok=True)
+        pairs = [[(f'{key}.png', made.picture(n)), (f'{key}.txt', b'x')]
+                 for n, key in enumerate(self.KEYS)]  # fmt: skip
+        return made.write_tar(folder / name, [member for both in pairs for member in both])
+
+    def left(self, folder: Path, lines: str | bytes, **changes: Any) -> list[int]:
+        content = lines if isinstance(lines, bytes) else lines.encode()
+        (folder / 'out.tsv').write_bytes(content)
+        dataset = make(folder, exclude='out.tsv', pipeline=PIPELINE[:1], **changes)
+        return [made.number_in(dataset[i]['img']) for i in range(len(dataset))]
+
+    @pytest.mark.parametrize('shard', ['a.tar', 'b c.tar', 'gro\u0308ße "1".tar', 'tab\t.tar'])
+    def test_any_key_as_our_tools_write_it(self, tmp_path: Path, shard: str) -> None:
+        path = str(self.shards(tmp_path, shard))
+        everything = set(range(len(self.KEYS)))
+        for number, key in enumerate(self.KEYS):
+            line = exclusion_line(path, key, 'why\tever\n') + '\n'
+            assert self.left(tmp_path, line) == sorted(everything - {number}), key
+        lines = [exclusion_line(path, key, 'why') for key in self.KEYS[1:]]
+        for text in ('\n'.join(lines), '\r\n'.join(lines), '\ufeff' + '\n'.join(lines)):
+            assert self.left(tmp_path, text) == [0]
+
+    @pytest.mark.parametrize(
+        ('written', 'key'),
+        [
+            ('c\\td', 'c\td'),
+            ('e\\', 'e\\'),
+            ('"quo""te"', 'quo"te'),
+            ('"it\'s"', "it's"),
+            ('"quoted"', '"quoted"'),
+            ('front', ' front'),
+            ('back', 'back '),
+            ('größe', 'größe'),
+            ('gro\u0308ße', 'gro\u0308ße'),
+            ('é', 'e\u0301'),
+            ('in ner.png', 'in ner'),
+            ('x.y.z.png', 'x.y.z'),
+            (' 0 ', '0'),
+        ],
+    )
+    def test_keys_as_others_write_them(self, tmp_path: Path, written: str, key: str) -> None:
+        self.shards(tmp_path)
+        everything = set(range(len(self.KEYS)))
+        for shard in ('a.tar', './a.tar', '"a.tar"', '/elsewhere/a.tar'):
+            found = self.left(tmp_path, f'{shard}\t{written}\twhy\n')
+            assert found == sorted(everything - {self.KEYS.index(key)})
+
+    def test_lines_without_effect_are_told(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        self.shards(tmp_path)
+        text = messages(caplog, lambda: self.left(tmp_path, 'a.tar\t0\na.tar\tno\nb.tar\tno\n'))
+        assert '1 of 3 lines name no pair of their shard, e.g. ["line 2: \'no\' of a.tar"]' in text
+        text = messages(caplog, lambda: self.left(tmp_path, 'b.tar\tno\n\n'))
+        assert 'none of its 1 lines is of a shard of this dataset' in text
+        with pytest.raises(ValueError, match=r'out\.tsv \(exclude\) is not UTF-8'):
+            self.left(tmp_path, b'a.tar\t\xff\n')

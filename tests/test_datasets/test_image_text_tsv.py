@@ -93,6 +93,47 @@ def test_which_text_file_belongs_to_an_image_file(tmp_path: Path) -> None:
     assert captions(make(tmp_path, text_files='words.tsv')) == [['a']]
 
 
+def test_a_row_with_a_damaged_key(tmp_path: Path) -> None:
+    """It alone is left out; a lost tab, an odd byte, a cut line."""
+    images = made.write_tsv(tmp_path, 0, range(7), [f'picture {n}' for n in range(7)])
+    rows = images.read_bytes().split(b'\n')
+    rows[1] = rows[1].replace(b'\t', b' ')
+    rows[3] = b'\xff' + rows[3][1:]
+    rows[5] = rows[5][:1]
+    images.write_bytes(b'\xef\xbb\xbf' + b'\n'.join(rows))  # as some editors begin a file
+    dataset = make(tmp_path, max_broken_share=0.5)
+    assert numbers(dataset) == [0, 2, 4, 6]
+    assert captions(dataset) == [[f'picture {n}'] for n in (0, 2, 4, 6)]
+    assert dataset.get_data_info(0)['img_path'] == f'{images}/k0'
+    reasons = {key: reason for _, key, reason in dataset.broken_pairs()}
+    assert list(reasons) == ['k1', '\\xff3', 'k5']
+    assert all('differ' in reason for reason in reasons.values())
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda text: text[:-3],
+        lambda text: text[:-40],
+        lambda text: text[:40] + b'!' + text[41:],
+        lambda text: text[:40] + b'\xff\0-_' + text[44:],
+        lambda text: text[:40] + b'==' + text[42:],
+        lambda text: text[:40] + b' ' + text[40:],
+    ],
+)
+def test_base64_is_strict(tmp_path: Path, change: Any) -> None:
+    """Python's decoder would pass over most of these; the image would be another one."""
+    images = made.write_tsv(tmp_path, 0, range(3), list('abc'))
+    rows = images.read_bytes().split(b'\n')
+    key, _, text = rows[1].partition(b'\t')
+    rows[1] = key + b'\t' + change(text)
+    images.write_bytes(b'\r\n'.join(rows))
+    dataset = make(tmp_path, skip_broken=False)
+    assert [made.number_in(dataset[i]['inputs']) for i in (0, 2)] == [0, 2]
+    with pytest.raises(BrokenImageError, match=r'images_0\.tsv/k1: '):
+        dataset[1]
+
+
 class TestOfficialLineOffsets:
     def write(self, folder: Path, offsets: list[int], older: bool = False) -> Path:
         images = made.write_tsv(folder, 0, range(4), list('abcd'))
@@ -124,7 +165,10 @@ class TestOfficialLineOffsets:
         folder = self.write(tmp_path, self.right(tmp_path))
         assert numbers(make(folder)) == [0, 1, 2, 3] and names == ['text_0.tsv']
 
-    @pytest.mark.parametrize('wrong', ['short', 'shifted', 'words', 'empty', 'older', 'beyond'])
+    @pytest.mark.parametrize(
+        'wrong',
+        ['short', 'one less', 'shifted', 'words', 'empty', 'older', 'beyond', 'too large', 'bytes'],
+    )
     def test_are_ignored_if_they_do_not_fit(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
     ) -> None:
@@ -136,9 +180,12 @@ class TestOfficialLineOffsets:
             empty=[],
             beyond=[*right, 10**6],
         )
+        offsets |= {'one less': [*right[:2], right[3]], 'too large': [0, 10**30]}
         folder = self.write(tmp_path, offsets.get(wrong, right), older=wrong == 'older')
         if wrong == 'words':
             (folder / 'images_0.lineidx').write_text('zero\n')
+        if wrong == 'bytes':
+            (folder / 'images_0.lineidx').write_bytes(b'0\n\xff\n')
         assert numbers(make(folder)) == [0, 1, 2, 3]
         assert names.count('images_0.tsv') == 1
 

@@ -106,6 +106,21 @@ def test_a_shard_without_its_account_is_packed_again(tmp_path: Path) -> None:
     assert content(tmp_path / 'out') == before
 
 
+@pytest.mark.parametrize('content', [b'', b'{', b'[]', b'{"pairs": "x"}', b'\xff', b'[' * 99999])
+def test_damaged_accounts(tmp_path: Path, content: bytes) -> None:
+    """That of a shard is made anew with it; the plan of the folder is named."""
+    items = images(tmp_path / 'in', 4)
+    out = tmp_path / 'out'
+    pack_shards(items, out, per_shard=2, progress=False)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    (out / '00001_stats.json').write_bytes(content)
+    assert pack_shards(items, out, per_shard=2, progress=False).kept == 1
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    (out / 'packing.json').write_bytes(content)
+    with pytest.raises(ValueError, match=r'out/packing\.json.*Take another folder'):
+        pack_shards(items, out, per_shard=2, progress=False)
+
+
 def test_what_is_left_out(tmp_path: Path) -> None:
     items = images(tmp_path / 'in', 6)
     Path(items[1]['img_path']).unlink()

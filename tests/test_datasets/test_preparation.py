@@ -3,6 +3,7 @@
 
 import copy
 import json
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -231,16 +232,27 @@ def test_index_of_image_text(
         ('1/bad.json', '[1'),
     ):
         (images / name).write_text(text, encoding='utf-8')
+    (images / '__MACOSX').mkdir()
+    for name in ('._z.webp', '__MACOSX/._a.jpg', 'g.gif', 'h.avif', '1/deep.jpg', '1/two.jpg'):
+        (images / name).write_bytes(b'')
+    (images / os.fsdecode(b'caf\xe9.jpg')).write_bytes(b'')
+    (images / '1/deep.json').write_text('[' * 99999)
+    (images / '1/two.json').write_text('{"caption": ["one", "two"]}')
     run_tool(monkeypatch, 'index_image_text', tmp_path)
     rows = [json.loads(line) for line in (tmp_path / 'train.jsonl').read_text().splitlines()]
     assert rows == [
         {'image': 'z.webp', 'caption': 'z'},
         {'image': '1/a.PNG', 'caption': 'a cat'},
         {'image': '1/b.jpg', 'caption': 'ein Bär'},
+        {'image': '1/two.jpg', 'captions': ['one', 'two']},
     ]
     said = capsys.readouterr().out
-    for part in ('1 images whose', '1 images with an empty', '3 images with a', '1 images without'):
+    for part in (
+        *('2 images whose .txt', '1 images with an empty', '4 images with a', '1 images without'),
+        *('1 images of a kind that is not read (.gif)', '(.avif)', '1 images whose name is not'),
+    ):
         assert part in said
+    assert '._' not in said
     with pytest.raises(SystemExit, match=r'not written: .*no folder'):
         run_tool(monkeypatch, 'index_image_text', tmp_path / 'elsewhere')
     (tmp_path / 'tars').mkdir()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import functools
 import http.server
@@ -208,11 +209,45 @@ def test_an_interrupted_fetch_is_done_again(store: Path) -> None:
     copy = Path(dataset.files.copy_path(dataset.shards[0]))
     whole = copy.read_bytes()
     copy.unlink()
-    Path(f'{copy}.being-written').write_bytes(whole[:700])
+    for left in (f'{copy}.being-written', f'{copy}.a1_b2c3d.being-written'):
+        Path(left).write_bytes(whole[:700])
     assert numbers(dataset) == [0, 1, 2, 3] and copy.read_bytes() == whole
     assert not list(copy.parent.glob('*.being-written'))
     copy.write_bytes(whole[:700])  # another length than the index knows
     assert numbers(dataset) == [0, 1, 2, 3]
+
+
+def test_what_an_interrupted_fetch_left_makes_room(store: Path) -> None:
+    made.write_shards(store / 'a', [4] * 2)
+    size = (store / 'a' / '00000.tar').stat().st_size
+    dataset = remote(store, copy_gb=1.5 * size / 1e9)
+    copy = Path(dataset.files.copy_path(dataset.shards[0]))
+    for path in copy.parent.glob('*.tar'):
+        path.unlink()
+    left = Path(f'{copy}.a1_b2c3d.being-written')
+    left.write_bytes(bytes(size))
+    with lock_file(str(copy)) as handle:  # it is being written still
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        assert made.number_in(dataset[4]['inputs']) == 4
+        assert left.exists()
+    Path(dataset.files.copy_path(dataset.shards[1])).unlink()
+    assert made.number_in(dataset[4]['inputs']) == 4
+    assert not left.exists()
+
+
+def test_a_disk_that_is_full_is_told(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made.write_shards(store / 'a', [4])
+    dataset = remote(store, skip_broken=False)
+    copy = Path(dataset.files.copy_path(dataset.shards[0]))
+    copy.unlink()
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, 'write_bytes', full)
+    with pytest.raises(OSError, match=rf'{copy} could not be written: No space.*copy_gb'):
+        dataset[0]
+    assert not list(copy.parent.glob('*.being-written'))
 
 
 def test_a_shard_that_was_changed_is_named(store: Path) -> None:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from regionclip_mmdet.datasets import BrokenImageError, ImageTextShards, ImageTextTSV
 from regionclip_mmdet.datasets.shards.npz_places import array_places
 from regionclip_mmdet.datasets.shards.proposal_format import write_proposals, write_teacher
-from regionclip_mmdet.datasets.shards.stored_proposals import read_meta
+from regionclip_mmdet.datasets.shards.proposal_meta import read_meta
 
 FINGERPRINT = dict(weights='abc', num=9)
 
@@ -234,23 +234,67 @@ def damage(path: Path, how: str) -> None:
     elif how == 'version':
         meta = json.loads(str(arrays['meta'])) | dict(version=99)
         np.savez(path, **arrays | dict(meta=np.array(json.dumps(meta))))
+    elif how == 'broken':
+        meta = json.loads(str(arrays['meta'])) | dict(broken=[['x', 'y', 'z']])
+        np.savez(path, **arrays | dict(meta=np.array(json.dumps(meta))))
+    elif how == 'objects':
+        np.savez(path, **arrays | dict(meta=np.array({}, dtype=object)))
+    elif how == 'nested':
+        np.savez(path, **arrays | dict(meta=np.array('[' * 99999)))
+    elif how == 'no rows':
+        np.savez(path, **arrays | dict(starts=arrays['starts'][:0]))
 
 
 @pytest.mark.parametrize(
     ('how', 'message'),
     [
-        ('cut off', r'00001\.proposals\.npz is no whole \.npz file'),
-        ('another file', r'00001\.proposals\.npz is no whole \.npz file'),
+        ('cut off', r'00001\.proposals\.npz is damaged'),
+        ('another file', r'00001\.proposals\.npz is damaged'),
         ('compressed', 'arrays are compressed'),
         ('fewer boxes', 'counts 6 proposals, and holds 5 boxes and 6 logits'),
         ('other types', "no array 'boxes' of the right kind"),
-        ('version', 'has version 99, this program reads 1'),
+        ('version', 'has version 99, this program reads 2'),
+        ('objects', r'meta\.npy is no plain array'),
+        ('nested', 'RecursionError'),
+        ('no rows', 'has 4 checksums of -1 pairs'),
+        ('broken', "'x' among broken in meta"),
     ],
 )
 def test_damaged_files_are_refused(shards: Path, how: str, message: str) -> None:
     damage(shards / 'p' / '00001.proposals.npz', how)
     with pytest.raises(ValueError, match=rf'ImageTextShards: .*{message}.*{COMMAND} --overwrite'):
         make(shards)
+
+
+@pytest.mark.parametrize('kind', ['proposals', 'teacher'])
+def test_files_of_one_another_are_refused(shards: Path, kind: str) -> None:
+    other = {'proposals': 'teacher', 'teacher': 'proposals'}[kind]
+    content = (shards / 'p' / f'00001.{other}.npz').read_bytes()
+    (shards / 'p' / f'00001.{kind}.npz').write_bytes(content)
+    with pytest.raises(ValueError, match=rf'00001\.{kind}\.npz is damaged, or not what it should'):
+        make(shards, teacher_embeddings=True)
+
+
+@pytest.mark.parametrize('kind', ['proposals', 'teacher'])
+def test_wrong_values_are_noticed_when_they_are_read(shards: Path, kind: str) -> None:
+    """A changed byte in what belongs to a pair: that pair is broken, others are read."""
+    path = shards / 'p' / f'00001.{kind}.npz'
+    whole = path.read_bytes()
+    places = array_places(path)
+    names = ('starts', 'boxes', 'objectness') if kind == 'proposals' else ('embeddings',)
+    for name in (*names, 'checksums'):
+        place = places[name]
+        row = 3 if name in ('starts', 'checksums') else place.shape[0] - 1  # of the last pair
+        for offset in {place.rows(row, row)[0], place.rows(row + 1, row)[0] - 1}:
+            content = bytearray(whole)
+            content[offset] ^= 0x40
+            path.write_bytes(content)
+            dataset = make(shards, teacher_embeddings=True, skip_broken=False)
+            logits = dataset[3]['data_samples'].proposals.objectness_logits
+            assert logits.tolist() == logits_of(3).tolist()
+            message = rf'{path}, row 3: the checksum differs.*Make it: .*--overwrite'
+            with pytest.raises(OSError, match=message):
+                dataset[6]
 
 
 def test_missing_files_name_the_command(shards: Path) -> None:

@@ -152,3 +152,16 @@ def test_sha256(tmp_path: Path) -> None:
     assert fileio.sha256_of(tmp_path / 'a') == (
         'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
     )
+
+
+def test_a_header_of_an_array_that_lies(tmp_path: Path) -> None:
+    """Its checksum counts although only a part of the array is asked for."""
+    path = tmp_path / 'a.npz'
+    np.savez(path, x=np.zeros((200_000, 2)))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'(200000, 2)', b'(100000, 2)', 1))
+    with pytest.raises(ValueError, match='a.npz is damaged.*CRC'):
+        fileio.read_npz(path)
+    with pytest.raises(ValueError, match='a.npz is damaged.*CRC'):
+        fileio.read_npz('a.npz', content=path.read_bytes())
+    assert fileio.read_npz('elsewhere', content=content)['x'].shape == (200_000, 2)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import generated_shards as made
 import pytest
+from mmengine.registry import init_default_scope
 
 from regionclip_mmdet.datasets import ImageTextShards
 from regionclip_mmdet.pretraining_check.shards import Damage, damage_shards, image_id, read_pairs
@@ -28,6 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_what_is_left(folder: Path) -> None:
+    init_default_scope('mmdet')
     whole = {path.name: read_pairs(path) for path in folder.glob('*.tar')}
     damage = damage_shards(folder, keep=7)
     # shards 0, 1, 3 and 4 of six; the pair in the middle of ten

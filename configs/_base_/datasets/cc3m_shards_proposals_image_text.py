@@ -8,7 +8,7 @@ python tools/pretrain/precompute_proposals.py CONFIG
 _base_ = ['./cc3m_shards_image_text.py']
 
 proposals_pipeline = [
-    dict(type='LoadImageChecked'),
+    dict(type='LoadImageChecked', ignore_orientation=True),
     dict(type='LoadRegionProposals'),
     dict(
         type='MoveProposals',

@@ -2,7 +2,8 @@
 """Pretraining on COCO captions (118287 images with five captions each).
 
 Images as the official pretraining sees them: Pillow, bicubic, short side 800 of at most 1333, sizes
-truncated. One caption is drawn every time an image is loaded.
+truncated, pixels as they are stored, whatever the EXIF orientation says. One caption is drawn every
+time an image is loaded.
 """
 
 data_root = 'data/coco/'
@@ -26,7 +27,7 @@ resize = dict(
     backend='pillow',
 )
 train_pipeline = [
-    dict(type='LoadImageChecked'),
+    dict(type='LoadImageChecked', ignore_orientation=True),
     resize,
     dict(type='RandomFlip', prob=0.5),
     dict(type='PickCaption', first=5),
@@ -34,7 +35,7 @@ train_pipeline = [
 ]
 # With boxes drawn at random instead of a localizer's
 random_regions_pipeline = [
-    dict(type='LoadImageChecked'),
+    dict(type='LoadImageChecked', ignore_orientation=True),
     resize,
     dict(type='RandomFlip', prob=0.5),
     dict(type='RandomProposals', num_proposals=100),

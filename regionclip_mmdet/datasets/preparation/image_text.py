@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp')
+from ..image_kinds import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES, is_beside
+from ..shards.captions import is_unicode, read_captions
 
 
 def index_image_text(folder: str | Path, progress: bool = True) -> tuple[list[str], str]:
@@ -19,7 +20,8 @@ def index_image_text(folder: str | Path, progress: bool = True) -> tuple[list[st
 
     The layout is that of img2dataset's ``output_format='files'``: ``00000/000000000.jpg`` with
     ``000000000.txt`` (the caption) or ``000000000.json`` (key 'caption'); any folders will do.
-    Images are not opened.
+    Images are not opened. Those of other kinds (.gif) are left out and counted; what macOS puts
+    beside files (``._a.jpg``) is passed over.
 
     Args:
         folder: Searched with all its folders, in the order of their names.
@@ -39,11 +41,14 @@ def index_image_text(folder: str | Path, progress: bool = True) -> tuple[list[st
     lines, counts = [], Counter()
     with tqdm(unit='images', disable=not progress) as bar:
         for path in _images(folder):
-            caption, problem = _caption(path)
+            captions, problem = _captions(path)
             counts[problem or 'images with a caption'] += 1
             if not problem:
                 image = path.relative_to(folder).as_posix()
-                lines.append(json.dumps({'image': image, 'caption': caption}, ensure_ascii=False))
+                row = {'image': image, 'caption': captions[0]}
+                if len(captions) > 1:
+                    row = {'image': image, 'captions': captions}
+                lines.append(json.dumps(row, ensure_ascii=False))
             bar.update()
     if not lines:
         found = f'{sum(counts.values())} images, none with a caption' if counts else 'no images'
@@ -58,21 +63,27 @@ def _images(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
-            if name.lower().endswith(IMAGE_SUFFIXES):
-                yield Path(place, name)
+            path = Path(place, name)
+            if path.suffix.lower() in (*IMAGE_SUFFIXES, *OTHER_IMAGE_SUFFIXES):
+                if not is_beside(path.relative_to(folder).as_posix()):
+                    yield path
 
 
-def _caption(path: Path) -> tuple[str, str]:
-    """The caption of an image, and what is wrong with it: '' if nothing is."""
+def _captions(path: Path) -> tuple[list[str], str]:
+    """Captions of an image, and what is wrong with it: '' if nothing is."""
+    kind = path.suffix.lower()
+    if kind in OTHER_IMAGE_SUFFIXES:
+        return [], f'images of a kind that is not read ({kind})'
+    if not is_unicode(str(path)):
+        return [], 'images whose name is not UTF-8'
     try:
         text = path.with_suffix('.txt')
-        if text.exists():
-            caption = text.read_text(encoding='utf-8')
-        else:
-            caption = json.loads(path.with_suffix('.json').read_text(encoding='utf-8'))['caption']
+        is_json = not text.exists()
+        content = (path.with_suffix('.json') if is_json else text).read_bytes()
+        return read_captions(content, is_json, 'caption'), ''
     except FileNotFoundError:
-        return '', 'images without a .txt or .json file'
-    except (ValueError, KeyError, TypeError):
-        return '', 'images whose .txt or .json file cannot be read'
-    caption = caption.strip() if isinstance(caption, str) else ''
-    return caption, '' if caption else 'images with an empty caption'
+        return [], 'images without a .txt or .json file'
+    except (OSError, ValueError) as error:
+        if str(error) == 'empty caption':
+            return [], 'images with an empty caption'
+        return [], 'images whose .txt or .json file cannot be read'

@@ -15,6 +15,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from ..shards.exclusions import exclusion_line
 from ..transforms.load_image import decode_rgb
 
 _PERCENTILES = (0, 5, 50, 95, 100)
@@ -105,8 +106,8 @@ class ImageTextReport:
     broken: list[tuple[str, str, str]]
 
     def broken_lines(self) -> list[str]:
-        """Lines for ``exclude`` of ``ImageTextShards``: shard, key, reason, with tabs between."""
-        return ['\t'.join((osp.basename(s), key, why)) for s, key, why in self.broken if key]
+        """Lines for ``exclude`` of ``ImageTextShards``."""
+        return [exclusion_line(shard, key, why) for shard, key, why in self.broken if key]
 
     def __str__(self) -> str:
         pairs = int(self.shard_sizes.sum())

@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +16,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ...fileio import read_json, write_json, write_whole
+from ..image_kinds import IMAGE_SUFFIXES
 from ..proposal_file import proposal_key
 from ..transforms.load_image import decode_rgb
-from .files import SUFFIX, write_all
-from .image_text import IMAGE_SUFFIXES
 
 PLAN = 'packing.json'
 
@@ -81,6 +80,7 @@ def pack_shards(
 
     Raises:
         ValueError: The folder holds shards of other pairs or other settings.
+        OSError: A file could not be written; says which and why.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -94,12 +94,14 @@ def pack_shards(
             numbers = order[first : first + per_shard].tolist()
             path = out / f'{shard:05d}.tar'
             facts = out / f'{shard:05d}_stats.json'
-            if path.exists() and facts.exists():
+            content = _known(facts) if path.exists() else None
+            if content is not None:
                 report.kept += 1
                 bar.update(len(numbers))
             else:
-                write_all({facts: _write(path, items, numbers, first, check, bar.update)}, False)
-            _add(report, json.loads(facts.read_text(encoding='utf-8')))
+                content = _write(path, items, numbers, first, check, bar.update)
+                write_json(facts, content)
+            _add(report, content)
     return report
 
 
@@ -117,14 +119,17 @@ def _claim(out: Path, plan: dict[str, Any]) -> None:
     if not path.exists():
         if any(out.glob('*.tar')):
             raise ValueError(f'{out} holds shards already, without {PLAN}. Take another folder.')
-        write_all({path: plan}, progress=False)
+        write_json(path, plan)
         return
-    found = json.loads(path.read_text(encoding='utf-8'))
+    remedy = 'Take another folder, or remove this one'
+    found = read_json(path, 'plan of packed shards', remedy)
+    if not isinstance(found, dict):
+        raise ValueError(f'{path} is no plan of packed shards. {remedy}.')
     differing = sorted(key for key in plan if found.get(key) != plan[key])
     if differing:
         raise ValueError(
             f'{out} holds shards of other pairs or settings: {", ".join(differing)} in {path} '
-            'differ. Take another folder, or remove this one.'
+            f'differ. {remedy}.'
         )
 
 
@@ -138,28 +143,21 @@ def _write(
 ) -> dict[str, Any]:
     """Write one shard; what it holds."""
     pairs, left_out = 0, []
-    temporary = path.with_name(path.name + SUFFIX)
-    try:
-        with open(temporary, 'wb') as file:
-            with tarfile.open(fileobj=file, mode='w', format=tarfile.PAX_FORMAT) as archive:
-                for place, number in enumerate(numbers):
-                    item = items[number]
-                    try:
-                        members = _members(item, f'{first + place:09d}', check)
-                    except ValueError as error:
-                        left_out.append([item['img_path'], str(error)])
-                    else:
-                        for name, content in members:
-                            info = tarfile.TarInfo(name)
-                            info.size = len(content)
-                            archive.addfile(info, io.BytesIO(content))
-                        pairs += 1
-                    advance()
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with write_whole(path) as unfinished:
+        with tarfile.open(unfinished, mode='w', format=tarfile.PAX_FORMAT) as archive:
+            for place, number in enumerate(numbers):
+                item = items[number]
+                try:
+                    members = _members(item, f'{first + place:09d}', check)
+                except ValueError as error:
+                    left_out.append([item['img_path'], str(error)])
+                else:
+                    for name, content in members:
+                        info = tarfile.TarInfo(name)
+                        info.size = len(content)
+                        archive.addfile(info, io.BytesIO(content))
+                    pairs += 1
+                advance()
     return dict(pairs=pairs, left_out=left_out)
 
 
@@ -184,6 +182,18 @@ def _members(item: Mapping[str, Any], key: str, check: bool) -> list[tuple[str, 
         (f'{key}.txt', captions[0].encode()),
         (f'{key}.json', json.dumps(facts, ensure_ascii=False).encode()),
     ]
+
+
+def _known(path: Path) -> dict[str, Any] | None:
+    """What a shard holds, as it was written down; None if it must be packed again."""
+    try:
+        facts = read_json(path)
+        if isinstance(facts['pairs'], int):
+            left_out = [(image, str(reason)) for image, reason in facts['left_out']]
+            return dict(pairs=facts['pairs'], left_out=left_out)
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    return None
 
 
 def _add(report: PackingReport, facts: Mapping[str, Any]) -> None:

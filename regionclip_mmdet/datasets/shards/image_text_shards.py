@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import binascii
 import os.path as osp
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from .pairs_in_shards import PairsInShards
 from .paths import find_shards
 from .shard_index import ShardIndex, cached_index
 from .tar_index import index_tar
-from .tsv_index import index_tsv, text_file_of
+from .tsv_index import decode_base64, index_tsv, text_file_of
 
 
 @DATASETS.register_module()
@@ -134,4 +133,4 @@ class ImageTextTSV(PairsInShards):
         return self.caption_key or 'captions'
 
     def _decode(self, content: bytes) -> bytes:
-        return binascii.a2b_base64(content)
+        return decode_base64(content)

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import zipfile
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -31,30 +32,34 @@ class ArrayPlace(NamedTuple):
 def array_places(path: str | os.PathLike) -> dict[str, ArrayPlace]:
     """Places of all arrays of a file that ``numpy.savez`` wrote, uncompressed.
 
+    Checksums are those of whole arrays, so they are not compared here.
+
     Raises:
         OSError: The file cannot be read.
-        ValueError: It is damaged, compressed, or holds Python objects.
+        ValueError: It is compressed, not whole, or holds Python objects.
+        Exception: It is damaged; ``fileio.naming_damage`` says so.
     """
-    places = {}
-    try:
-        with open(path, 'rb') as file, zipfile.ZipFile(file) as archive:
-            for member in archive.infolist():
-                if member.compress_type != zipfile.ZIP_STORED:
-                    raise ValueError('its arrays are compressed; write it with numpy.savez')
-                file.seek(member.header_offset)
-                lengths = struct.unpack('<HH', file.read(_HEADER)[-4:])
-                begin = member.header_offset + _HEADER + sum(lengths)
-                file.seek(begin)
-                if np.lib.format.read_magic(file) != (1, 0):  # only headers of 64 kB have another
-                    raise ValueError(f'{member.filename} has too long a header')
-                shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-                place = ArrayPlace(file.tell(), dtype, shape)
-                end = place.offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-                if dtype.hasobject or (fortran and len(shape) > 1):
-                    raise ValueError(f'{member.filename} is no plain array')
-                if end != begin + member.file_size:
-                    raise ValueError(f'{member.filename} is not whole')
-                places[member.filename.removesuffix('.npy')] = place
-    except (zipfile.BadZipFile, struct.error, ValueError, EOFError) as error:
-        raise ValueError(f'{path} is no whole .npz file: {error}') from None
-    return places
+    with open(path, 'rb') as file, zipfile.ZipFile(file) as archive:
+        return {
+            member.filename.removesuffix('.npy'): _place(file, member)
+            for member in archive.infolist()
+        }
+
+
+def _place(file: BinaryIO, member: zipfile.ZipInfo) -> ArrayPlace:
+    if member.compress_type != zipfile.ZIP_STORED:
+        raise ValueError('its arrays are compressed; write it with numpy.savez')
+    file.seek(member.header_offset)
+    lengths = struct.unpack('<HH', file.read(_HEADER)[-4:])
+    begin = member.header_offset + _HEADER + sum(lengths)
+    file.seek(begin)
+    if np.lib.format.read_magic(file) != (1, 0):  # only headers of 64 kB have another
+        raise ValueError(f'{member.filename} has too long a header')
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    place = ArrayPlace(file.tell(), dtype, shape)
+    end = place.offset + math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or (fortran and len(shape) > 1):
+        raise ValueError(f'{member.filename} is no plain array')
+    if end != begin + member.file_size or min(shape, default=0) < 0:
+        raise ValueError(f'{member.filename} is not whole')
+    return place

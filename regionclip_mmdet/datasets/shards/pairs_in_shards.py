@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import binascii
 import copy
 import logging
 import os.path as osp
@@ -191,7 +190,8 @@ class _Pairs(BaseDataset):
     def _excluded(self) -> dict[int, set[str]]:
         if self.exclude is None:
             return {}
-        return read_exclusions(self.below_root(self.exclude), self.shards, self.files)
+        path = self.below_root(self.exclude)
+        return read_exclusions(path, self.shards, self.indices, self.files)
 
     @force_full_init
     def __len__(self) -> int:
@@ -242,7 +242,7 @@ class _Pairs(BaseDataset):
         content = self._read(path, index.images[row], img_path)
         try:
             return self._decode(content)
-        except binascii.Error as error:
+        except ValueError as error:
             raise BrokenImageError(f'{img_path}: the image is no base64: {error}.') from None
 
     def _read(self, path: str, place: Iterable[int], what: str) -> bytes:

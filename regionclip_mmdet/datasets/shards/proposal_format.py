@@ -7,18 +7,19 @@ import hashlib
 import json
 import os
 import os.path as osp
-import tempfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ...fileio import write_whole
 from .shard_index import ShardIndex
 
 PROPOSALS_SUFFIX = '.proposals.npz'
 TEACHER_SUFFIX = '.teacher.npz'
 # Raise it whenever the meaning of a file changes.
-VERSION = 1
+VERSION = 2
 
 
 def shard_name(shard: str) -> str:
@@ -89,6 +90,7 @@ def write_proposals(
     * ``boxes`` float32 ``(N, 4)``: x1, y1, x2, y2, divided by width and height of the network
       input (after resizing, before padding), so that they fit any size of the image;
     * ``objectness`` float32 ``(N,)``: raw logits, falling within an image;
+    * ``checksums`` uint32 ``(n,)``: of each pair's proposals, see ``checksum``;
     * ``meta``: a JSON object with ``version``, ``fingerprint``, hashes of the pairs and boxes, and
       ``broken``, row, key and reason of each image that could not be read.
 
@@ -117,6 +119,10 @@ def write_proposals(
         starts=starts,
         boxes=all_boxes,
         objectness=_join(objectness, (0,)),
+        checksums=_checksums(
+            (np.asarray(part, '<f4'), np.asarray(logits, '<f4'))
+            for part, logits in zip(boxes, objectness, strict=True)
+        ),
         meta=np.array(json.dumps(meta)),
     )
 
@@ -131,8 +137,8 @@ def write_teacher(
     """Write a teacher's embeddings of the proposals of a shard, whole or not at all.
 
     The file is an uncompressed ``.npz`` of ``embeddings`` ``(N, D)``, float16 or float32, of the
-    ``N`` boxes of the file of proposals beside it, and ``meta``, a JSON object with ``version``,
-    ``fingerprint`` and the hash of those boxes.
+    ``N`` boxes of the file of proposals beside it, ``checksums`` uint32 ``(n,)`` of each pair's,
+    and ``meta``, a JSON object with ``version``, ``fingerprint`` and the hash of those boxes.
 
     Args:
         path: Of the file.
@@ -146,25 +152,27 @@ def write_teacher(
     save_whole(
         path,
         embeddings=_join(embeddings, (0, width), dtype),
+        checksums=_checksums((np.asarray(part, dtype),) for part in embeddings),
         meta=np.array(json.dumps(meta)),
     )
 
 
+def checksum(*arrays: np.ndarray) -> int:
+    """CRC-32 of what belongs to one pair: it is read without the rest of the file."""
+    value = 0
+    for array in arrays:
+        value = zlib.crc32(np.ascontiguousarray(array), value)
+    return value
+
+
 def save_whole(path: str | os.PathLike, **arrays: np.ndarray) -> None:
     """``numpy.savez``, whole or not at all; the bytes depend on the arrays alone."""
-    folder = osp.dirname(os.fspath(path)) or '.'
-    os.makedirs(folder, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=folder, suffix='.being-written')
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with write_whole(path) as unfinished, open(unfinished, 'wb') as file:
+        np.savez(file, **arrays)
+
+
+def _checksums(parts: Iterable[tuple[np.ndarray, ...]]) -> np.ndarray:
+    return np.array([checksum(*part) for part in parts], dtype='<u4')
 
 
 def _join(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import logging
 import os
@@ -18,10 +19,12 @@ from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.fileio.backends import BaseStorageBackend
 from mmengine.logging import print_log
 
+from ...fileio import UNFINISHED, write_whole
 from .locks import lock_file, try_lock
 from .piece_reader import PieceReader
 
-_PART = '.being-written'
+# What an interrupted process leaves behind of a copy, with random characters before it.
+_PART = re.compile(rf'(\.\w{{8}})?{re.escape(UNFINISHED)}$')
 # Nothing else in the folder is ever removed.
 _COPY = re.compile(r'[0-9a-f]{16}\..*(?<!\.lock)')
 TRIES = 3
@@ -180,14 +183,11 @@ class ShardFiles:
         if len(content) > self.copy_gb * 1e9:
             raise ValueError(f'{path} has {len(content)} bytes, more than copy_gb={self.copy_gb}.')
         self._make_room(len(content))
-        try:
-            with open(copy + _PART, 'wb') as file:
-                file.write(content)
-            os.replace(copy + _PART, copy)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(copy + _PART)
-            raise
+        for left_behind in glob.glob(f'{glob.escape(copy)}*{UNFINISHED}'):  # nobody else is here
+            os.unlink(left_behind)
+        remedy = 'Free some space, lower copy_gb, or name another copy_dir'
+        with write_whole(copy, remedy, suffix='') as unfinished:
+            unfinished.write_bytes(content)
 
     def _make_room(self, wanted: int) -> None:
         """Remove copies that nobody is reading, those not used for longest first."""
@@ -203,7 +203,7 @@ class ShardFiles:
         for _, size, path in sorted(found):
             if total <= self.copy_gb * 1e9:
                 return
-            with lock_file(path.removesuffix(_PART)) as handle:
+            with lock_file(_PART.sub('', path)) as handle:
                 if try_lock(handle):
                     with suppress(FileNotFoundError):
                         os.unlink(path)

@@ -4,28 +4,26 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import os
 import os.path as osp
-import tempfile
-import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
 
-from ..preparation.image_text import IMAGE_SUFFIXES
+from ...fileio import naming_damage, read_npz, write_whole
+from ..image_kinds import IMAGE_SUFFIXES
 from .locks import locked
 from .shard_files import ShardFiles
 
 SUFFIX = '.index.npz'
 # Raise it whenever what an index holds, or the rules by which pairs are found, change.
-_VERSION = 1
+_VERSION = 2
 _folders_warned_of: set[str] = set()
 
 
@@ -131,7 +129,7 @@ def cached_index(
         cache_dir: See ``index_path``; needed for remote files.
 
     Raises:
-        OSError: A remote shard cannot be fetched.
+        OSError: A shard cannot be read or fetched; with its path.
     """
     path = index_path(files[0], options, cache_dir)
     if not access.is_local(files[0]):
@@ -139,10 +137,10 @@ def cached_index(
         with locked(f'{access.copy_path(files[0])}.index'):
             return _index_of_remote(path, files, build, access, options)
     state = _state(options, files)
-    found = _load(path, lambda kept: kept == state)
+    found = _load(path, files, lambda kept: kept == state)
     if found is not None:
         return found[0]
-    index = build(*files)
+    index = _built(build, files)
     _keep(path, index, state, files[0])
     return index
 
@@ -157,21 +155,32 @@ def _index_of_remote(
     def fits(state: list) -> bool:
         return state[:2] == [_VERSION, options] and len(state[2]) == len(files)
 
-    found = _load(path, fits)
+    found = _load(path, files, fits)
     if found is None:
+        beside = index_path(files[0], options, None)
         with suppress(OSError):
-            beside = access.get(index_path(files[0], options, None), tries=1)
-            found = _load(io.BytesIO(beside), fits)
+            found = _load(beside, files, fits, access.get(beside, tries=1))
         if found is not None:
             _keep(path, *found, files[0])
     if found is None:
         with ExitStack() as stack:
             copies = [stack.enter_context(access.held(file)) for file in files]
-            found = build(*copies), _state(options, copies)
+            found = _built(build, copies), _state(options, copies)
         _keep(path, *found, files[0])
     index, (_, _, stats) = found
     access.sizes.update((file, size) for file, (size, _) in zip(files, stats))
     return index
+
+
+def _built(build: Callable[..., ShardIndex], files: Sequence[str]) -> ShardIndex:
+    try:
+        return build(*files)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # of a disk that fails: only opening a file tells its name
+        reason = error.strerror or str(error)
+        raise OSError(error.errno, f'{" or ".join(files)} cannot be read: {reason}') from error
 
 
 def _state(options: str, files: Sequence[str]) -> list:
@@ -179,51 +188,83 @@ def _state(options: str, files: Sequence[str]) -> list:
     return [_VERSION, options, [[stat.st_size, stat.st_mtime_ns] for stat in stats]]
 
 
-def _load(source: str | BinaryIO, fits: Callable[[list], bool]) -> tuple[ShardIndex, list] | None:
+def _load(
+    path: str, files: Sequence[str], fits: Callable[[list], bool], content: bytes | None = None
+) -> tuple[ShardIndex, list] | None:
+    """An index that was kept, and the state of its files; None if it is to be made anew."""
+    if content is None and not osp.isfile(path):
+        return None
     try:
-        with np.load(source, allow_pickle=False) as content:
-            state = json.loads(str(content['state']))
-            if not fits(state):
+        arrays = read_npz(path, 'index', content=content)
+        with naming_damage(path, 'index'):
+            state = json.loads(str(arrays['state']))
+            if not isinstance(state, list) or state[0] != _VERSION or not fits(state):
                 return None
-            broken, damage = json.loads(str(content['problems']))
-            parts = [content[key] for key in ('names', 'images', 'texts', 'is_json')]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None  # not there, or not whole: made anew
-    return ShardIndex(*parts, broken=[tuple(pair) for pair in broken], damage=damage), state
+            return _checked(arrays, state, len(files)), state
+    except (OSError, ValueError, MemoryError) as error:
+        print_log(
+            f'{" ".join(str(error).split())} The index of {files[0]} is made anew.',
+            logger='current',
+            level=logging.WARNING,
+        )
+        return None
+
+
+def _checked(arrays: dict[str, np.ndarray], state: list, number: int) -> ShardIndex:
+    """Refuse what no index can say, whoever wrote it.
+
+    Raises:
+        ValueError, TypeError, KeyError: It says such things.
+    """
+    index = ShardIndex(*(arrays[key] for key in ('names', 'images', 'texts', 'is_json')))
+    broken, index.damage = json.loads(str(arrays['problems']))
+    index.broken = [(key, reason) for key, reason in broken]
+    rows = len(index)
+    sizes = [size for size, _ in state[2]]
+    texts = [text for pair in [*index.broken, (index.damage, '')] for text in pair]
+    sound = (
+        len(sizes) == number
+        and index.names.dtype.kind == 'S'
+        and index.is_json.shape == (rows,)
+        and index.is_json.dtype == bool
+        and all(isinstance(text, str) for text in texts)
+        and _within(index.images, rows, sizes[0])
+        and _within(index.texts, rows, sizes[-1])
+    )
+    if not sound:
+        raise ValueError('its values cannot be those of these files')
+    return index
+
+
+def _within(places: np.ndarray, rows: int, size: Any) -> bool:
+    if places.shape != (rows, 2) or places.dtype != np.int64:
+        return False
+    offsets, lengths = places.T
+    return bool(
+        (places >= 0).all() and (lengths <= size).all() and (offsets <= size - lengths).all()
+    )
 
 
 def _keep(path: str, index: ShardIndex, state: list, shard: str) -> None:
     try:
-        _save(path, index, json.dumps(state))
+        with write_whole(path, 'Give the dataset a cache_dir that can be written to') as unfinished:
+            with open(unfinished, 'wb') as file:
+                np.savez(
+                    file,
+                    names=index.names,
+                    images=index.images,
+                    texts=index.texts,
+                    is_json=index.is_json,
+                    problems=np.array(json.dumps([index.broken, index.damage])),
+                    state=np.array(json.dumps(state)),
+                )
     except OSError as error:
         folder = osp.dirname(path)
         if folder not in _folders_warned_of:
             print_log(
-                f'{path}: the index of {shard} cannot be kept ({error}). Those of this folder '
-                'are made anew in every run. Give the dataset a cache_dir that can be written to.',
+                f'The index of {shard} cannot be kept: {error} Those of this folder are made anew '
+                'in every run.',
                 logger='current',
                 level=logging.WARNING,
             )
         _folders_warned_of.add(folder)
-
-
-def _save(path: str, index: ShardIndex, state: str) -> None:
-    os.makedirs(osp.dirname(path) or '.', exist_ok=True)
-    # several processes may write the same index at the same time
-    handle, temporary = tempfile.mkstemp(dir=osp.dirname(path) or '.', suffix='.being-written')
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            np.savez(
-                file,
-                names=index.names,
-                images=index.images,
-                texts=index.texts,
-                is_json=index.is_json,
-                problems=np.array(json.dumps([index.broken, index.damage])),
-                state=np.array(state),
-            )
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os.path as osp
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,25 +13,19 @@ from tqdm import tqdm
 
 from ...known_files import how_to_make
 from ..transforms.load_image import BrokenImageError
-from .npz_places import ArrayPlace, array_places
+from .npz_places import ArrayPlace
 from .piece_reader import PieceReader
 from .proposal_format import (
-    VERSION,
     check_names,
+    checksum,
     keys_of,
     lengths_of,
     pairs_hash,
     proposals_path,
     teacher_path,
 )
+from .proposal_meta import differences, len_of, read_meta, rows_of_pairs
 from .shard_index import ShardIndex
-
-_SHAPES = {
-    'lengths': (1, '<i8'),
-    'starts': (1, '<i8'),
-    'boxes': (2, '<f4'),
-    'objectness': (1, '<f4'),
-}
 
 
 @dataclass
@@ -44,21 +37,22 @@ class _Shard:
         places: Of its arrays.
         rows: Row of each pair of the dataset; None: the same rows.
         broken: Reason by row of the file.
-        teacher: The file of embeddings and the place of them.
+        teacher: The file of embeddings and the places of its arrays.
     """
 
     path: str
     places: dict[str, ArrayPlace]
     rows: np.ndarray | None
     broken: dict[int, str]
-    teacher: tuple[str, ArrayPlace] | None = None
+    teacher: tuple[str, dict[str, ArrayPlace]] | None = None
 
 
 class StoredProposals:
     """Proposals of all pairs of a dataset in shards, read one image at a time.
 
     ``tools/pretrain/precompute_proposals.py`` writes them; ``write_proposals`` describes the
-    format. Only places are held in memory, so any number of shards may have any number of boxes.
+    format. Only places are held in memory, so any number of shards may have any number of boxes;
+    what is read of a pair is compared with its checksum.
 
     Args:
         folder: Of the files, which are local.
@@ -116,19 +110,25 @@ class StoredProposals:
     def _open(self, shard: str, index: ShardIndex, who: str) -> _Shard:
         path = proposals_path(self.folder, shard)
         places, meta = read_meta(path, who)
-        number, total = places['starts'].shape[0] - 1, len_of(places['boxes'])
+        number, total = len_of(places['starts']) - 1, len_of(places['boxes'])
+        remedy = f'{how_to_make(path)} --overwrite'
+        if number < 0 or len_of(places['checksums']) != number:
+            raise ValueError(
+                f'{who}: {path} is damaged: it has {len_of(places["checksums"])} checksums of '
+                f'{number} pairs. {remedy}'
+            )
         last = self._array(path, places['starts'], number, number + 1)[0]
         if len_of(places['objectness']) != total or last != total:
             raise ValueError(
                 f'{who}: {path} is damaged: it counts {last} proposals, and holds {total} boxes '
-                f'and {len_of(places["objectness"])} logits. {how_to_make(path)} --overwrite'
+                f'and {len_of(places["objectness"])} logits. {remedy}'
             )
         self.fingerprint = self._compare(self.fingerprint, meta['fingerprint'], path, who)
         broken = {row: f'{key}: {reason}' for row, key, reason in meta['broken']}
         rows = None
-        if meta['pairs_sha256'] != pairs_hash(index):
+        if meta['pairs_sha256'] != pairs_hash(index) or number != len(index):
             rows = self._match(path, index, shard, who)
-        teacher = self._open_teacher(shard, meta, total, who) if self.with_teacher else None
+        teacher = self._open_teacher(shard, meta, number, total, who) if self.with_teacher else None
         return _Shard(path, places, rows, broken, teacher)
 
     @staticmethod
@@ -151,13 +151,13 @@ class StoredProposals:
         return np.array([row_of[pair] for pair in pairs], dtype=np.int32)
 
     def _open_teacher(
-        self, shard: str, meta: Mapping[str, Any], total: int, who: str
-    ) -> tuple[str, ArrayPlace]:
+        self, shard: str, meta: Mapping[str, Any], number: int, total: int, who: str
+    ) -> tuple[str, dict[str, ArrayPlace]]:
         path = teacher_path(self.folder, shard)
         places, teacher_meta = read_meta(path, who)
         embeddings = places['embeddings']
         same = teacher_meta['boxes_sha256'] == meta['boxes_sha256']
-        if not same or len_of(embeddings) != total:
+        if not same or len_of(embeddings) != total or len_of(places['checksums']) != number:
             raise ValueError(
                 f'{who}: {path} holds {len_of(embeddings)} embeddings of other boxes than the '
                 f'{total} of {proposals_path(self.folder, shard)}. '
@@ -166,7 +166,7 @@ class StoredProposals:
         self.teacher_fingerprint = self._compare(
             self.teacher_fingerprint, teacher_meta['fingerprint'], path, who
         )
-        return path, embeddings
+        return path, places
 
     @staticmethod
     def _compare(
@@ -199,63 +199,37 @@ class StoredProposals:
         row = row if stored.rows is None else int(stored.rows[row])
         if row in stored.broken:
             raise BrokenImageError(f'{stored.path}, row {row}: {stored.broken[row]}')
+        found = self._of_pair(stored.path, stored.places, row, ('boxes', 'objectness'), stored)
+        if stored.teacher is not None:
+            found += self._of_pair(*stored.teacher, row, ('embeddings',), stored)
+        names = ('normalized_bboxes', 'objectness_logits', 'teacher_embeddings')
+        return dict(zip(names, found))
+
+    def _of_pair(
+        self,
+        path: str,
+        places: Mapping[str, ArrayPlace],
+        row: int,
+        names: tuple[str, ...],
+        stored: _Shard,
+    ) -> list[np.ndarray]:
+        """Rows of some arrays of a file that belong to one pair."""
         try:
+            (wanted,) = self._array(path, places['checksums'], row, row + 1).tolist()
             first, last = self._array(stored.path, stored.places['starts'], row, row + 2).tolist()
-            found = dict(
-                normalized_bboxes=self._array(stored.path, stored.places['boxes'], first, last),
-                objectness_logits=self._array(
-                    stored.path, stored.places['objectness'], first, last
-                ),
-            )
-            if stored.teacher is not None:
-                found['teacher_embeddings'] = self._array(*stored.teacher, first, last)
+            whole = 0 <= first <= last <= len_of(places[names[0]])
+            rows = (first, last) if whole else (0, 0)
+            found = [self._array(path, places[name], *rows) for name in names]
         except OSError as error:
-            raise BrokenImageError(f'{stored.path}, row {row}: cannot be read: {error}') from error
+            raise BrokenImageError(f'{path}, row {row}: cannot be read: {error}') from error
+        if not whole or checksum(*found) != wanted:
+            raise BrokenImageError(
+                f'{path}, row {row}: the checksum differs, the file is damaged. '
+                f'{how_to_make(path)} --overwrite'
+            )
         return found
 
     def _array(self, path: str, place: ArrayPlace, first: int, last: int) -> np.ndarray:
         content = self._reader.read(path, *place.rows(first, last))
         # a copy: arrays of bytes cannot be written to
-        return np.frombuffer(content, place.dtype).reshape(-1, *place.shape[1:]).copy()
-
-
-def read_meta(path: str, who: str) -> tuple[dict[str, ArrayPlace], dict[str, Any]]:
-    """Places of the arrays of a file of proposals or embeddings, and what it says of itself.
-
-    Raises:
-        ValueError: The file is damaged, or of another version.
-    """
-    try:
-        places = array_places(path)
-        wanted = {'embeddings': (2, None)} if 'embeddings' in places else _SHAPES
-        for name, (ndim, dtype) in wanted.items():
-            place = places.get(name)
-            if place is None or len(place.shape) != ndim or dtype not in (None, place.dtype.str):
-                raise ValueError(f'{path}: no array {name!r} of the right kind')
-        with np.load(path, allow_pickle=False) as content:
-            meta = json.loads(str(content['meta']))
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f'{who}: {error}. {how_to_make(path)} --overwrite') from None
-    if meta.get('version') != VERSION:
-        raise ValueError(
-            f'{who}: {path} has version {meta.get("version")}, this program reads {VERSION}. '
-            f'{how_to_make(path)} --overwrite'
-        )
-    return places, meta
-
-
-def rows_of_pairs(path: str) -> dict[tuple[str, int], int]:
-    """Row of each pair of a file of proposals, by key and length of its image file."""
-    with np.load(path, allow_pickle=False) as content:
-        pairs = zip(content['keys'].tolist(), content['lengths'].tolist(), strict=True)
-        return {pair: row for row, pair in enumerate(pairs)}
-
-
-def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Names of what differs between two fingerprints."""
-    return sorted(key for key in {*one, *other} if one.get(key) != other.get(key))
-
-
-def len_of(place: ArrayPlace) -> int:
-    """Number of rows of an array."""
-    return int(place.shape[0])
+        return np.frombuffer(content, place.dtype).reshape(last - first, *place.shape[1:]).copy()

@@ -4,20 +4,22 @@
 from __future__ import annotations
 
 import os
-import tarfile
-from collections.abc import Iterator
-from typing import BinaryIO
+import posixpath
+from collections.abc import Iterable, Mapping
 
-from ..preparation.image_text import IMAGE_SUFFIXES
-from .captions import read_captions
+from ..image_kinds import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES, is_beside
+from .captions import NoCaptionKey, check_text_length, read_captions
 from .shard_index import ShardIndex
+from .tar_members import Member, TarMembers
 
 _TEXT_SUFFIXES = ('.txt', '.json')
-_WANTED = (*IMAGE_SUFFIXES, *_TEXT_SUFFIXES)
+_WANTED = {*IMAGE_SUFFIXES, *OTHER_IMAGE_SUFFIXES, *_TEXT_SUFFIXES}
+
+Places = dict[str, dict[str, Member]]
 
 
-class _Damaged(Exception):
-    """The archive ends or breaks here."""
+class _Incomplete(ValueError):
+    """A part of a pair is not there."""
 
 
 def index_tar(path: str, caption_key: str | None = None) -> ShardIndex:
@@ -26,6 +28,15 @@ def index_tar(path: str, caption_key: str | None = None) -> ShardIndex:
     Headers and texts are read, images are not. The caption is the ``.txt`` file or else the key
     'caption' of the ``.json`` file. What is whole in a damaged archive is used.
 
+    Of other members
+
+    * those that macOS puts beside files (``._KEY.jpg``, ``__MACOSX/``) and pax headers that were
+      unpacked as files are none;
+    * links are what they lead to, if that is in the shard;
+    * ``KEY.seg.png`` without a text of its own, or any other ``KEY.x.y`` that is no pair, belongs
+      to ``KEY`` if that is there, as WebDataset's rule has it (a key ends at the first dot);
+    * images of other kinds, sparse files, and names that are not UTF-8 make broken pairs.
+
     Args:
         path: An uncompressed tar file.
         caption_key: Take the caption from this key of the ``.json`` file instead.
@@ -33,75 +44,98 @@ def index_tar(path: str, caption_key: str | None = None) -> ShardIndex:
     Returns:
         Its index, with what is broken.
     """
-    places: dict[str, dict[str, tuple[int, int]]] = {}
+    places: Places = {}
     broken: list[tuple[str, str]] = []
-    damage = ''
     with open(path, 'rb') as file:
-        try:
-            for name, offset, length in _members(file):
-                key, suffix = os.path.splitext(name)
-                suffix = suffix.lower()
-                if suffix in _WANTED:
-                    found = places.setdefault(key, {})
-                    if suffix in found:
-                        # not the key: the pair is used, and lists of broken keys exclude
-                        broken.append((f'{key}{suffix} again', 'the first one is used'))
-                    found.setdefault(suffix, (offset, length))
-        except _Damaged as error:
-            damage = str(error)
+        members = TarMembers(file)
+        everything = [member for member in members if not is_beside(member.name)]
+        for member in everything:
+            key, suffix = os.path.splitext(member.name)
+            suffix = suffix.lower()
+            if suffix in _WANTED:
+                found = places.setdefault(key, {})
+                first = found.setdefault(suffix, member)
+                if first is not member:
+                    which = 'first'
+                    if first.problem and not member.problem:
+                        found[suffix], which = member, 'last'
+                    # not the key: the pair is used, and lists of broken keys exclude
+                    broken.append((f'{key}{suffix} again', f'the {which} one is used'))
+            elif member.doubtful:
+                broken.append((member.name, f'a member that {member.problem}'))
+        if any(member.link for member in everything):
+            _follow_links(places, everything)
         rows = []
         for key, found in places.items():
             try:
-                rows.append(_row(file, key, found, caption_key))
+                rows.append(_row(file.fileno(), key, found, caption_key))
+            except (_Incomplete, NoCaptionKey) as error:
+                if not _belongs_to_another(key, places):
+                    broken.append((key, str(error)))
             except ValueError as error:
                 broken.append((key, str(error)))
-    return ShardIndex.from_rows(rows, broken, damage)
+    return ShardIndex.from_rows(rows, broken, members.damage)
+
+
+def _belongs_to_another(key: str, places: Mapping[str, object]) -> bool:
+    """Whether a shorter key, which ends at a dot of the file's name, is there."""
+    dot = key.find('.', key.rfind('/') + 2)
+    while dot >= 0:
+        if key[:dot] in places:
+            return True
+        dot = key.find('.', dot + 1)
+    return False
+
+
+def _follow_links(places: Places, members: Iterable[Member]) -> None:
+    """Put what links lead to in their places, or say why that cannot be."""
+    by_name: dict[str, Member] = {}
+    for member in members:
+        by_name.setdefault(posixpath.normpath(member.name), member)
+    for found in places.values():
+        found.update({suffix: _target(member, by_name) for suffix, member in found.items()})
+
+
+def _target(member: Member, by_name: Mapping[str, Member]) -> Member:
+    target, seen = member, set()
+    while target.link and not target.problem:
+        folder = posixpath.dirname(target.name) if target.symbolic else ''
+        name = posixpath.normpath(posixpath.join(folder, target.link))
+        seen.add(target.name)
+        if name not in by_name:
+            return member._replace(problem=f'is a link to {name}, which is not in this shard')
+        target = by_name[name]
+        if target.name in seen:
+            return member._replace(problem='is a link that leads to itself')
+    return target
 
 
 def _row(
-    file: BinaryIO, key: str, found: dict[str, tuple[int, int]], caption_key: str | None
+    handle: int, key: str, found: Mapping[str, Member], caption_key: str | None
 ) -> tuple[str, tuple[int, int], tuple[int, int], bool]:
     suffix = next((suffix for suffix in IMAGE_SUFFIXES if suffix in found), None)
     if suffix is None:
-        raise ValueError('text without an image')
+        other = next((suffix for suffix in OTHER_IMAGE_SUFFIXES if suffix in found), None)
+        if other is not None:
+            raise _Incomplete(
+                f'image of a kind that is not read ({other}): convert it to one of '
+                f'{", ".join(IMAGE_SUFFIXES)}'
+            )
+        raise _Incomplete('text without an image')
     texts = _TEXT_SUFFIXES if caption_key is None else _TEXT_SUFFIXES[1:]
-    text = next((text for text in texts if text in found), None)
-    if text is None:
-        raise ValueError(f'image without {" or ".join(texts)}')
-    file.seek(found[text][0])
-    read_captions(file.read(found[text][1]), text == '.json', caption_key or 'caption')
-    return key + suffix, found[suffix], found[text], text == '.json'
-
-
-def _members(file: BinaryIO) -> Iterator[tuple[str, int, int]]:
-    """Name, offset and length of every file in an archive.
-
-    Raises:
-        _Damaged: The archive is not whole.
-    """
-    size = os.fstat(file.fileno()).st_size
-    try:
-        archive = tarfile.open(fileobj=file, mode='r:')
-    except tarfile.TarError as error:
-        raise _Damaged(f'no tar archive, or a compressed one ({error})') from None
-    last = 'the first file'
-    # Python 3.10 fails when an archive without files is asked for its next one
-    empty = archive.firstmember is None
-    while not empty:
-        try:
-            member = archive.next()
-        except tarfile.TarError as error:
-            raise _Damaged(f'breaks off after {last} ({error})') from None
-        if member is None:
-            break
-        archive.members = []  # it would keep all of them
-        if member.offset_data + member.size > size:
-            raise _Damaged(f'truncated in {member.name}')
-        last = member.name
-        if member.isreg():
-            yield member.name, member.offset_data, member.size
-    # tarfile takes a damaged header for the end
-    file.seek(archive.offset)
-    block = file.read(tarfile.BLOCKSIZE)
-    if block.strip(b'\0') or len(block) < tarfile.BLOCKSIZE:
-        raise _Damaged(f'breaks off after {last}')
+    kind = next((text for text in texts if text in found), None)
+    if kind is None:
+        raise _Incomplete(f'image without {" or ".join(texts)}')
+    image, text = found[suffix], found[kind]
+    for ending, member in ((suffix, image), (kind, text)):
+        if member.problem:
+            raise ValueError(f'its {ending} {member.problem}')
+    check_text_length(text.length)
+    content = os.pread(handle, text.length, text.offset)
+    read_captions(content, kind == '.json', caption_key or 'caption')
+    return (
+        key + suffix,
+        (image.offset, image.length),
+        (text.offset, text.length),
+        kind == '.json',
+    )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import binascii
 import os
 import os.path as osp
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from .captions import read_captions
 from .shard_index import ShardIndex
 
 _ROOM_FOR_KEY = 512
+_BOM = b'\xef\xbb\xbf'
 
 
 def text_file_of(images: str) -> str:
@@ -34,6 +36,20 @@ def text_file_of(images: str) -> str:
     )
 
 
+def decode_base64(content: bytes) -> bytes:
+    """Bytes that base64 stands for; Python's own decoder passes over what is none.
+
+    Raises:
+        ValueError: It is cut off, or has characters that do not belong there.
+    """
+    content = content.strip()
+    filled = len(content) - len(content.rstrip(b'='))
+    decoded = binascii.a2b_base64(content)
+    if len(content) % 4 or len(decoded) != len(content) // 4 * 3 - filled:
+        raise ValueError('cut off, or with characters that do not belong there')
+    return decoded
+
+
 def index_tsv(images: str, texts: str, caption_key: str = 'captions') -> ShardIndex:
     """Find the pairs of two files with the same keys in the same order.
 
@@ -48,51 +64,80 @@ def index_tsv(images: str, texts: str, caption_key: str = 'captions') -> ShardIn
         caption_key: Of the object.
 
     Returns:
-        Its index; an image's place is that of its base64 text.
+        Its index; an image's place is that of its base64 text. A few rows with differing keys are
+        broken pairs.
 
     Raises:
-        ValueError: Numbers of rows or keys differ, so nothing tells what belongs together.
+        ValueError: Numbers of rows, or most keys, differ, so nothing tells what belongs together.
     """
-    rows, broken = [], []
     with open(images, 'rb') as image_file, open(texts, 'rb') as text_file:
-        places = _line_places(images, image_file)
-        lines = _lines(text_file)
-        number = -1
-        for number, (offset, line) in enumerate(lines):  # noqa: B007
-            if number >= len(places):
-                break
-            start, end = places[number].tolist()
-            image_file.seek(start)
-            key, _, image = image_file.read(min(_ROOM_FOR_KEY, end - start)).partition(b'\t')
-            other, _, text = line.partition(b'\t')
-            if key.strip() != other.strip():
-                raise ValueError(
-                    f'{images} and {texts}, row {number}: the keys {_shown(key)} and '
-                    f'{_shown(other)} differ. The files must have the same pairs in one order.'
-                )
-            name = key.strip().decode(errors='replace')
+        size = os.fstat(image_file.fileno()).st_size
+        places = _kept_offsets(images, image_file, size)
+        if places is not None:
             try:
-                if not image.strip():
-                    raise ValueError('no image')
-                is_json = text.strip().startswith(b'{')
-                read_captions(text, is_json, caption_key)
-            except ValueError as error:
-                broken.append((name, str(error)))
-                continue
-            first = start + len(key) + 1
-            begin = offset + len(other) + 1
-            rows.append((name, (first, end - first), (begin, len(text)), is_json))
-        if number + 1 != len(places):
-            count = number + 1 + sum(1 for _ in lines)
-            raise ValueError(
-                f'{images} has {len(places)} rows, {texts} has {count}. The files must have the '
-                'same pairs in one order.'
-            )
+                return _index(image_file, text_file, _with_ends(places, size), caption_key)
+            except ValueError:
+                pass  # the offsets may be those of another file
+        image_file.seek(0)
+        places = np.array([offset for offset, _ in _lines(image_file)], dtype=np.int64)
+        return _index(image_file, text_file, _with_ends(places, size), caption_key)
+
+
+def _index(
+    image_file: BinaryIO, text_file: BinaryIO, places: np.ndarray, caption_key: str
+) -> ShardIndex:
+    images, texts = image_file.name, text_file.name
+    rows: list[tuple[str, tuple[int, int], tuple[int, int], bool]] = []
+    broken: list[tuple[str, str]] = []
+    differing: list[str] = []
+    text_file.seek(0)
+    lines = _lines(text_file)
+    number = -1
+    for number, (offset, line) in enumerate(lines):  # noqa: B007
+        if number >= len(places):
+            break
+        start, end = places[number].tolist()
+        image_file.seek(start)
+        key, tab, image = image_file.read(min(_ROOM_FOR_KEY, end - start)).partition(b'\t')
+        other, _, text = line.partition(b'\t')
+        name = _name(key, number)
+        try:
+            if _name(key, number) != _name(other, number):
+                differing.append(f'row {number}: the keys {_shown(key)} and {_shown(other)} differ')
+                name = _name(other if not tab else key, number)[:_ROOM_FOR_KEY]
+                raise ValueError(differing[-1])
+            if not image.strip():
+                raise ValueError('no image')
+            is_json = text.strip().startswith(b'{')
+            read_captions(text, is_json, caption_key)
+        except ValueError as error:
+            broken.append((name, str(error)))
+            continue
+        first = start + len(key) + 1
+        begin = offset + len(other) + 1
+        rows.append((name, (first, end - first), (begin, len(text)), is_json))
+    if number + 1 != len(places):
+        count = number + 1 + sum(1 for _ in lines)
+        raise ValueError(
+            f'{images} has {len(places)} rows, {texts} has {count}. The files must have the '
+            'same pairs in one order.'
+        )
+    if 2 * len(differing) > len(places):
+        raise ValueError(
+            f'{images} and {texts}, {differing[0]}, and so do {len(differing)} of {len(places)}. '
+            'The files must have the same pairs in one order.'
+        )
     return ShardIndex.from_rows(rows, broken)
 
 
+def _name(key: bytes, row: int) -> str:
+    """A key as text; the first one of a file may follow a byte order mark."""
+    key = key if row else key.removeprefix(_BOM)
+    return key.strip().decode(errors='backslashreplace')
+
+
 def _shown(key: bytes) -> str:
-    return repr(key[:60].decode(errors='replace'))
+    return repr(key[:60].decode(errors='backslashreplace'))
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -103,25 +148,20 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
         offset += len(line)
 
 
-def _line_places(path: str, file: BinaryIO) -> np.ndarray:
+def _with_ends(starts: np.ndarray, size: int) -> np.ndarray:
     """Offset and end of each line, int64 ``(N, 2)``, line ends included."""
-    size = os.fstat(file.fileno()).st_size
-    starts = _kept_offsets(path, file, size)
-    if starts is None:
-        file.seek(0)
-        starts = np.array([offset for offset, _ in _lines(file)], dtype=np.int64)
     return np.stack([starts, np.append(starts[1:], size)[: len(starts)]], axis=1)
 
 
 def _kept_offsets(path: str, file: BinaryIO, size: int) -> np.ndarray | None:
     """Offsets of the ``.lineidx`` file, unless it is missing, older, or of another file."""
     lineidx = osp.splitext(path)[0] + '.lineidx'
-    if not osp.isfile(lineidx) or os.stat(lineidx).st_mtime_ns < os.stat(path).st_mtime_ns:
-        return None
     try:
+        if os.stat(lineidx).st_mtime_ns < os.stat(path).st_mtime_ns:
+            return None
         with open(lineidx, encoding='ascii') as lines:
             starts = np.array([int(line) for line in lines], dtype=np.int64)
-    except ValueError:
+    except (OSError, ValueError, OverflowError):
         return None
     if not len(starts) or starts[0] != 0 or starts[-1] >= size or (np.diff(starts) <= 0).any():
         return None
