@@ -8,17 +8,16 @@ carries the words, the settings and the name of the upload with it.
 from __future__ import annotations
 
 import html
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import gradio as gr
 from gradio.utils import get_upload_folder
-from mmengine.logging import print_log
+from starlette.middleware import Middleware
 
 from .detections import DetectionService, Report
+from .plain_refusals import PlainBlocks, PlainErrors
 from .requests import (
     MOST_NAMES_LISTED,
     NO_PRESET,
@@ -26,7 +25,6 @@ from .requests import (
     WAITING,
     PageSettings,
     RequestReader,
-    refusal,
 )
 from .values import banner
 from .vocabularies import Preset
@@ -40,21 +38,6 @@ _BOX = 'box (x1, y1, x2, y2)'
 _BUSY = 'Too many questions are waiting on this server. Press Detect again in a moment.'
 # All that encodes or compares counts against one limit.
 _QUEUE = 'detections'
-
-
-class _Page(gr.Blocks):
-    """Gradio's page, whose own refusals say nothing of the server: no paths, no types."""
-
-    async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Answer a request; what gradio itself cannot read becomes a message."""
-        try:
-            return await super().process_api(*args, **kwargs)
-        except gr.Error:
-            raise
-        except Exception as error:
-            number = uuid4().hex[:8]
-            print_log(f'refused {number}: {_one_line(error)}', 'current', logging.WARNING)
-            raise gr.Error(refusal(number), print_exception=False) from None
 
 
 def build_page(
@@ -74,7 +57,7 @@ def build_page(
     # preprocess=False: gradio's own decoding would fail on what only ``read_picture`` explains
     raw = dict(preprocess=False, api_visibility='private')
     keep = settings.uploads_kept_s
-    with _Page(
+    with PlainBlocks(
         title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(keep // 4, keep)
     ) as page:
         gr.HTML(f'<h1>{TITLE}</h1><p>{_INTRODUCTION}</p>', elem_id='rc-head')
@@ -159,6 +142,7 @@ def launch_settings() -> dict:
     """Arguments of ``launch``: nothing is fetched from, sent to or shared with anyone."""
     return dict(
         share=False,
+        app_kwargs=dict(middleware=[Middleware(PlainErrors)]),
         show_error=True,
         enable_monitoring=False,
         run_history=False,
@@ -233,7 +217,3 @@ def _reporter(progress: gr.Progress) -> Report:
         progress(part or 0.0, desc=stage)  # without a number gradio shows no text
 
     return report
-
-
-def _one_line(error: Exception) -> str:
-    return f'{type(error).__name__}: {" ".join(str(error).split())}'[:300]

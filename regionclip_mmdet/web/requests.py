@@ -148,14 +148,6 @@ class RequestReader:
             raise gone if error is not gone else error from None
 
 
-def refusal(number: str) -> str:
-    """Message for a request that reached no function of the page."""
-    return (
-        'This request cannot be read: it is not one that the page sends. Load the page again. '
-        f"(Number {number} in the server's log.)"
-    )
-
-
 def _is_blank(words: Any) -> bool:
     return words is None or (isinstance(words, str) and not words.strip())
 
