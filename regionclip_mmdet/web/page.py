@@ -69,7 +69,7 @@ def build_page(
                 )  # fmt: skip
                 words = gr.Textbox(
                     label='Names', lines=3, max_lines=8, elem_id='rc-words',
-                    info='Separated by full stops, or one a line. Shift+Enter detects.',
+                    info='Separated by full stops or commas, or one a line. Shift+Enter detects.',
                     placeholder='cat . dog . red umbrella .',
                 )  # fmt: skip
                 preset = gr.Dropdown(
