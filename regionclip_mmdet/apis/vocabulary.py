@@ -14,7 +14,7 @@ from ..recipes.words import checked_names, describe_again, distinct_names, split
 
 Texts = str | os.PathLike | Sequence[str] | TextEmbeddings
 EMBEDDING_FILES = ('.pth', '.pt')
-NAME_FILES = ('.txt', '.names', '.json')
+NAME_FILES = ('.txt', '.names', '.json', '.csv', '.tsv', '.xml', '.yaml', '.yml')
 
 
 def parse_vocabulary(texts: Texts) -> list[str] | TextEmbeddings:

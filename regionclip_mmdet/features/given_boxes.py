@@ -17,7 +17,7 @@ from mmengine.dist import get_dist_info
 
 from ..datasets.checks import check_coco, read_json
 from ..datasets.transforms.made_proposals import GridProposals
-from .images import ImageList, whole_number
+from .images import ImageList, file_name, whole_number
 
 # Shorter sides are dropped, as in the official code after resizing.
 SHORTEST_SIDE = 1e-5
@@ -137,20 +137,18 @@ class CocoBoxes:
     def __init__(self, path: str, images: ImageList) -> None:
         content = read_json(path)
         self.path, self.images = path, images
+        by_id = images.source.lower().endswith('.json')
         self._sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         if isinstance(content, list):
-            if not images.source.endswith('.json'):
+            if not by_id:
                 raise ValueError(
                     f'{path} holds results, which know images by their ids alone. Give the '
                     'annotation file of these images as IMAGES.'
                 )
             rows = [self._result(row, place) for place, row in enumerate(content)]
             self._told_by, listing = images.source, read_json(images.source)
-            listing = {
-                'categories': [],
-                **listing,
-                'annotations': [],
-            }  # its boxes are not asked for
+            # other boxes of these images are not asked for
+            listing = {'categories': [], **listing, 'annotations': []}
             check_coco(listing, images.source)
         else:
             check_coco(_with_areas(content), path)
@@ -159,15 +157,19 @@ class CocoBoxes:
         categories = listing['categories']
         self.names = tuple(category['name'] for category in categories)
         labels = {category['id']: row for row, category in enumerate(categories)}
-        key = 'id' if images.source.endswith('.json') else 'path'
+        key = 'id' if by_id else 'path'
         numbers = {getattr(entry, key): number for number, entry in enumerate(images.entries)}
         places: dict[Any, int] = {}
         self._sizes: dict[int, tuple[int, int]] = {}
+        renamed: list[tuple[str, str]] = []
         for image in listing['images']:
             number = numbers.get(image['id'] if key == 'id' else image.get('file_name'))
             if number is not None:
                 places[image['id']] = number
                 self._sizes[number] = (image['height'], image['width'])
+                name, there = images.entries[number].path, file_name(image)
+                if Path(name).stem != Path(there).stem:
+                    renamed.append((name, there))
         self._rows: dict[int, list[tuple]] = {}
         elsewhere: Counter = Counter()
         unnamed = 0
@@ -188,13 +190,26 @@ class CocoBoxes:
                 f'{path} has {len(rows)} boxes, but none of them lies in an image of '
                 f'{images.source}. Are these ids and file names of the same images?'
             )
-        self.notes = self._notes(len(rows), elsewhere, unnamed, len(images) - len(places))
-        if elsewhere and get_dist_info()[0] == 0:
-            warnings.warn(self.notes[0], stacklevel=2)
+        unlisted = len(images) - len(self._sizes)
+        self.notes = self._notes(len(rows), elsewhere, renamed, unnamed, unlisted)
+        if (elsewhere or renamed) and get_dist_info()[0] == 0:
+            warnings.warn('; '.join(self.notes), stacklevel=2)
 
-    def _notes(self, boxes: int, elsewhere: Counter, unnamed: int, unlisted: int) -> list[str]:
+    def _notes(
+        self,
+        boxes: int,
+        elsewhere: Counter,
+        renamed: list[tuple[str, str]],
+        unnamed: int,
+        unlisted: int,
+    ) -> list[str]:
         """What the file has that is not used, or should have; sentences."""
         notes = []
+        if renamed:
+            notes.append(
+                f'{len(renamed)} images have the same ids, but other names in {self._told_by} (the '
+                f'first: {renamed[0][0]}, there {renamed[0][1]}): are these the same images?'
+            )
         if elsewhere:
             shown = ', '.join(repr(image) for image in list(elsewhere)[:3])
             notes.append(

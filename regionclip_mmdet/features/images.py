@@ -6,9 +6,10 @@ from __future__ import annotations
 import glob
 import os
 import os.path as osp
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..apis.image_kinds import READ_ENDINGS, is_image
 from ..datasets.checks import check_coco, read_json
@@ -132,10 +133,13 @@ def _of_annotations(path: str) -> list[ImageEntry]:
     check_coco({**content, 'annotations': [], 'categories': []}, path)  # nothing else is asked for
     found = []
     for image in content['images']:
-        # LVIS names an image by its address, whose last two parts are folder and file
-        name = image.get('file_name') or '/'.join(image['coco_url'].split('/')[-2:])
-        found.append(ImageEntry(name, whole_number(image['id'], path, 'image')))
+        found.append(ImageEntry(file_name(image), whole_number(image['id'], path, 'image')))
     return found
+
+
+def file_name(image: Mapping[str, Any]) -> str:
+    """Of an image in an annotation file; LVIS has its address, which ends in folder and file."""
+    return image.get('file_name') or '/'.join(image['coco_url'].split('/')[-2:])
 
 
 def whole_number(value: object, path: str, what: str) -> int:

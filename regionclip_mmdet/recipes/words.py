@@ -69,8 +69,8 @@ def names_of_lines(text: str) -> list[str]:
     Raises:
         ValueError: As there, with the line.
     """
-    text = text.removeprefix('\ufeff').strip()
-    if text.startswith('['):
+    text = text.removeprefix('\ufeff')
+    if text.lstrip().startswith('['):
         return split_words(text)
     filled = [
         (i, *split_count(line)) for i, line in enumerate(text.splitlines(), 1) if line.strip()

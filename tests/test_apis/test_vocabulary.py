@@ -58,7 +58,7 @@ def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path / 'here')
     Path('classes.lst').write_text('cat\n')
     assert parse_vocabulary('classes.lst') == ['cat']  # an ending, and it is there
-    for missing in ('names.txt', 'no/such.pth', 'my/names.json', Path('nothing')):
+    for missing in ('names.txt', 'no/such.pth', 'my/names.json', 'a.xml', Path('nothing')):
         with pytest.raises(FileNotFoundError, match='there is no file'):
             parse_vocabulary(missing)
 

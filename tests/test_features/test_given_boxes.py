@@ -160,6 +160,19 @@ def test_annotations_of_a_part_of_the_images(photos: Path, tmp_path: Path) -> No
     assert given.notes[1].startswith(f'2 of 5 images are not in {path}')
 
 
+def test_the_same_ids_of_other_images_are_told(photos: Path, tmp_path: Path) -> None:
+    """As two sets of images that are both numbered from 1; of LVIS' addresses the end counts."""
+    content = world.annotations()
+    images = list_images(world.write_json(tmp_path / 'images.json', content), photos)
+    content['images'][0]['file_name'] = 'elsewhere/00.jpg'
+    del content['images'][1]['file_name']
+    content['images'][1]['coco_url'] = 'http://images.cocodataset.org/val2017/01.jpg'
+    assert CocoBoxes(str(world.write_json(tmp_path / 'a.json', content)), images).notes == []
+    content['images'][2]['file_name'] = 'other.png'
+    with pytest.warns(UserWarning, match=r'1 images have the same ids.*02\.png, there other\.png'):
+        CocoBoxes(str(world.write_json(tmp_path / 'b.json', content)), images)
+
+
 @pytest.mark.parametrize('area', [None, 'many', float('nan'), -1, [1]])
 def test_areas_are_not_asked_for(photos: Path, tmp_path: Path, area: object) -> None:
     content = world.annotations()

@@ -139,7 +139,7 @@ def test_files(tmp_path: Path, content: str, names: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ('name', 'content', 'why'),
     [
-        ('a.txt', 'cat\n<b>dog</b>\n', r'a\.txt, line 2: .*markup'),
+        ('a.txt', '\n\ncat\n<b>dog</b>\n', r'a\.txt, line 4: .*markup'),
         ('a.txt', '\n0 0.5 0.5 0.2 0.3\n', r'a\.txt, .*numbers'),
         ('a.txt', '0 1\n0 2\n', r'a\.txt, line 1: .*numbers'),
         ('a.txt', '0,12\n1,4\n', r'a\.txt, .*numbers'),
