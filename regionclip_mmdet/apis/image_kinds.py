@@ -1,7 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Which files are images by their names, and which of those are read: one rule for files that are
-named, folders and patterns.
-"""
+"""Which files are images by their names, and which are read, named alone or in a folder."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ READ_ENDINGS = (
     *('.jpe', '.jfif', '.jp2', '.j2k', '.jpx', '.gif', '.apng', '.avif', '.dib', '.pbm', '.pnm'),
     *('.tga', '.pcx', '.ico', '.psd', '.sgi', '.qoi', '.dds'),
 )
-# Never: Pillow hands EPS to Ghostscript, a program of the system, and has stubs for the others.
+# Never, see ``load_image.open_image``.
 _NEVER = ('.eps', '.ai', '.wmf', '.emf')
 # Not by Pillow alone; a plugin of it (pillow_heif) may add some.
 _OTHER = (
