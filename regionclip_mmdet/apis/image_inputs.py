@@ -15,6 +15,7 @@ from PIL import Image
 
 from ..datasets.transforms import BrokenImageError, LoadImageChecked
 from ..datasets.transforms.load_image import as_rgb
+from .image_kinds import is_read, why_not_read
 
 ImageInput = str | os.PathLike | np.ndarray | Image.Image
 # They read annotations, which a user's image has not.
@@ -81,6 +82,8 @@ class ImageInputs:
             shape = pixels.shape[:2]
             return dict(img=pixels, img_path=None, img_shape=shape, ori_shape=shape)
         path = os.fspath(image)
+        if not is_read(path):
+            raise BrokenImageError(why_not_read(path))
         try:
             return self.load_file(dict(img_path=path))
         except Exception as error:  # decoders raise whatever they like

@@ -19,6 +19,7 @@ from ..models.text import TextEmbeddings
 from .encoded_image import EncodedImage
 from .encoding import Boxes, encode_samples
 from .image_inputs import ImageInput
+from .image_kinds import count_unread
 from .input_lists import OutputNames, list_inputs, refuse_to_overwrite
 from .loaded_detector import LoadedDetector
 from .querying import query_image
@@ -240,13 +241,15 @@ class RegionCLIPInferencer(LoadedDetector):
             return
         lines = '\n  '.join(item['error'] for item in skipped)
         where = f' of {searched}' if searched else ''
+        kinds = count_unread(item['img_path'] for item in skipped)
+        kinds = f' ({kinds}: kinds that are not read here)' if kinds else ''
         if not results['predictions']:
             raise BrokenImageError(
-                f'none of the {len(skipped)} images{where} can be read:\n  {lines}'
+                f'none of the {len(skipped)} images{where} can be read{kinds}:\n  {lines}'
             )
         warnings.warn(
             f'{len(skipped)} of {len(skipped) + len(results["predictions"])} images{where} cannot '
-            f'be read and were left out:\n  {lines}',
+            f'be read and were left out{kinds}:\n  {lines}',
             stacklevel=3,
         )
 

@@ -13,6 +13,7 @@ from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmengine.fileio import get_file_backend, isdir, join_path, list_dir_or_file
 
 from .image_inputs import ImageInput
+from .image_kinds import READ_ENDINGS, is_image
 
 
 @dataclass
@@ -31,7 +32,8 @@ class InputList:
 def list_inputs(inputs: ImageInput | Sequence[ImageInput]) -> InputList:
     """Images of a folder (not of those below), of a pattern (``'photos/**/*.jpg'``), or as given.
 
-    Endings count in capitals, too. Files are in the order of their names.
+    Files are in the order of their names. Those that are images by their endings, in capitals, too,
+    are listed, also of kinds that are not read (``image_kinds``): they are to be reported.
 
     Raises:
         FileNotFoundError: A pattern that nothing fits.
@@ -51,16 +53,16 @@ def list_inputs(inputs: ImageInput | Sequence[ImageInput]) -> InputList:
 def _from_string(inputs: str) -> InputList:
     if hasattr(get_file_backend(inputs), 'isdir') and isdir(inputs):
         names = sorted(list_dir_or_file(inputs, list_dir=False))
-        images = [join_path(inputs, name) for name in names if _is_image(name)]
+        images = [join_path(inputs, name) for name in names if is_image(name)]
         if not images:
             raise ValueError(
                 f'no images in the folder {inputs} ({len(names)} files). Endings looked for: '
-                f'{" ".join(IMG_EXTENSIONS)}; for folders below use a pattern such as '
+                f'{" ".join(READ_ENDINGS)}; for folders below use a pattern such as '
                 f"'{os.path.join(inputs, '**', '*.jpg')}'."
             )
         return InputList(images, inputs)
     if glob.has_magic(inputs) and '://' not in inputs and not os.path.exists(inputs):
-        images = sorted(filter(_is_image, glob.glob(inputs, recursive=True)))
+        images = sorted(filter(is_image, glob.glob(inputs, recursive=True)))
         if not images:
             raise FileNotFoundError(f'no image fits the pattern {inputs!r}.')
         return InputList(images, inputs)
@@ -80,10 +82,6 @@ def refuse_to_overwrite(images: Sequence[ImageInput], folder: str | os.PathLike)
                 f'pictures would replace the images in {source}: name another folder for what is '
                 'written.'
             )
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMG_EXTENSIONS)
 
 
 @dataclass

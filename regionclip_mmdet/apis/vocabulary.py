@@ -4,31 +4,29 @@
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 import warnings
 from collections.abc import Iterable, Sequence
 
 from ..models.text import TextEmbeddings, clean_lvis_name
 from ..recipes.name_lists import LISTS, LVIS_LISTS, read_names
+from ..recipes.words import checked_names, describe_again, distinct_names, split_words
 
 Texts = str | os.PathLike | Sequence[str] | TextEmbeddings
 EMBEDDING_FILES = ('.pth', '.pt')
-NAME_FILES = ('.txt', '.names', '.json')
-# A full stop between blanks or at the end, as in mmdet's demos of grounding models.
-_LONE_STOP = re.compile(r'(?:(?<=\s)|^)\.(?=\s|$)')
-_ANY_STOP = re.compile(r'\.(?=\s|$)')
-_COMMA = re.compile(r'[,;]')
+NAME_FILES = ('.txt', '.names', '.json', '.csv', '.tsv', '.xml', '.yaml', '.yml')
 
 
 def parse_vocabulary(texts: Texts) -> list[str] | TextEmbeddings:
     """Names to look for.
 
     * A list of names. White space around and inside them is tidied.
-    * A string: ``'traffic cone . red umbrella .'``; without full stops, commas, semicolons and line
-      ends separate, too. A name that has one of these inside must come in a list or a file.
-    * A file: text with a name per line, or embeddings (``.pth``) made by ``TextEmbeddings.save`` or
-      ``tools/embed_names.py``.
+    * A string: ``'traffic cone . red umbrella .'``, ``'traffic cone, red umbrella'``; the rule is
+      that of ``recipes.words``, which the web page has, too. A name that has a separator inside
+      must come in a list or a file.
+    * A file, by its path: text with a name per line, annotations in COCO's format (``.json``), or
+      embeddings (``.pth``) made by ``TextEmbeddings.save`` or ``tools/embed_names.py``. A word
+      without a folder and an ending is a name, though a file of that name may lie there.
     * A list this package knows: ``'coco_80'``, ``'ov_coco_65'``, ``'lvis_1203'`` and so on, see
       ``tools/embed_names.py``; LVIS's names as words.
     * ``TextEmbeddings``, as they are.
@@ -43,7 +41,7 @@ def parse_vocabulary(texts: Texts) -> list[str] | TextEmbeddings:
     Raises:
         FileNotFoundError: A string that looks like a file's path, but there is none.
         TypeError: Something else, or a name that is no string.
-        ValueError: No names; a blank one in a list.
+        ValueError: No names; a blank one in a list; what cannot be a name, such as markup.
     """
     if isinstance(texts, TextEmbeddings):
         return texts
@@ -51,7 +49,7 @@ def parse_vocabulary(texts: Texts) -> list[str] | TextEmbeddings:
         found = _from_string(texts)
         if isinstance(found, TextEmbeddings):
             return found
-        names = [name for name in map(_tidy, found) if name]
+        names = list(found)
     else:
         names = _from_list(texts)
     if not names:
@@ -59,7 +57,9 @@ def parse_vocabulary(texts: Texts) -> list[str] | TextEmbeddings:
             "no names to look for: give a list such as ['traffic cone', 'red umbrella'], a string "
             "'traffic cone . red umbrella', or a file with a name per line."
         )
-    names = _distinct(names)
+    names, again = distinct_names(names)
+    if again:
+        warnings.warn(describe_again(again, len(names)), stacklevel=2)
     _warn_of_other_scripts(names)
     return names
 
@@ -72,20 +72,15 @@ def _from_string(texts: str | os.PathLike) -> Iterable[str] | TextEmbeddings:
     is_path = isinstance(texts, os.PathLike)
     ending = os.path.splitext(text.strip())[1].lower()
     # a bare word is a name, though a file of that name may lie here
-    in_folder = os.path.basename(text) != text and _is_file(text)
-    if is_path or ending in EMBEDDING_FILES + NAME_FILES or in_folder:
+    a_file = (ending or os.path.basename(text) != text) and _is_file(text)
+    if is_path or ending in EMBEDDING_FILES + NAME_FILES or a_file:
         if not _is_file(text):
             raise FileNotFoundError(
                 f'there is no file {text} with names (a text file, a name per line) or embeddings '
                 '(.pth).'
             )
         return TextEmbeddings.load(text) if ending in EMBEDDING_FILES else read_names(text)
-    # 'st. bernard, cat': the full stop of an abbreviation does not end a name
-    stops = (_LONE_STOP, _COMMA) if _COMMA.search(text) else (_LONE_STOP, _ANY_STOP)
-    for separator in stops:
-        if separator.search(text):
-            return re.split(rf'(?:{separator.pattern})|[\r\n]+', text)
-    return text.splitlines()
+    return split_words(text)
 
 
 def _is_file(text: str) -> bool:
@@ -103,33 +98,7 @@ def _from_list(texts: Sequence[str]) -> list[str]:
             'a vocabulary is a list of names, a string, a file or TextEmbeddings, not a '
             f'{type(texts).__name__}.'
         ) from None
-    for index, item in enumerate(items):
-        if not isinstance(item, str):
-            raise TypeError(f'names are strings, but name {index} is {item!r}.')
-        if not _tidy(item):
-            raise ValueError(f'name {index} of {len(items)} is blank: {item!r}.')
-    return [_tidy(item) for item in items]
-
-
-def _tidy(name: str) -> str:
-    return ' '.join(name.split())
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """The first of those that are the same to CLIP."""
-    kept: dict[str, str] = {}
-    dropped = []
-    for name in names:
-        if name.lower() in kept:
-            dropped.append(name)
-        kept.setdefault(name.lower(), name)
-    if dropped:
-        warnings.warn(
-            f'names that occur again are left out ({len(dropped)}; CLIP does not tell capitals '
-            f'from small letters): {dropped[:5]}. Labels count the {len(kept)} that remain.',
-            stacklevel=3,
-        )
-    return list(kept.values())
+    return checked_names(items)
 
 
 def _warn_of_other_scripts(names: Sequence[str]) -> None:

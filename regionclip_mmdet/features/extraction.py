@@ -15,6 +15,7 @@ from mmengine.dist import all_gather_object, broadcast_object_list, get_dist_inf
 from tqdm import tqdm
 
 from ..apis.image_inputs import ImageInputs
+from ..apis.image_kinds import count_unread
 from ..apis.size_groups import groups_of_one_size
 from ..engine.ranks import failing_together, of_all_ranks
 from ..pretraining.proposal_maker import weights_hash
@@ -42,6 +43,7 @@ class ExtractionReport:
         dropped: Given boxes without an area within their image.
         seconds: Until the slowest process had finished.
         broken: Path and reason of each image that could not be read.
+        notes: What of given boxes is left out or missing, see ``CocoBoxes``.
     """
 
     images: int
@@ -50,6 +52,7 @@ class ExtractionReport:
     dropped: int
     seconds: float
     broken: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         rate = f' ({self.computed / self.seconds:.1f} a second)' if self.computed else ''
@@ -57,8 +60,12 @@ class ExtractionReport:
             f'{self.regions} regions; {self.images} images, {self.computed} of them computed '
             f'now{rate}; {len(self.broken)} could not be read'
         ]
+        kinds = count_unread(path for path, _ in self.broken)
+        if kinds:
+            lines.append(f'  {kinds}: kinds that are not read here; convert them to JPEG or PNG')
         if self.dropped:
             lines.append(f'  {self.dropped} given boxes have no area within their image: left out')
+        lines += [f'  {note}' for note in self.notes]
         lines += [printable(f'  {path}: {why}') for path, why in self.broken[:20]]
         if len(self.broken) > 20:
             lines.append(f'  and {len(self.broken) - 20} more in {BROKEN_FILE}')
@@ -149,7 +156,8 @@ def extract_region_features(
         )
     if totals.regions is not None:
         regions, dropped = totals.regions, totals.dropped
-    return ExtractionReport(len(images), computed, regions, dropped, seconds, broken)
+    notes = boxes.notes if isinstance(boxes, CocoBoxes) else []
+    return ExtractionReport(len(images), computed, regions, dropped, seconds, broken, notes)
 
 
 def _manifest(

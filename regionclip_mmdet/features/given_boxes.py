@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.dist import get_dist_info
 
 from ..datasets.checks import check_coco, read_json
 from ..datasets.transforms.made_proposals import GridProposals
-from .images import ImageList, whole_number
+from .images import ImageList, file_name, whole_number
 
 # Shorter sides are dropped, as in the official code after resizing.
 SHORTEST_SIDE = 1e-5
@@ -59,6 +62,21 @@ def _is_box(box: Any) -> bool:
     return numbers and min(box[2:]) >= 0
 
 
+def _with_areas(content: Any) -> Any:
+    """An annotation file whose boxes have the areas that their sides say: no other is asked for."""
+    if not isinstance(content, Mapping) or not isinstance(content.get('annotations'), list):
+        return content
+    return {
+        **content,
+        'annotations': [
+            {**ann, 'area': ann['bbox'][2] * ann['bbox'][3] if _is_box(ann.get('bbox')) else 0.0}
+            if isinstance(ann, Mapping)
+            else ann
+            for ann in content['annotations']
+        ],
+    }
+
+
 def without_source(boxes: np.ndarray) -> GivenBoxes:
     """Boxes ``(N, 4)`` of which nothing else is known."""
     boxes = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
@@ -98,7 +116,12 @@ class GridBoxes:
 class CocoBoxes:
     """Boxes of an annotation file or a file of results in COCO's format.
 
-    Crowd boxes are left out; others in the order of the file.
+    Crowd boxes are left out; others in the order of the file. Boxes of other images are left out,
+    too, with a warning that counts them.
+
+    Attributes:
+        names: Of the categories.
+        notes: What is left out or missing, with numbers; sentences for a report.
 
     Args:
         path: Annotations (an object with ``images`` and ``annotations``) or results (a list of
@@ -114,35 +137,48 @@ class CocoBoxes:
     def __init__(self, path: str, images: ImageList) -> None:
         content = read_json(path)
         self.path, self.images = path, images
+        by_id = images.source.lower().endswith('.json')
         self._sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         if isinstance(content, list):
-            if not images.source.endswith('.json'):
+            if not by_id:
                 raise ValueError(
                     f'{path} holds results, which know images by their ids alone. Give the '
                     'annotation file of these images as IMAGES.'
                 )
             rows = [self._result(row, place) for place, row in enumerate(content)]
             self._told_by, listing = images.source, read_json(images.source)
+            # other boxes of these images are not asked for
+            listing = {'categories': [], **listing, 'annotations': []}
+            check_coco(listing, images.source)
         else:
-            check_coco(content, path)
+            check_coco(_with_areas(content), path)
             rows = [row for row in content['annotations'] if not row.get('iscrowd')]
             self._told_by, listing = path, content
         categories = listing['categories']
         self.names = tuple(category['name'] for category in categories)
         labels = {category['id']: row for row, category in enumerate(categories)}
-        key = 'id' if images.source.endswith('.json') else 'path'
+        key = 'id' if by_id else 'path'
         numbers = {getattr(entry, key): number for number, entry in enumerate(images.entries)}
         places: dict[Any, int] = {}
         self._sizes: dict[int, tuple[int, int]] = {}
+        renamed: list[tuple[str, str]] = []
         for image in listing['images']:
             number = numbers.get(image['id'] if key == 'id' else image.get('file_name'))
             if number is not None:
                 places[image['id']] = number
                 self._sizes[number] = (image['height'], image['width'])
+                name, there = images.entries[number].path, file_name(image)
+                if Path(name).stem != Path(there).stem:
+                    renamed.append((name, there))
         self._rows: dict[int, list[tuple]] = {}
+        elsewhere: Counter = Counter()
+        unnamed = 0
         for row in rows:
-            if row['image_id'] in places:
+            if row['image_id'] not in places:
+                elsewhere[row['image_id']] += 1
+            else:
                 label = labels.get(row.get('category_id'), -1)
+                unnamed += label < 0 and row.get('category_id') is not None
                 number = whole_number(row['id'], path, 'annotation')
                 score = row.get('score', np.nan)
                 if not isinstance(score, _NUMBER):
@@ -154,6 +190,43 @@ class CocoBoxes:
                 f'{path} has {len(rows)} boxes, but none of them lies in an image of '
                 f'{images.source}. Are these ids and file names of the same images?'
             )
+        unlisted = len(images) - len(self._sizes)
+        self.notes = self._notes(len(rows), elsewhere, renamed, unnamed, unlisted)
+        if (elsewhere or renamed) and get_dist_info()[0] == 0:
+            warnings.warn('; '.join(self.notes), stacklevel=2)
+
+    def _notes(
+        self,
+        boxes: int,
+        elsewhere: Counter,
+        renamed: list[tuple[str, str]],
+        unnamed: int,
+        unlisted: int,
+    ) -> list[str]:
+        """What the file has that is not used, or should have; sentences."""
+        notes = []
+        if renamed:
+            notes.append(
+                f'{len(renamed)} images have the same ids, but other names in {self._told_by} (the '
+                f'first: {renamed[0][0]}, there {renamed[0][1]}): are these the same images?'
+            )
+        if elsewhere:
+            shown = ', '.join(repr(image) for image in list(elsewhere)[:3])
+            notes.append(
+                f'{elsewhere.total()} of {boxes} boxes of {self.path} are left out: they lie in '
+                f'{len(elsewhere)} images that are not in {self.images.source} (ids {shown}'
+                f'{", ..." if len(elsewhere) > 3 else ""})'
+            )
+        if unlisted:
+            notes.append(
+                f'{unlisted} of {len(self.images)} images are not in {self._told_by}: no boxes'
+            )
+        if unnamed:
+            notes.append(
+                f'{unnamed} boxes of {self.path} have a category_id that {self._told_by} does not '
+                'have: no label'
+            )
+        return notes
 
     def _result(self, row: Any, place: int) -> dict[str, Any]:
         where = f'{self.path}, result {place}'

@@ -6,12 +6,12 @@ from __future__ import annotations
 import glob
 import os
 import os.path as osp
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from mmdet.apis.det_inferencer import IMG_EXTENSIONS
-
+from ..apis.image_kinds import READ_ENDINGS, is_image
 from ..datasets.checks import check_coco, read_json
 
 
@@ -54,7 +54,8 @@ def list_images(source: str | os.PathLike, root: str | os.PathLike | None = None
     """List images; the same source gives the same order on any machine.
 
     Args:
-        source: A folder (all images below it, by path), a pattern (``'photos/*.jpg'``), an image,
+        source: A folder (all images below it, by path; those of kinds that are not read, too, so
+            that they are reported), a pattern (``'photos/*.jpg'``), an image,
             an annotation file in COCO's format (``.json``, its images and ids), or a text file
             (``.txt``) with a path a line.
         root: Where the paths in a file begin; by default in the folder of that file.
@@ -70,23 +71,22 @@ def list_images(source: str | os.PathLike, root: str | os.PathLike | None = None
         paths = [
             path.relative_to(source).as_posix()
             for path in _files_below(Path(source))
-            if path.suffix.lower() in IMG_EXTENSIONS
+            if is_image(path.name)
         ]
         entries, root = _numbered(sorted(paths)), source
     elif not osp.exists(source) and glob.has_magic(source):
         paths = [path for path in glob.glob(source, recursive=True) if osp.isfile(path)]
-        images = [path for path in sorted(paths) if osp.splitext(path)[1].lower() in IMG_EXTENSIONS]
-        entries, root = _numbered(images), ''
+        entries, root = _numbered(sorted(filter(is_image, paths))), ''
     elif not osp.isfile(source):
         raise FileNotFoundError(f'{source} is no folder, file or pattern that matches anything.')
     elif suffix == '.json':
         entries, root = _of_annotations(source), beside
-    elif suffix in IMG_EXTENSIONS:
+    elif is_image(source):
         entries, root = _numbered([osp.basename(source)]), osp.dirname(source)
     else:
         entries, root = _of_lines(source), beside
     if not entries:
-        raise FileNotFoundError(f'{source}: no images ({", ".join(IMG_EXTENSIONS)}).')
+        raise FileNotFoundError(f'{source}: no images ({", ".join(READ_ENDINGS)}).')
     _refuse_twice([entry.path for entry in entries], source)
     _refuse_twice([entry.id for entry in entries], source)
     return ImageList(source, osp.abspath(root), entries)
@@ -109,7 +109,7 @@ def _of_lines(path: str) -> list[ImageEntry]:
             return _numbered([line.strip() for line in file if line.strip()])
     except UnicodeDecodeError as error:
         raise ValueError(
-            f'{path} is neither an image ({", ".join(IMG_EXTENSIONS)}) nor a text file in UTF-8 '
+            f'{path} is neither an image ({", ".join(READ_ENDINGS)}) nor a text file in UTF-8 '
             f'with a path a line: {error}'
         ) from None
 
@@ -130,13 +130,16 @@ def _of_annotations(path: str) -> list[ImageEntry]:
             f'{path} has no "images": IMAGES must be an annotation file in COCO\'s format. A file '
             'of results belongs to --boxes.'
         )
-    check_coco({'annotations': [], 'categories': [], **content}, path)
+    check_coco({**content, 'annotations': [], 'categories': []}, path)  # nothing else is asked for
     found = []
     for image in content['images']:
-        # LVIS names an image by its address, whose last two parts are folder and file
-        name = image.get('file_name') or '/'.join(image['coco_url'].split('/')[-2:])
-        found.append(ImageEntry(name, whole_number(image['id'], path, 'image')))
+        found.append(ImageEntry(file_name(image), whole_number(image['id'], path, 'image')))
     return found
+
+
+def file_name(image: Mapping[str, Any]) -> str:
+    """Of an image in an annotation file; LVIS has its address, which ends in folder and file."""
+    return image.get('file_name') or '/'.join(image['coco_url'].split('/')[-2:])
 
 
 def whole_number(value: object, path: str, what: str) -> int:

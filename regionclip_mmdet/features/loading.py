@@ -88,7 +88,7 @@ def load_images(
 
 def _one_line(why: str) -> str:
     """A reason as it is stored: without places in memory, which differ from run to run."""
-    return ' '.join(re.sub(r'<\S+ object at 0x[0-9a-f]+>', '', why).replace(' .', '.').split())
+    return ' '.join(re.sub(r'\s*<\S+ object at 0x[0-9a-f]+>', '', why).split())
 
 
 def _unchanged(loaded: Loaded) -> Loaded:

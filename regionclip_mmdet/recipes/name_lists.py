@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ..concepts import split_count
 from ..datasets.categories import (
     COCO_80,
     LVIS_V1_NAMES,
@@ -16,7 +15,9 @@ from ..datasets.categories import (
     OV_COCO_NOVEL,
     OV_LVIS_BASE,
 )
+from ..fileio import read_json, require_file
 from ..models.text import CLIPTextEncoder, EmbeddingCache, TextEmbeddings, clean_lvis_name
+from .words import checked_names, names_of_lines
 
 # In the order of the datasets' categories.
 LISTS: dict[str, tuple[str, ...]] = {
@@ -28,19 +29,23 @@ LISTS: dict[str, tuple[str, ...]] = {
     'lvis_1203': LVIS_V1_NAMES,
 }
 LVIS_LISTS = ('ov_lvis_866', 'lvis_1203')
+# Files that may speak of names, but are no lists of them.
+_NO_NAMES = ('.xml', '.html', '.yaml', '.yml', '.py', '.pkl', '.npy', '.npz')
 
 
 def read_names(source: str) -> tuple[str, ...]:
-    """Names of a list, of a text file with a name per line, or of a COCO file's categories.
+    """Names of a list, of a text file, or of a COCO file's categories.
 
     Args:
-        source: Key of ``LISTS``, or a path. Of text files, blank lines and outer white space are
-            dropped, and so are counts of a concept pool, see ``split_count``. Of annotation files
-            (``.json``) the categories' names in the order of the file, which is that of labels.
+        source: Key of ``LISTS``, or a path. Of text files what ``words.names_of_lines`` reads: a
+            name per line, without counts of a concept pool. Of annotation files (``.json``) the
+            categories' names in the order of the file, which is that of labels; a list of names in
+            a ``.json`` is that list.
 
     Raises:
         FileNotFoundError: Neither.
-        ValueError: The file holds no names, or is not UTF-8 or JSON.
+        ValueError: The file holds no names, or what cannot be names, or is not UTF-8 or JSON;
+            names it and the line.
     """
     if source in LISTS:
         return LISTS[source]
@@ -49,22 +54,30 @@ def read_names(source: str) -> tuple[str, ...]:
         raise FileNotFoundError(
             f'{source}: neither a text file nor one of the lists {", ".join(LISTS)}.'
         )
+    require_file(path, 'file of names')
+    if path.suffix.lower() in _NO_NAMES:
+        raise ValueError(
+            f'{source}: names are read from text files, a name per line, or from the categories of '
+            f'a COCO annotation file (.json), not from {path.suffix.lower()}.'
+        )
     try:
-        text = path.read_text(encoding='utf-8-sig')
+        if path.suffix.lower() == '.json':
+            names = _names_in_json(read_json(path, 'file of names'), source)
+        else:
+            names = tuple(names_of_lines(path.read_text(encoding='utf-8-sig')))
     except UnicodeDecodeError as error:
         raise ValueError(f'{source}: not UTF-8: {error}') from None
-    if path.suffix == '.json':
-        names = _category_names(text, source)
-    else:
-        names = tuple(name for name, _ in map(split_count, text.splitlines()) if name)
+    except ValueError as error:
+        raise ValueError(str(error) if source in str(error) else f'{source}, {error}') from None
     if not names:
         raise ValueError(f'{source}: holds no names.')
     return names
 
 
-def _category_names(text: str, source: str) -> tuple[str, ...]:
+def _names_in_json(content: Any, source: str) -> tuple[str, ...]:
     try:
-        return tuple(category['name'] for category in json.loads(text)['categories'])
+        found = content if isinstance(content, list) else [c['name'] for c in content['categories']]
+        return tuple(checked_names(found))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f'{source}: not a COCO annotation file with categories that have names '

@@ -1,5 +1,8 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""The web page: uploads, words and detections. Only ``page`` and ``command`` need gradio."""
+"""The web page: uploads, words and detections.
+
+Only ``page``, ``plain_refusals`` and ``command`` need gradio.
+"""
 
 from .detections import DetectionService, Outcome, Question
 from .errors import UserError

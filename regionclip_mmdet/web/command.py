@@ -17,12 +17,16 @@ from torch import nn
 
 from ..apis import RegionCLIPInferencer
 from ..apis.command_line import positive
-from ..models.text import TextEmbeddings
+from ..models.text import TextEmbeddings, get_templates
 from .detections import DetectionService
 from .examples import write_examples
 from .pictures import MB, PictureLimits
+from .requests import PageSettings
 from .vocabularies import WordEmbedder, make_presets
 
+# Embedded in one piece while others wait: about a second of two cores, of CLIP's size.
+PROMPTS_AT_A_TIME = 64
+_LEAST_NAMES = 4
 # Read by gradio and its companions when they are imported: say nothing to anyone.
 _SILENCE = dict(GRADIO_ANALYTICS_ENABLED='False', HF_HUB_DISABLE_TELEMETRY='1', HF_HUB_OFFLINE='1')
 
@@ -77,7 +81,9 @@ def make_service(args: argparse.Namespace) -> tuple[DetectionService, TextEmbedd
     limits = PictureLimits(
         max_bytes=round(args.max_upload_mb * MB), max_pixels=round(args.max_image_size * 1e6)
     )
-    words = WordEmbedder(embed, lists)
+    # a turn lasts about as long as this many prompts, whatever the templates
+    names_at_a_time = max(_LEAST_NAMES, PROMPTS_AT_A_TIME // len(get_templates(templates)))
+    words = WordEmbedder(embed, lists, chunk=names_at_a_time)
     return DetectionService(model, words, limits, args.max_names, args.kept_images), own
 
 
@@ -95,7 +101,7 @@ def _load_embeddings(path: str, model: nn.Module) -> TextEmbeddings:
 def _serve(
     args: argparse.Namespace, service: DetectionService, own: TextEmbeddings | None, folder: Path
 ) -> None:
-    from .page import PageSettings, build_page, launch_settings
+    from .page import build_page, launch_settings
 
     known = service.embedder.known
     presets = make_presets(own)
@@ -117,7 +123,7 @@ def _serve(
         concurrency=args.concurrency,
         queue_size=args.queue_size,
     )
-    page = build_page(service, presets, write_examples(folder, known), settings)
+    page = build_page(service, presets, write_examples(folder, known, own), settings)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
@@ -198,15 +204,15 @@ def _parse_args(description: str, arguments: Sequence[str] | None) -> argparse.N
     add(
         '--concurrency',
         type=positive(int),
-        default=1,
-        help='questions answered at a time; pictures are encoded one at a time in any case '
-        '(default: 1)',
+        default=PageSettings.concurrency,
+        help='questions under way at a time, which take turns in computing: a short one is '
+        'answered while a long one goes on (default: %(default)s)',
     )
     add(
         '--queue-size',
         type=positive(int),
-        default=20,
-        help='questions that may wait; further ones are told so (default: 20)',
+        default=PageSettings.queue_size,
+        help='questions that may wait; further ones are told so (default: %(default)s)',
     )
     add(
         '--kept-images',

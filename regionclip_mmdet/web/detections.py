@@ -18,8 +18,9 @@ from ..apis import EncodedImage, query_image
 from ..apis.encoding import encode_samples
 from ..apis.image_inputs import ImageInputs
 from ..models.text import TextEmbeddings
+from ..recipes.words import distinct_names
 from .errors import UserError
-from .outcomes import Outcome, describe
+from .outcomes import SHOWN_SIDE, Outcome, describe
 from .pictures import Picture, PictureLimits, read_picture
 from .vocabularies import WordEmbedder, words_of
 
@@ -52,9 +53,7 @@ class Question:
         Raises:
             UserError: None at all, or more than ``max_names``.
         """
-        known = {name.casefold() for name in self.preset}
-        own = [name for name in words_of(self.words) if name.casefold() not in known]
-        names = (*self.preset, *own)
+        names = tuple(distinct_names([*self.preset, *words_of(self.words)])[0])
         if not names:
             raise UserError(
                 'No names yet. Type some, as in "cat . dog ." or one a line, or choose a list.'
@@ -70,7 +69,8 @@ class DetectionService:
     """Answers questions, from several threads; holds nothing about who asked.
 
     Encoded pictures are kept, the least recently asked forgotten first, under a hash of their
-    pixels; a vocabulary is an argument of each query, never a state of the model.
+    pixels; a vocabulary is an argument of each query, never a state of the model. Questions take
+    turns in computing (``Turns``): a picture is encoded in one turn, names are embedded in many.
 
     Args:
         model: A detector as ``init_detector`` gives it.
@@ -97,7 +97,6 @@ class DetectionService:
         self.kept_images = kept_images
         self._encoded: OrderedDict[str, EncodedImage] = OrderedDict()
         self._lock = threading.Lock()
-        self._encoding = threading.Lock()
         self._looking = threading.Lock()
 
     def answer(self, upload: bytes, question: Question, report: Report | None = None) -> Outcome:
@@ -112,18 +111,26 @@ class DetectionService:
             UserError: The file or the words cannot be used; says what to do.
         """
         report = report or (lambda stage, part: None)
+
+        def told() -> None:
+            report('Waiting for other questions', None)
+
         start = time.perf_counter()
         names = question.names(self.max_names)  # before the long work, which words may be wrong
-        picture = read_picture(upload, self.limits)
+        self.embedder.check(names)
+        turns = self.embedder.turns
+        with turns.take(told):
+            # one large picture in memory at a time, however many questions are under way
+            picture, encoded, is_new = self._encode(upload, report)
         vocabulary = self.embedder.embed(
-            names, lambda done, total: report(f'Reading {total:,} names', done / total)
+            names, lambda done, total: report(f'Reading {total:,} names', done / total), told
         )
-        encoded, is_new = self._encode(picture, report)
-        report('Comparing', None)
-        begin = time.perf_counter()
-        found = self._query(encoded, vocabulary, question)
-        query_time = time.perf_counter() - begin
-        outcome = describe(self.model, picture, encoded, vocabulary, found, question.top_k)
+        with turns.take(told):
+            report('Comparing', None)
+            begin = time.perf_counter()
+            found = self._query(encoded, vocabulary, question)
+            query_time = time.perf_counter() - begin
+            outcome = describe(self.model, picture, encoded, vocabulary, found, question.top_k)
         total = time.perf_counter() - start
         how = 'encoded now' if is_new else 'encoded earlier'
         outcome.notes += picture.notes
@@ -140,22 +147,21 @@ class DetectionService:
             picture = read_picture(upload, self.limits)
         return '; '.join([f'Picture of {picture.size} pixels', *picture.notes]) + '.'
 
-    def _encode(self, picture: Picture, report: Report) -> tuple[EncodedImage, bool]:
+    def _encode(self, upload: bytes, report: Report) -> tuple[Picture, EncodedImage, bool]:
+        """The picture as it is shown, its regions, and whether they are new; within a turn."""
+        picture = read_picture(upload, self.limits)
+        shown = picture.shrunk(SHOWN_SIDE)
         if (known := self._recall(picture.key)) is not None:
-            return known, False
-        with self._encoding:  # one picture at a time: it uses all cores, and much memory
-            if (known := self._recall(picture.key)) is not None:
-                return known, False
-            report(f'Encoding the picture ({picture.size}), once', None)
-            bgr = np.ascontiguousarray(picture.rgb[..., ::-1])
-            (encoded,) = encode_samples(self.model, [self.inputs(bgr)])
-            encoded = replace(encoded, feature_map=None)  # masks are not shown; it is large
-            # still inside: whoever waits for the same picture must find it
-            with self._lock:
-                self._encoded[picture.key] = encoded
-                while len(self._encoded) > self.kept_images:
-                    self._encoded.popitem(last=False)
-        return encoded, True
+            return shown, known, False
+        report(f'Encoding the picture ({picture.size}), once', None)
+        bgr = np.ascontiguousarray(picture.rgb[..., ::-1])
+        (encoded,) = encode_samples(self.model, [self.inputs(bgr)])
+        encoded = replace(encoded, feature_map=None)  # masks are not shown; it is large
+        with self._lock:
+            self._encoded[picture.key] = encoded
+            while len(self._encoded) > self.kept_images:
+                self._encoded.popitem(last=False)
+        return shown, encoded, True
 
     def _recall(self, key: str) -> EncodedImage | None:
         with self._lock:

@@ -15,10 +15,10 @@ from ..apis import EncodedImage
 from ..models.losses import cosine_logits
 from ..models.text import TextEmbeddings
 from ..visualization import draw_detections
-from .pictures import Picture, shrink
+from .pictures import Picture
 
 # Longer side of pictures with boxes: what a screen shows.
-_SHOWN_SIDE = 1600
+SHOWN_SIDE = 1600
 # Smaller pictures are enlarged, so that names can be read.
 _SMALLEST_SIDE = 400
 
@@ -64,7 +64,7 @@ def describe(
     """
     names = [vocabulary.names[label] for label in found.labels.tolist()]
     scores, boxes = found.scores.cpu().numpy(), found.bboxes.cpu().numpy()
-    shown, factor = shrink(picture.rgb, _SHOWN_SIDE)
+    picture = picture.shrunk(SHOWN_SIDE)
     # numbered as they appear in the table, from 1
     order = list(dict.fromkeys(found.region_inds.tolist()))
     number = {region: i for i, region in enumerate(order, 1)}
@@ -96,7 +96,9 @@ def describe(
         f'pixels; {_count(len(encoded), "region")} compared with '
         f'{_count(len(vocabulary), "name")}.'
     )
-    drawn = draw_detections(shown, boxes * factor, names, scores, min_side=_SMALLEST_SIDE)
+    drawn = draw_detections(
+        picture.rgb, boxes * picture.factor, names, scores, min_side=_SMALLEST_SIDE
+    )
     return Outcome(drawn, rows, regions, summary)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -45,17 +45,27 @@ class Picture:
         rgb: uint8 ``(H, W, 3)``, turned as its EXIF tag says.
         key: Hash of the pixels: equal pictures have equal keys, whatever their files.
         notes: What the visitor should know about how the file was read.
+        factor: From pixels of the upload to those of ``rgb``, see ``shrunk``.
+        full_size: Height and width of the upload; None: those of ``rgb``.
     """
 
     rgb: np.ndarray
     key: str
     notes: tuple[str, ...] = ()
+    factor: float = 1.0
+    full_size: tuple[int, int] | None = None
 
     @property
     def size(self) -> str:
-        """Width and height in words."""
-        height, width = self.rgb.shape[:2]
+        """Width and height of the upload in words."""
+        height, width = self.full_size or self.rgb.shape[:2]
         return f'{width} x {height}'
+
+    def shrunk(self, longest: int) -> Picture:
+        """The same, to be shown: with a longer side of at most ``longest`` pixels."""
+        rgb, factor = shrink(self.rgb, longest)
+        full_size = self.full_size or self.rgb.shape[:2]
+        return replace(self, rgb=rgb, factor=self.factor * factor, full_size=full_size)
 
 
 def read_picture(content: bytes, limits: PictureLimits | None = None) -> Picture:

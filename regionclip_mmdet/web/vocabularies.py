@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import re
-import string
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,17 +10,15 @@ import torch
 
 from ..models.text import TextEmbeddings, clean_lvis_name
 from ..recipes.name_lists import LISTS, LVIS_LISTS
+from ..recipes.words import as_read, distinct_names, split_words
 from .errors import UserError
+from .turns import Turns, Waiting
 
 Report = Callable[[int, int], None]
 Embed = Callable[[Sequence[str]], TextEmbeddings]
 
-# Names embedded between two reports of progress.
-_CHUNK = 64
 _MAX_NAME = 200
-_LONE_STOP = re.compile(r'(?:(?<=\s)|^)\.(?=\s|$)')
-_STOP = re.compile(r'\.(?=\s|$)')
-_COMMA = re.compile(r'[,;]')
+_MAX_TEXT = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -68,40 +63,26 @@ def as_words(names: Sequence[str], source: str) -> tuple[str, ...]:
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """Distinct names in what a visitor typed.
+    """Distinct names in what a visitor typed, by the rule of ``recipes.words``.
 
-    Several lines are one name a line, unless a full stop stands alone somewhere, as in
-    ``'traffic cone . red umbrella .'``; one line is split at full stops, else at commas and
-    semicolons. Outer white space goes, white space within is one space, and what occurs again, in
-    whatever case, or has nothing but punctuation is dropped. Unlike ``parse_vocabulary``, never a
-    file's name: visitors must not read the server's files.
+    Unlike ``parse_vocabulary``, never a file's name: visitors must not read the server's files.
 
     Raises:
-        UserError: A name is too long, or has characters that are no text.
+        UserError: What cannot be a name, as markup and numbers, or is too long.
     """
-    names: dict[str, str] = {}
-    for name in (' '.join(part.split()) for part in _split(text.strip())):
-        if not name.strip(string.punctuation):
-            continue
+    if len(text) > _MAX_TEXT:
+        raise UserError(f'{len(text):,} characters are more than names need. Use fewer names.')
+    try:
+        names = split_words(text)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    for name in names:
         if len(name) > _MAX_NAME:
             raise UserError(
                 f'One name has {len(name):,} characters: "{name[:40]}...". Names are short; put '
                 'one on a line, or full stops between them.'
             )
-        # a lone surrogate is half a character
-        if not all(c.isprintable() or c in '\u200c\u200d' for c in name):
-            raise UserError(f'{name!a} has characters that are no text. Type it anew.')
-        names.setdefault(name.casefold(), name)
-    return tuple(names.values())
-
-
-def _split(text: str) -> list[str]:
-    if _LONE_STOP.search(text):
-        return re.split(rf'{_LONE_STOP.pattern}|[\r\n]+', text)
-    lines = text.splitlines()
-    if len(lines) > 1:
-        return lines
-    return (_STOP if _STOP.search(text) else _COMMA).split(text)
+    return tuple(distinct_names(names)[0])
 
 
 class WordEmbedder:
@@ -110,18 +91,29 @@ class WordEmbedder:
     A list in hand (files of embeddings, the checkpoint's names) is used if it has all of the names,
     in whatever case;
     else all are embedded, with the same prompts: rows of other prompts would not compare. Safe to
-    be used from several threads.
+    be used from several threads, which take turns: many names are embedded in parts, and others
+    come in between.
 
     Args:
         embed: Names to embeddings; it should remember them, see ``apis.NameEmbedder``. None: there
             is no text encoder, only names of the lists can be used.
         lists: Embeddings in hand.
+        turns: Of all that computes.
+        chunk: Names embedded together, between two reports of progress.
     """
 
-    def __init__(self, embed: Embed | None, lists: Sequence[TextEmbeddings] = ()) -> None:
+    def __init__(
+        self,
+        embed: Embed | None,
+        lists: Sequence[TextEmbeddings] = (),
+        turns: Turns | None = None,
+        chunk: int = 64,
+    ) -> None:
         self._embed = embed
         self.lists = [_with_words(names) for names in lists if names.is_named]
-        self._lock = threading.Lock()
+        self.turns = turns or Turns()
+        self.chunk = chunk
+        self._spelled = [_spellings(names) for names in self.lists]
 
     @property
     def known(self) -> frozenset[str] | None:
@@ -130,37 +122,56 @@ class WordEmbedder:
             return None
         return frozenset(name for names in self.lists for name in names.names)
 
-    def embed(self, names: Sequence[str], report: Report | None = None) -> TextEmbeddings:
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse names that ``embed`` would refuse; computes nothing.
+
+        Raises:
+            UserError: There is no text encoder, and no list has all the names.
+        """
+        if self._embed is None and self._in_hand(names) is None:
+            raise UserError(self._why_unknown(names))
+
+    def embed(
+        self,
+        names: Sequence[str],
+        report: Report | None = None,
+        told: Waiting | None = None,
+    ) -> TextEmbeddings:
         """Embeddings of distinct names, in their order.
 
         Args:
             names: As ``words_of`` gives them.
             report: Called with the number of names done and of all.
+            told: Called when others are first.
 
         Raises:
             UserError: There is no text encoder, and no list has all the names.
         """
-        for known in self.lists:
-            spelled = {name.casefold(): name for name in known.names}
-            spelled.update((name, name) for name in known.names)
-            # CLIP reads capitals as small letters, and phones begin with a capital
-            found = [spelled.get(name) or spelled.get(name.casefold()) for name in names]
-            if None not in found:
-                return TextEmbeddings(tuple(names), known.select(found).matrix, known.provenance)
-        if self._embed is None:
-            raise UserError(self._why_unknown(names))
+        self.check(names)
+        if (found := self._in_hand(names)) is not None:
+            return found
         parts = []
-        with self._lock:  # two visitors with one list: the second finds what the first had made
-            for start in range(0, len(names), _CHUNK):
+        with self.turns.take(told):
+            for start in range(0, len(names), self.chunk):
+                if start:
+                    self.turns.offer(told)
                 if report is not None:
                     report(start, len(names))
-                parts.append(self._embed(names[start : start + _CHUNK]))
+                parts.append(self._embed(names[start : start + self.chunk]))
         matrix = torch.cat([part.matrix for part in parts])
         return TextEmbeddings(tuple(names), matrix, parts[0].provenance)
 
+    def _in_hand(self, names: Sequence[str]) -> TextEmbeddings | None:
+        for known, spelled in zip(self.lists, self._spelled, strict=True):
+            found = [name if name in spelled else spelled.get(as_read(name)) for name in names]
+            if None not in found:
+                rows = known.select([spelled[name] for name in found]).matrix
+                return TextEmbeddings(tuple(names), rows, known.provenance)
+        return None
+
     def _why_unknown(self, names: Sequence[str]) -> str:
-        known = {name.casefold() for name in self.known}
-        unknown = [name for name in names if name.casefold() not in known]
+        known = {as_read(name) for name in self.known}
+        unknown = [name for name in names if as_read(name) not in known]
         if not unknown:
             return (
                 'This server has no text encoder, and no single list of its holds all of these '
@@ -172,6 +183,14 @@ class WordEmbedder:
             f'This server has no text encoder and knows {len(known):,} names; {shown}{more} '
             'are not among them. Choose a list whose names it has.'
         )
+
+
+def _spellings(known: TextEmbeddings) -> dict[str, str]:
+    """Names of a list under what CLIP reads of them: phones begin with a capital."""
+    spelled: dict[str, str] = {}
+    for name in known.names:
+        spelled.setdefault(as_read(name), name)
+    return {**spelled, **{name: name for name in known.names}}
 
 
 def _with_words(known: TextEmbeddings) -> TextEmbeddings:

@@ -15,6 +15,7 @@ import tiny_inference
 import tiny_models
 import torch
 from mmdet.structures import DetDataSample
+from PIL import Image, features
 
 from regionclip_mmdet.apis import EncodedImage, RegionCLIPInferencer, encode_images, query_image
 from regionclip_mmdet.datasets.transforms import BrokenImageError
@@ -167,6 +168,25 @@ class TestBrokenImages:
         assert skipped['img_path'] == str(folder / 'aa.jpg') and 'decoded' in skipped['error']
         with pytest.raises(BrokenImageError):
             inferencer(folder, texts=NAMES, skip_broken=False)
+
+    @pytest.mark.skipif(not features.check('avif'), reason='this Pillow reads no AVIF')
+    def test_kinds_of_images(self, inferencer: RegionCLIPInferencer, tmp_path: Path) -> None:
+        """A folder, a pattern and a name alone: the same rule."""
+        for name in ('a.gif', 'b.avif', 'c.BMP', 'd.tif', 'e.jp2'):
+            Image.fromarray(tiny_inference.image()).save(tmp_path / name)
+        for name in ('f.HEIC', 'g.heic', 'h.svg', 'i.eps', 'j.cr2'):
+            (tmp_path / name).write_bytes(b'%!PS-Adobe-3.0 EPSF-3.0')
+        kinds = r'5 of 10 images .* \(1 \.cr2, 1 \.eps, 2 \.heic, 1 \.svg: kinds that are not read'
+        for inputs in (tmp_path, f'{tmp_path}/*'):
+            with pytest.warns(UserWarning, match=kinds):
+                results = inferencer(inputs, texts=NAMES)
+            assert paths_of(results) == ['a.gif', 'b.avif', 'c.BMP', 'd.tif', 'e.jp2']
+            assert len(results['skipped']) == 5
+        for name in ('a.gif', 'b.avif', 'e.jp2'):
+            assert paths_of(inferencer(tmp_path / name, texts=NAMES)) == [name]
+        for name, kind in (('f.HEIC', '.heic'), ('i.eps', '.eps')):
+            with pytest.raises(BrokenImageError, match=rf'the kind \{kind} are not read here'):
+                inferencer(tmp_path / name, texts=NAMES)
 
     def test_of_a_list_on_demand(self, inferencer: RegionCLIPInferencer, folder: Path) -> None:
         with pytest.warns(UserWarning, match=r'nowhere\.jpg: there is no such image'):

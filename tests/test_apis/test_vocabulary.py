@@ -27,18 +27,7 @@ def no_warnings() -> None:
         (['traffic cone', 'red umbrella'], ['traffic cone', 'red umbrella']),
         (('cat',), ['cat']),
         (['  traffic \t cone ', 'Cat'], ['traffic cone', 'Cat']),
-        ('cat . dog .', ['cat', 'dog']),
-        ('cat . dog', ['cat', 'dog']),
-        ('. cat . . dog .', ['cat', 'dog']),
-        ('cat. dog.', ['cat', 'dog']),
-        ('St. Bernard . cat', ['St. Bernard', 'cat']),
-        ('wine, red . cheese', ['wine, red', 'cheese']),
-        ('No.5 perfume', ['No.5 perfume']),
-        ('st. bernard, U.S. flag', ['st. bernard', 'U.S. flag']),
-        ('traffic cone', ['traffic cone']),
-        ('traffic cone, red umbrella; dog', ['traffic cone', 'red umbrella', 'dog']),
-        ('cat\ndog\r\n\nred ball\n', ['cat', 'dog', 'red ball']),
-        ('cat . dog\nbird', ['cat', 'dog', 'bird']),
+        ('traffic cone . red umbrella', ['traffic cone', 'red umbrella']),
         ('café . jalapeño', ['café', 'jalapeño']),
         (['{} "x"', "o'clock"], ['{} "x"', "o'clock"]),
     ],
@@ -51,7 +40,7 @@ def test_any_iterable_of_names() -> None:
     assert parse_vocabulary(dict(cat=1, dog=2)) == ['cat', 'dog']
 
 
-def test_files(tmp_path: Path) -> None:
+def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = tmp_path / 'names.txt'
     names.write_text('﻿cat\n\n  red   ball \nwine, red\n', encoding='utf-8')
     assert (
@@ -65,7 +54,11 @@ def test_files(tmp_path: Path) -> None:
     loaded = parse_vocabulary(embeddings)
     assert loaded.names == tiny_models.NAMES
     assert torch.equal(loaded.matrix, tiny_models.vocabulary().matrix)
-    for missing in ('names.txt', 'no/such.pth', 'my/names.json', Path('nothing')):
+    (tmp_path / 'here').mkdir()
+    monkeypatch.chdir(tmp_path / 'here')
+    Path('classes.lst').write_text('cat\n')
+    assert parse_vocabulary('classes.lst') == ['cat']  # an ending, and it is there
+    for missing in ('names.txt', 'no/such.pth', 'my/names.json', 'a.xml', Path('nothing')):
         with pytest.raises(FileNotFoundError, match='there is no file'):
             parse_vocabulary(missing)
 

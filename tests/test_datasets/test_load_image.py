@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mmcv.transforms import LoadImageFromFile, Resize
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from regionclip_mmdet.datasets import BrokenImageError, LoadImageChecked
 
@@ -179,3 +179,16 @@ def test_extreme_shapes_stay_bounded(tmp_path: Path, size: tuple, resized: tuple
     image = Resize(scale=(1333, 800), keep_ratio=True, backend='pillow')(results)['img']
     assert image.shape == (*resized[::-1], 3)
     assert (image == LEFT[::-1]).all()
+
+
+def test_no_program_of_the_system_reads_an_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostScript under another name: Pillow alone would start Ghostscript."""
+    started = []
+    monkeypatch.setattr(EpsImagePlugin, 'Ghostscript', lambda *args, **_: started.append(args))
+    path = tmp_path / 'a.jpg'
+    Image.new('RGB', (20, 10), 'red').save(path, 'EPS')
+    with pytest.raises(BrokenImageError, match=r'a\.jpg: the image cannot be decoded'):
+        LoadImageChecked().transform(dict(img_path=str(path)))
+    assert not started

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import features_world as world
@@ -126,6 +127,85 @@ def test_ids_as_spreadsheets_write_them(photos: Path, tmp_path: Path) -> None:
     place = [entry.id for entry in images.entries].index(12)
     labels = given.of(place, (60, 80)).labels
     assert len(labels) == 3 and labels[0] == labels[1] >= 0 and labels[2] == -1
+
+
+def test_results_of_other_images_are_counted(photos: Path, tmp_path: Path) -> None:
+    """One box of an image that is asked for, nine of others."""
+    images = list_images(world.write_json(tmp_path / 'images.json', world.annotations()), photos)
+    row = dict(bbox=[5, 5, 30, 30], category_id=1, score=0.9)
+    others = [*range(900, 907), 906, '12']
+    rows = [{**row, 'image_id': i} for i in (12, *others)]
+    rows.append({**row, 'image_id': 12, 'category_id': 77})
+    path = world.write_json(tmp_path / 'results.json', rows)
+    why = (
+        r'9 of 11 boxes of .*results\.json are left out: they lie in 8 images .*\(ids 900, 901, 902'
+    )
+    with pytest.warns(UserWarning, match=why):
+        given = CocoBoxes(str(path), images)
+    made_by = world.maker(source='given')
+    report = features.extract_region_features(
+        made_by, images, world.inputs_of(made_by), tmp_path / 'out', given, progress=False
+    )
+    assert report.regions == 2 and re.search(why, str(report))
+    assert '1 boxes of' in str(report) and 'category_id that' in str(report)
+
+
+def test_annotations_of_a_part_of_the_images(photos: Path, tmp_path: Path) -> None:
+    """Images by path: a folder with two that the file does not know, without one that it has."""
+    content = world.annotations()
+    content['images'][1]['file_name'], content['images'][2]['file_name'] = 'x.png', 'y.png'
+    path = world.write_json(tmp_path / 'boxes.json', content)
+    with pytest.warns(UserWarning, match=r'1 of 3 boxes .* lie in 1 images .*\(ids 12\)'):
+        given = CocoBoxes(str(path), list_images(photos))
+    assert given.notes[1].startswith(f'2 of 5 images are not in {path}')
+
+
+def test_the_same_ids_of_other_images_are_told(photos: Path, tmp_path: Path) -> None:
+    """As two sets of images that are both numbered from 1; of LVIS' addresses the end counts."""
+    content = world.annotations()
+    images = list_images(world.write_json(tmp_path / 'images.json', content), photos)
+    content['images'][0]['file_name'] = 'elsewhere/00.jpg'
+    del content['images'][1]['file_name']
+    content['images'][1]['coco_url'] = 'http://images.cocodataset.org/val2017/01.jpg'
+    assert CocoBoxes(str(world.write_json(tmp_path / 'a.json', content)), images).notes == []
+    content['images'][2]['file_name'] = 'other.png'
+    with pytest.warns(UserWarning, match=r'1 images have the same ids.*02\.png, there other\.png'):
+        CocoBoxes(str(world.write_json(tmp_path / 'b.json', content)), images)
+
+
+@pytest.mark.parametrize('area', [None, 'many', float('nan'), -1, [1]])
+def test_areas_are_not_asked_for(photos: Path, tmp_path: Path, area: object) -> None:
+    content = world.annotations()
+    wanted = CocoBoxes(str(world.write_json(tmp_path / 'a.json', content)), list_images(photos)).of(
+        0, (60, 80)
+    )
+    for ann in content['annotations']:
+        ann.pop('area', None) if area is None else ann.update(area=area)
+    path = world.write_json(tmp_path / 'boxes.json', content)
+    assert len(list_images(path, photos)) == 5
+    for images in (list_images(path, photos), list_images(photos)):
+        given = CocoBoxes(str(path), images)
+        np.testing.assert_array_equal(given.of(0, (60, 80)).boxes, wanted.boxes)
+        assert given.notes == []
+
+
+def test_boxes_in_another_scale_are_still_refused(photos: Path, tmp_path: Path) -> None:
+    content = world.annotations()
+    for ann in content['annotations']:
+        ann.pop('area', None)
+        ann['bbox'] = [value / 100 for value in ann['bbox']]
+    path = world.write_json(tmp_path / 'boxes.json', content)
+    with pytest.raises(ValueError, match=r'boxes\.json: .* Boxes must be'):
+        CocoBoxes(str(path), list_images(photos))
+
+
+def test_results_beside_a_list_of_images_alone(photos: Path, tmp_path: Path) -> None:
+    """As COCO's image_info files, here without categories: boxes have no labels."""
+    listing = dict(images=world.annotations()['images'])
+    images = list_images(world.write_json(tmp_path / 'images.json', listing), photos)
+    row = dict(image_id=12, bbox=[1, 1, 9, 9], score=0.5)
+    given = CocoBoxes(str(world.write_json(tmp_path / 'results.json', [row])), images)
+    assert given.names == () and given.of(2, (60, 80)).labels.tolist() == [-1]
 
 
 def test_a_grid(photos: Path, tmp_path: Path) -> None:

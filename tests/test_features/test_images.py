@@ -7,6 +7,7 @@ from pathlib import Path
 
 import features_world as world
 import pytest
+from PIL import Image
 
 from regionclip_mmdet.features import ImageList, RegionSettings, list_images
 
@@ -49,6 +50,29 @@ def test_patterns(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_kinds_of_images(own_photos: Path, tmp_path: Path) -> None:
+    """All are listed, and named alone they are images, too; what is not read is told."""
+    picture = Image.new('RGB', (40, 30), 'red')
+    picture.save(own_photos / 'a.gif', save_all=True, append_images=[picture])
+    picture.save(own_photos / 'b.jp2')
+    for name in ('c.HEIC', 'd.heic', 'e.svg', 'f.eps'):
+        (own_photos / name).write_bytes(b'something')
+    (own_photos / 'g.mp4').write_bytes(b'no image')
+    others = ['a.gif', 'b.jp2', 'c.HEIC', 'd.heic', 'e.svg', 'f.eps']
+    assert paths(list_images(own_photos)) == sorted([*world.NAMES, *others])
+    assert [Path(p).name for p in paths(list_images(f'{own_photos}/[a-g].*'))] == others
+    for name in others:
+        assert paths(list_images(own_photos / name)) == [name]
+    made_by = world.maker(max_regions=2)
+    report = world.extract(made_by, own_photos, tmp_path / 'out')
+    assert report.images == 11 and len(report.broken) == 4
+    assert '1 .eps, 2 .heic, 1 .svg: kinds that are not read here' in str(report)
+    alone = world.extract(made_by, own_photos / 'a.gif', tmp_path / 'gif')
+    assert alone.regions == 2 and not alone.broken
+    with pytest.raises(OSError, match=r'c\.HEIC: images of the kind \.heic are not read here'):
+        world.extract(made_by, own_photos / 'c.HEIC', tmp_path / 'heic')
+
+
 def test_one_image(photos: Path) -> None:
     found = list_images(photos / '01.png')
     assert paths(found) == ['01.png'] and found.full_path(0) == str(photos / '01.png')
@@ -83,9 +107,9 @@ def test_refusals(photos: Path, tmp_path: Path) -> None:
         list_images(tmp_path)
     with pytest.raises(FileNotFoundError, match='no images'):
         list_images(f'{photos}/*.gif')
-    (tmp_path / 'a.gif').write_bytes(b'GIF89a\xff')
-    with pytest.raises(ValueError, match=r'a.gif is neither an image .* nor a text file'):
-        list_images(tmp_path / 'a.gif')
+    (tmp_path / 'a.dat').write_bytes(b'GIF89a\xff')
+    with pytest.raises(ValueError, match=r'a.dat is neither an image .* nor a text file'):
+        list_images(tmp_path / 'a.dat')
     twice = tmp_path / 'a.txt'
     twice.write_text('00.png\n01.png\n00.png\n')
     with pytest.raises(ValueError, match=r'a.txt: 00.png is listed twice'):

@@ -23,9 +23,9 @@ from regionclip_mmdet.web.examples import write_examples
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> list[str]:
-    return list(map(str, tiny_web.write_detector(tmp_path)))
+@pytest.fixture(scope='module')
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return list(map(str, tiny_web.write_detector(tmp_path_factory.mktemp('web'))))
 
 
 @pytest.fixture
@@ -107,10 +107,32 @@ def test_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) ->
 
 
 def test_examples(tmp_path: Path) -> None:
-    examples = write_examples(tmp_path)
-    assert len(examples) >= 2
+    toy = tiny_models.vocabulary(('red circle', 'blue square'))
+    examples = write_examples(tmp_path, own=toy)
+    assert [Path(path).name for path, _ in examples[:2]] == ['shapes_1.png', 'shapes_2.png']
     for path, words in examples:
         assert np.asarray(Image.open(path)).std() > 10 and words.endswith(' .')
     shape = examples[0][1].split(' . ')[0]
-    assert write_examples(tmp_path, frozenset([shape]))[0] == (examples[0][0], f'{shape} .')
-    assert write_examples(tmp_path, frozenset(['nothing'])) == []
+    known = frozenset([shape])
+    assert write_examples(tmp_path, known, toy)[0] == (examples[0][0], f'{shape} .')
+    assert write_examples(tmp_path, frozenset(['nothing']), toy) == []
+
+
+@pytest.mark.parametrize('own', [None, ('cat', 'dog'), ('cat', 'red circle')])
+def test_other_detectors_are_shown_no_shapes(tmp_path: Path, own: tuple | None) -> None:
+    examples = write_examples(tmp_path, own=own and tiny_models.vocabulary(own))
+    assert not list(tmp_path.glob('shapes*'))
+    assert not any('shapes' in path for path, _ in examples)
+
+
+@pytest.mark.parametrize(('templates', 'together'), [('single', 64), ('ensemble81', 4)])
+def test_names_of_many_prompts_are_fewer_at_a_time(
+    files: list[str], templates: str, together: int
+) -> None:
+    service, _ = module.make_service(parsed(*files, '--templates', templates))
+    assert service.embedder.chunk == together
+
+
+def test_fifty_may_ask_four_times_each() -> None:
+    args = parsed('config.py', 'weights.pth')
+    assert args.queue_size + args.concurrency >= 200 and args.concurrency > 1

@@ -7,6 +7,7 @@ import copy
 import io
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from mmdet.apis import inference_detector, init_detector
 from PIL import Image
 from torch import nn
 
+from regionclip_mmdet.models.text import TextEmbeddings
 from regionclip_mmdet.web import (
     DetectionService,
     PictureLimits,
@@ -31,6 +33,7 @@ from regionclip_mmdet.web import (
 )
 from regionclip_mmdet.web import detections as module
 from regionclip_mmdet.web.pictures import Picture
+from regionclip_mmdet.web.turns import Turns
 
 WORDS = 'zebra . green cube . dog .'
 NAMES = ('zebra', 'green cube', 'dog')
@@ -170,6 +173,45 @@ def test_visitors_do_not_meet(
         )
     assert len(encodings) == 2
     assert model.roi_head.bbox_head.active_classifier.names == own == tiny_models.NAMES
+
+
+def test_a_long_list_of_names_does_not_hold_up_others(model: nn.Module) -> None:
+    """In the middle of one visitor's names another one comes, and is answered first."""
+    turns, finished, others = Turns(seconds=0), [], []
+
+    def ask(word: str, number: int) -> None:
+        names = ' . '.join(f'{word} {i}' for i in range(number))
+        service.answer(upload(), Question(names))
+        finished.append(word)
+
+    def embed(names: Sequence[str]) -> TextEmbeddings:
+        if names[0] == 'long 0':
+            others.append(threading.Thread(target=ask, args=('short', 1)))
+            others[0].start()
+            while not turns.waiting:
+                time.sleep(0.001)
+        return model.text_encoder.encode_names(names, 'plain')
+
+    service = DetectionService(model, WordEmbedder(embed, turns=turns, chunk=2))
+    ask('long', 20)
+    others[0].join()
+    assert finished == ['short', 'long']
+
+
+def test_fifty_visitors_are_answered_beside_a_long_list(
+    model: nn.Module, words: WordEmbedder, service: DetectionService
+) -> None:
+    long = '\n'.join(f'thing {i}' for i in range(600))
+    questions = [long, *(f'thing {i} . cat' for i in range(50))]
+    barrier = threading.Barrier(len(questions))
+
+    def ask(text: str) -> int:
+        barrier.wait()
+        outcome = service.answer(upload(), Question(text, score_thr=0.0))
+        return int(outcome.summary.rsplit(' with ', 1)[1].split(' ')[0])
+
+    with ThreadPoolExecutor(len(questions)) as pool:
+        assert list(pool.map(ask, questions)) == [600, *[2] * 50]
 
 
 def test_many_names_and_too_many(service: DetectionService) -> None:

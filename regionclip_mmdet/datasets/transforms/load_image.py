@@ -12,9 +12,21 @@ from mmdet.registry import TRANSFORMS
 from mmengine.fileio import get
 from PIL import Image, ImageOps
 
+_NEVER_OPENED = ('EPS', 'WMF')
+
 
 class BrokenImageError(OSError):
     """An image is missing, damaged or cannot be turned into RGB."""
+
+
+def open_image(content: bytes) -> Image.Image:
+    """Open an image file of any kind that Pillow reads itself, whatever its name says.
+
+    Not EPS, which Pillow hands to Ghostscript, a program of the system, nor WMF, to Windows.
+    """
+    Image.init()
+    kinds = [kind for kind in Image.OPEN if kind not in _NEVER_OPENED]
+    return Image.open(io.BytesIO(content), formats=kinds)
 
 
 def decode_rgb(content: bytes, ignore_orientation: bool = False) -> np.ndarray:
@@ -34,7 +46,7 @@ def decode_rgb(content: bytes, ignore_orientation: bool = False) -> np.ndarray:
         ValueError: 32-bit grey or floating point images, whose range is unknown.
         Exception: Whatever Pillow raises for damaged files.
     """
-    with Image.open(io.BytesIO(content)) as image:
+    with open_image(content) as image:
         image.load()
         return as_rgb(image, ignore_orientation)
 
@@ -123,7 +135,7 @@ class LoadImageChecked(LoadImageFromFile):
 
     def _decode(self, path: str, content: bytes) -> np.ndarray:
         try:
-            with Image.open(io.BytesIO(content)) as image:
+            with open_image(content) as image:
                 width, height = image.size
             if width * height > self.max_pixels:
                 raise ValueError(
