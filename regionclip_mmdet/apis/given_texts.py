@@ -38,8 +38,9 @@ def classifiers_of(
     nouns in a caption if it is False, here a caption without separators is one long name.
 
     Args:
-        model: With ``cfg``, as ``init_detector`` and ``DetInferencer`` make it.
-        samples: With ``text`` in their metas: a string or a list; see ``parse_vocabulary``.
+        model: With ``cfg``, if that has ``prompts`` of its own.
+        samples: With ``text`` in their metas: a string or a list; see ``parse_vocabulary``. Texts
+            without ``custom_entities`` beside them are captions of a dataset, and not asked for.
 
     Returns:
         Per image a classifier of its names; None without texts, or where they are the model's.
@@ -59,7 +60,7 @@ def classifiers_of(
                     f'{key} {meaning}; {type(model).__name__} has no use for it. Give names alone: '
                     "texts='traffic cone . red umbrella'."
                 )
-        text = sample.get('text')
+        text = None if sample.get('custom_entities') is None else sample.get('text')
         found.append(None if text is None else asked(model, text))
     return found
 
@@ -115,8 +116,9 @@ class _AskedNames:
     ) -> TextEmbeddings:
         if isinstance(names, TextEmbeddings):
             return names
+        prompts = (getattr(model, 'cfg', None) or {}).get('prompts') or 'ensemble81'
         try:
-            return self._embedder(names, model.cfg.get('prompts') or 'ensemble81')
+            return self._embedder(names, prompts)
         except RuntimeError:
             own = model.roi_head.bbox_head.active_classifier.vocabulary
             if own is None or not set(names) <= set(own.names):

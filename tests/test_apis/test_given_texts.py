@@ -153,6 +153,18 @@ def test_whatever_the_pipeline_keeps(world: Path, pack: dict) -> None:
     assert found_in(result['predictions'][0]) == expected(1, **names)
 
 
+def test_captions_of_a_dataset_are_no_vocabulary(world: Path) -> None:
+    """A pipeline may hand captions on, as those of pretraining do."""
+    model = init_detector(config(world), str(world / 'colors.pth'), device='cpu')
+    pixels = torch.zeros(3, 40, 60)
+    pixels[2, 5:20, 5:30] = 255  # red, in BGR
+    sample = DetDataSample(
+        metainfo=dict(img_shape=(40, 60), ori_shape=(40, 60), text='a photo of a green cube')
+    )
+    (found,) = model.test_step(dict(inputs=[pixels], data_samples=[sample]))
+    assert found.pred_instances.label_names == ['red']
+
+
 def test_names_are_embedded_once(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     infer = inferencer(world)
     asked = []

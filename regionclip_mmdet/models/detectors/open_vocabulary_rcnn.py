@@ -160,8 +160,11 @@ class OpenVocabularyRCNN(ActiveNames, WeightGuard, TwoStageDetector):
     def classifiers_of(
         self, samples: Sequence[DetDataSample]
     ) -> list[TextEmbeddingClassifier | None]:
-        """Per image the names that come with it; None: the active ones."""
-        if not any(sample.get('text') is not None for sample in samples):
+        """Per image the names that it is to be searched for; None: the active ones.
+
+        mmdet's tools give ``custom_entities`` with their texts; captions of a dataset have none.
+        """
+        if not any(sample.get('custom_entities') is not None for sample in samples):
             return [None] * len(samples)
         # the parser of what users write and the finder of text encoders lie above
         from ...apis.given_texts import classifiers_of

@@ -171,7 +171,7 @@ class RegionTTAModel(BaseTTAModel):
         found_boxes, found_probs = [], []
         for view, meta in zip(maps, metas, strict=True):
             rois = bbox2roi([to_view(boxes, meta)])
-            found = head._bbox_forward(view, rois, classifier)
+            found = head.embed_and_name(view, rois, classifier)
             in_view, _, probs = head.bbox_head.score_regions(
                 rois, found['cls_score'], found['bbox_pred'], meta, unfused, None
             )

@@ -97,22 +97,26 @@ class OpenVocabRoIHead(StandardRoIHead):
         if self.test_cfg is not None:
             self.test_cfg = ConfigDict({'mask_thr_binary': 0.5, **self.test_cfg})
 
-    def _bbox_forward(
-        self,
-        x: Sequence[Tensor],
-        rois: Tensor,
-        classifier: TextEmbeddingClassifier | None = None,
-    ) -> dict[str, Tensor | None]:
+    def _bbox_forward(self, x: Sequence[Tensor], rois: Tensor) -> dict[str, Tensor | None]:
         """Embed and score regions.
 
         Args:
             x: ``(C4 map,)``.
             rois: ``(R, 5)``.
-            classifier: Of other names than the active ones.
 
         Returns:
             ``cls_score (R, K + 1)``, ``bbox_pred (R, 4)`` or None, ``bbox_feats (R, D)``.
         """
+        embeddings = self.region_encoder(x, rois)
+        cls_score, bbox_pred = self.bbox_head(embeddings)
+        return dict(cls_score=cls_score, bbox_pred=bbox_pred, bbox_feats=embeddings)
+
+    def embed_and_name(
+        self, x: Sequence[Tensor], rois: Tensor, classifier: TextEmbeddingClassifier | None
+    ) -> dict[str, Tensor | None]:
+        """``_bbox_forward``, with other names than the active ones if a classifier is given."""
+        if classifier is None:
+            return self._bbox_forward(x, rois)
         embeddings = self.region_encoder(x, rois)
         cls_score, bbox_pred = self.bbox_head(embeddings, classifier)
         return dict(cls_score=cls_score, bbox_pred=bbox_pred, bbox_feats=embeddings)
@@ -251,7 +255,7 @@ class OpenVocabRoIHead(StandardRoIHead):
                 )
             ]
         rois = bbox2roi([proposals.bboxes for proposals in rpn_results_list])
-        results = self._bbox_forward(x, rois, own[0])
+        results = self.embed_and_name(x, rois, own[0])
         sizes = [len(proposals) for proposals in rpn_results_list]
         deltas = results['bbox_pred']
         return self.bbox_head.predict_by_feat(
@@ -281,7 +285,7 @@ class OpenVocabRoIHead(StandardRoIHead):
 
         def score_regions(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             rois = bbox2roi([proposals.bboxes[rows]])
-            found = self._bbox_forward(feats, rois, classifier)
+            found = self.embed_and_name(feats, rois, classifier)
             return self.bbox_head.score_regions(
                 rois,
                 found['cls_score'],
