@@ -16,7 +16,8 @@ from mmengine.config import Config, ConfigDict
 from ..datasets.transforms import LoadRegionProposals
 from ..datasets.transforms.unmoved import MOVES, SOURCES
 
-FLIP_KEYS = ('flip', 'flip_direction')
+# What leads from a view back to the image.
+VIEW_KEYS = ('ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
 NO_FLIP = dict(type='RandomFlip', prob=0.0)
 FLIP = dict(type='RandomFlip', prob=1.0)
 
@@ -86,7 +87,7 @@ def _packing(transform: dict, keeps_logits: bool) -> dict:
         return transform
     default = inspect.signature(_class(transform)).parameters['meta_keys'].default
     keys = tuple(transform.get('meta_keys', default))
-    keys += tuple(key for key in FLIP_KEYS if key not in keys)
+    keys += tuple(key for key in VIEW_KEYS if key not in keys)
     changed = dict(transform, meta_keys=keys)
     if keeps_logits and _class(transform) is PackDetInputs:
         changed['type'] = 'PackRegionInputs'

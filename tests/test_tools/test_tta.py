@@ -201,5 +201,11 @@ def test_pipelines_of_views() -> None:
                 pipeline is OWN_VIEWS
             )
         # nothing flips: said to the model, which must know
-        sizes = [LOAD, dict(type='TestTimeAug', transforms=[[RESIZE, RESIZE], [PACK]])]
-        assert [dict(type='RandomFlip', prob=0.0)] in views_of(sizes)[-1]['transforms']
+        bare = dict(type='PackDetInputs', meta_keys=('img_id',))
+        sizes = [LOAD, dict(type='TestTimeAug', transforms=[[RESIZE, RESIZE], [bare]])]
+        steps = views_of(sizes)[-1]['transforms']
+        assert [dict(type='RandomFlip', prob=0.0)] in steps
+        assert {'ori_shape', 'img_shape', 'scale_factor'} < set(steps[-1][0]['meta_keys'])
+        # random boxes need not follow, but those of all views are the same
+        made = views_of([LOAD, dict(type='GridProposals'), PACK])
+        assert all(flip['type'] == 'MoveProposals' for flip in made[-1]['transforms'][0])

@@ -20,7 +20,9 @@ from mmdet.datasets.transforms import Resize as DetResize
 from .made_proposals import GridProposals, RandomProposals
 from .proposals import ProposalsFromGT
 
-SOURCES = (LoadProposals, ProposalsFromGT, RandomProposals, GridProposals)
+# Boxes that mean a place, and others: random boxes and grids are as good in a mirror image.
+PLACED = (LoadProposals, ProposalsFromGT)
+SOURCES = (*PLACED, RandomProposals, GridProposals)
 MOVES = (Resize, DetResize, RandomFlip, ResizeShortestEdge, RandomChoiceResize, RandomResize)
 
 
@@ -33,7 +35,7 @@ def leaves_proposals_behind(pipeline: Sequence[BaseTransform]) -> BaseTransform 
     for way in _ways(list(pipeline)):
         has_proposals = False
         for transform in way:
-            has_proposals |= isinstance(transform, SOURCES)
+            has_proposals |= isinstance(transform, PLACED)
             if has_proposals and isinstance(transform, MOVES):
                 return transform
     return None
