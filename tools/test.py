@@ -3,6 +3,7 @@
 
     python tools/test.py CONFIG CHECKPOINT
     python tools/test.py CONFIG CHECKPOINT --show-dir drawn
+    python tools/test.py CONFIG CHECKPOINT --tta
 
 Arguments are those of mmdet's own tool.
 """
@@ -21,6 +22,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from regionclip_mmdet.compat import end_distributed_run, prepare_cpu_launch, warn_of_unusable_gpu
+from regionclip_mmdet.engine.test_time_views import use_views
 from regionclip_mmdet.engine.tool_arguments import (
     add_run_arguments,
     parse_run_arguments,
@@ -48,6 +50,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--wait-time', type=float, default=2, help='seconds that --show waits per image'
     )
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='test-time augmentation: by default the image and its mirror image, merged; other '
+        "views and another merging are the config's tta_pipeline and tta_model",
+    )
     add_run_arguments(parser, 'test_dataloader.batch_size=2')
     args = parse_run_arguments(parser)
     if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
@@ -61,6 +69,8 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.load_from = args.checkpoint
     if args.show or args.show_dir:
         cfg = trigger_visualization_hook(cfg, args)
+    if args.tta:
+        use_views(cfg)
     return cfg
 
 

@@ -73,6 +73,11 @@ def summary(predictions: Sequence[dict], score_thr: float) -> list[str]:
     images = f'{len(predictions)} image{"s" if len(predictions) != 1 else ""}'
     if not counts:
         best = max((max(result['scores'], default=0.0) for result in predictions), default=0.0)
+        if not any(result['scores'] for result in predictions):
+            return [
+                f"Nothing in {images}: no score passes the model's own threshold, whatever "
+                '--score-thr says; --cfg-options model.test_cfg.rcnn.score_thr=0.0 may.'
+            ]
         return [
             f'Nothing in {images} scores above {score_thr} (the best: {best:.3f}); a lower '
             '--score-thr draws more.'

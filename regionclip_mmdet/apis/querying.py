@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..models.detectors import OpenVocabularyRCNN
 from ..models.losses.cosine import at_least_float32, direction_logits
-from ..models.post_processing import select_detections
+from ..models.post_processing import add_label_names, select_detections
 from ..models.text import TextEmbeddings
 from .encoded_image import EncodedImage
 
@@ -46,8 +46,9 @@ def query_image(
 
     Returns:
         By falling score: ``bboxes (M, 4)`` x1 y1 x2 y2 in pixels of the original image,
-        ``scores (M,)``, ``labels (M,)`` into the vocabulary's names, ``region_inds (M,)`` into the
-        encoded image's regions; with a mask head ``masks (M, H, W)``, bool.
+        ``scores (M,)``, ``labels (M,)`` into the vocabulary's names, ``label_names``, these names,
+        ``region_inds (M,)`` into the encoded image's regions; with a mask head ``masks (M, H, W)``,
+        bool.
 
     Raises:
         TypeError: Unknown overrides.
@@ -68,7 +69,7 @@ def query_image(
         (results,) = model.roi_head.predict_mask(
             (encoded.feature_map,), [encoded.img_meta], [results], rescale=True
         )
-    return results
+    return add_label_names(results, vocabulary.names)
 
 
 def _test_cfg(

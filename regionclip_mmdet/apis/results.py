@@ -29,15 +29,13 @@ def as_dict(sample: DetDataSample) -> dict[str, Any]:
         ``(M, D)``). Besides ``names``, the vocabulary, and ``img_path``, None for arrays.
     """
     found = sample.pred_instances.cpu()
-    names = sample.names
-    labels = found.labels.tolist()
     result: dict[str, Any] = dict(
-        labels=labels,
-        label_names=[names[label] for label in labels],
+        labels=found.labels.tolist(),
+        label_names=list(found.label_names),
         scores=found.scores.tolist(),
         bboxes=found.bboxes.tolist(),
         region_inds=found.region_inds.tolist(),
-        names=list(names),
+        names=list(sample.names),
         img_path=sample.get('img_path'),
     )
     if 'masks' in found:

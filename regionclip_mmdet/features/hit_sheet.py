@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ..datasets.transforms.load_image import decode_rgb
-from ..visualization import Mark, Style, draw_marks, name_color, text_strip
+from ..visualization import Mark, Style, draw_marks, picture_colors, text_strip
 from .images import printable
 from .search import Hit
 
@@ -42,8 +42,9 @@ def draw_hits(found: Sequence[Sequence[Hit]], columns: int = 6) -> Image.Image:
     width = columns * (TILE + _GAP) + _GAP
     blank = np.full((1, width, 3), 255, dtype=np.uint8)
     strips = []
+    colors = picture_colors(hits[0].name for hits in found)
     for hits in found:
-        color = name_color(hits[0].name)
+        color = colors[hits[0].name]
         strips.append(text_strip(hits[0].name, blank, font_size=_TITLE_SIZE))
         tiles = [_tile(hit, color) for hit in hits]
         height = max(len(tile) for tile in tiles)

@@ -3,6 +3,7 @@
 
 from .canvas import Mark, Style, draw_marks
 from .colors import contrast_ratio, name_color, text_color
+from .distinct_colors import picture_colors
 from .labels import Row
 from .open_vocab_visualizer import OpenVocabVisualizer
 from .regions import NamedRegion, group_regions
@@ -29,6 +30,7 @@ __all__ = [
     'draw_regions',
     'group_regions',
     'name_color',
+    'picture_colors',
     'side_by_side',
     'text_color',
     'text_strip',

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Colours: one per name for good, and text that can be read on any of them."""
+"""Colours: one of its own for each name, and text that can be read on any of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ _COLD_HUE = 240 / 360
 
 
 def name_color(name: str) -> Color:
-    """The colour of a name: the same in every picture, process and vocabulary.
+    """The colour of a name by itself: the same in every process and vocabulary.
+
+    In a picture it has this one unless another name there is too near (``picture_colors``).
 
     A hash of the name chooses the hue, evenly over the circle, and one of six pairs of lightness
     and saturation. So it needs no list of names, and names that come later change nothing.
@@ -33,12 +35,16 @@ def name_color(name: str) -> Color:
     Returns:
         RGB, 0..255.
     """
-    text = unicodedata.normalize('NFC', name).encode('utf-8', 'surrogatepass')
-    number = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), 'big')
-    number, hue = divmod(number, 1 << 32)
+    number, hue = divmod(name_number(name), 1 << 32)
     number, lightness = divmod(number, len(_LIGHTNESSES))
     saturation = _SATURATIONS[number % len(_SATURATIONS)]
-    return _rgb(hue / (1 << 32), _LIGHTNESSES[lightness], saturation)
+    return hls_color(hue / (1 << 32), _LIGHTNESSES[lightness], saturation)
+
+
+def name_number(name: str) -> int:
+    """A hash of a name, 64 bits; the same for names that Unicode takes for the same (NFC)."""
+    text = unicodedata.normalize('NFC', name).encode('utf-8', 'surrogatepass')
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), 'big')
 
 
 def scale_colors(values: Sequence[float] | np.ndarray) -> list[Color]:
@@ -55,7 +61,7 @@ def scale_colors(values: Sequence[float] | np.ndarray) -> list[Color]:
         return []
     low, high = values.min(), values.max()
     share = np.ones_like(values) if low == high else (values - low) / (high - low)
-    return [_rgb(_COLD_HUE * (1 - part), 0.48, 0.95) for part in share]
+    return [hls_color(_COLD_HUE * (1 - part), 0.48, 0.95) for part in share]
 
 
 def luminance(color: Color) -> float:
@@ -99,5 +105,6 @@ def parse_color(color: str | Sequence[int]) -> Color:
     return values
 
 
-def _rgb(hue: float, lightness: float, saturation: float) -> Color:
+def hls_color(hue: float, lightness: float, saturation: float) -> Color:
+    """RGB, 0..255, of hue, lightness and saturation, 0..1."""
     return tuple(round(255 * v) for v in colorsys.hls_to_rgb(hue, lightness, saturation))

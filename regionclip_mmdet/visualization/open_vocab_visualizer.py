@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.dist import master_only
 from mmengine.structures import InstanceData
 
-from .colors import name_color
+from .colors import Color
+from .distinct_colors import picture_colors
 from .fonts import FontChain, FontPath
 from .views import as_array, draw_detections, draw_proposals, draw_regions, side_by_side
 
@@ -27,9 +28,9 @@ class OpenVocabVisualizer(DetLocalVisualizer):
     """Draws annotations, detections and proposals of an open vocabulary side by side.
 
     Stands where mmdet's ``DetLocalVisualizer`` does: ``DetVisualizationHook``, ``tools/test.py
-    --show`` and ``--show-dir``, every ``vis_backend``. The colour of a name is that of
-    ``name_color``, so a vocabulary of any size costs nothing before something is drawn, and a
-    vocabulary that changes between calls changes no colours. Names are looked up when a sample is
+    --show`` and ``--show-dir``, every ``vis_backend``. The colours are those of ``picture_colors``
+    for the names of the whole picture, so a vocabulary of any size costs nothing before something
+    is drawn. Names are looked up when a sample is
     drawn: those of its instances (``label_names``) first, then ``classes`` of the call, then the
     present ``dataset_meta['classes']``. Samples with segmentation maps are left to mmdet.
 
@@ -138,14 +139,15 @@ class OpenVocabVisualizer(DetLocalVisualizer):
         pictures = []
         if data_sample is not None:
             sample = data_sample.cpu()
+            shown = []
             if draw_gt and 'gt_instances' in sample:
-                pictures.append(self._draw_instances(image, sample.gt_instances, classes))
+                shown.append(sample.gt_instances)
             if draw_pred and 'pred_instances' in sample:
-                found = sample.pred_instances
-                found = found[found.scores > pred_score_thr]
-                if self.max_detections is not None and len(found) > self.max_detections:
-                    found = found[found.scores.topk(self.max_detections).indices]
-                pictures.append(self._draw_instances(image, found, classes))
+                shown.append(self._best(sample.pred_instances, pred_score_thr))
+            named = [names_of(instances, classes) for instances in shown]
+            colors = picture_colors(name for names in named for name in names)
+            for instances, names in zip(shown, named, strict=True):
+                pictures.append(self._draw_named(image, instances, names, colors))
             if draw_pred and self.draw_proposals:
                 pictures += self._proposals(image, sample)
         # without a sample mmdet's method shows, writes and records the image as it is
@@ -166,6 +168,13 @@ class OpenVocabVisualizer(DetLocalVisualizer):
         added = len(self.ax_save.get_children()) - self._artists
         return super().get_image() if added else self._image.copy()
 
+    def _best(self, found: InstanceData, score_thr: float) -> InstanceData:
+        """Detections to be drawn, in the order in which they come or, cut, by falling score."""
+        chosen = (found.scores > score_thr).nonzero()[:, 0]
+        if self.max_detections is not None and len(chosen) > self.max_detections:
+            chosen = chosen[found.scores[chosen].topk(self.max_detections).indices]
+        return found[chosen]
+
     def _draw_instances(
         self,
         image: np.ndarray,
@@ -173,23 +182,32 @@ class OpenVocabVisualizer(DetLocalVisualizer):
         classes: Sequence[str] | None,
         palette: None = None,
     ) -> np.ndarray:
-        """Annotations (without scores) or detections on an image."""
+        """Where mmdet's own drawing, of samples with segmentation maps, comes to instances."""
         names = names_of(instances, classes)
+        return self._draw_named(image, instances, names, picture_colors(names))
+
+    def _draw_named(
+        self,
+        image: np.ndarray,
+        instances: InstanceData,
+        names: list[str],
+        of_name: Mapping[str, Color],
+    ) -> np.ndarray:
+        """Annotations (without scores) or detections, ``N`` names and colours of all names."""
         if 'masks' in instances and len(instances) > 0:
-            image = self._draw_masks(image, instances, names)
+            image = self._draw_masks(image, instances, [of_name[name] for name in names])
         boxes = instances.bboxes if 'bboxes' in instances else np.zeros((0, 4))
         boxes = as_array(getattr(boxes, 'tensor', boxes))  # mmdet's HorizontalBoxes
-        if 'scores' not in instances:
-            return draw_detections(image, boxes, names[: len(boxes)], **self._look)
-        scores = as_array(instances.scores)
-        if not self.unique_boxes:
-            return draw_detections(image, boxes, names, scores, **self._look)
-        return draw_regions(
-            image, boxes, names, scores, self.topk, float(self.unique_boxes), **self._look
-        )
+        scores = as_array(instances.scores) if 'scores' in instances else None
+        if scores is None or not self.unique_boxes:
+            names = names[: len(boxes)]
+            colors = [of_name[name] for name in names]
+            return draw_detections(image, boxes, names, scores, colors, **self._look)
+        how = (self.topk, float(self.unique_boxes), of_name)
+        return draw_regions(image, boxes, names, scores, *how, **self._look)
 
     def _draw_masks(
-        self, image: np.ndarray, instances: InstanceData, names: Sequence[str]
+        self, image: np.ndarray, instances: InstanceData, colors: Sequence[Color]
     ) -> np.ndarray:
         """Masks with white outlines, as mmdet draws them, in the colours of their names."""
         masks = instances.masks
@@ -200,8 +218,7 @@ class OpenVocabVisualizer(DetLocalVisualizer):
         outlines = [outline for mask in masks for outline in bitmap_to_polygon(mask)[0]]
         if outlines:
             self.draw_polygons(outlines, edge_colors='w', alpha=self.alpha)
-        colors = [name_color(name) for name in names]
-        self.draw_binary_masks(masks, colors=colors, alphas=self.alpha)
+        self.draw_binary_masks(masks, colors=list(colors), alphas=self.alpha)
         return self.get_image()
 
     def _proposals(self, image: np.ndarray, sample: DetDataSample) -> list[np.ndarray]:

@@ -9,14 +9,15 @@ letters and lines follow the image; keyword arguments ``min_side``, ``scale``, `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from .canvas import Mark, Style, draw_marks
-from .colors import BLACK, WHITE, Color, name_color, parse_color, scale_colors
+from .colors import BLACK, WHITE, Color, parse_color, scale_colors
+from .distinct_colors import picture_colors
 from .fonts import FontChain
 from .labels import Row, break_line
 from .regions import group_regions
@@ -37,7 +38,8 @@ def draw_detections(
         boxes: ``(N, 4)``.
         names: ``N`` names, in any script; an empty one and no score: no label.
         scores: ``(N,)`` or None. Better ones lie on top.
-        colors: ``N`` colours, for another meaning than the name; ``'#rrggbb'`` or RGB.
+        colors: ``N`` colours, for another meaning than the name; ``'#rrggbb'`` or RGB. None: those
+            of ``picture_colors``.
         **style: See the module.
 
     Raises:
@@ -49,7 +51,10 @@ def draw_detections(
     for what, values in (('names', names), ('scores', scores), ('colors', colors)):
         if values is not None and len(values) != len(boxes):
             raise ValueError(f'{len(boxes)} boxes but {len(values)} {what}')
-    colors = [name_color(n) for n in names] if colors is None else [parse_color(c) for c in colors]
+    if colors is None:
+        of_name = picture_colors(names)
+        colors = [of_name[name] for name in names]
+    colors = [parse_color(color) for color in colors]
     texts = names if scores is None else [labelled(n, s) for n, s in zip(names, scores)]
     order = range(len(boxes)) if scores is None else np.argsort(-scores, kind='stable')
     marks = [Mark(tuple(boxes[i].tolist()), colors[i], (Row(texts[i], colors[i]),)) for i in order]
@@ -63,6 +68,7 @@ def draw_regions(
     scores: Any,
     topk: int = 3,
     iou: float = 1.0,
+    colors: Mapping[str, Color] | None = None,
     **style: Any,
 ) -> np.ndarray:
     """Draw every place once, with its best names under each other.
@@ -74,15 +80,19 @@ def draw_regions(
         scores: ``(N,)``.
         topk: Names per box.
         iou: Put boxes together that overlap so much; 1: only equal ones. See ``group_regions``.
+        colors: By name; None: ``picture_colors`` of the names that are shown.
         **style: See the module.
 
     Raises:
         ValueError: As ``draw_detections`` and ``group_regions``.
     """
+    regions = group_regions(as_array(boxes), list(names), as_array(scores), topk, iou)
+    if colors is None:
+        colors = picture_colors(name for region in regions for name in region.names)
     marks = []
-    for region in group_regions(as_array(boxes), list(names), as_array(scores), topk, iou):
+    for region in regions:
         rows = [
-            Row(labelled(name, score), name_color(name))
+            Row(labelled(name, score), colors[name])
             for name, score in zip(region.names, region.scores)
         ]
         marks.append(Mark(region.box, rows[0].color, tuple(rows)))

@@ -26,7 +26,7 @@ def test_python_of_the_page_runs(
     for name in ('photo.jpg', 'other.jpg'):
         tiny_inference.save_image(tmp_path / name)
     blocks = re.findall(r'```python\n(.*?)```', PAGE.read_text(encoding='utf-8'), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     space: dict = {}
     for block in blocks:
         exec(compile(block, str(PAGE), 'exec'), space)
@@ -35,6 +35,8 @@ def test_python_of_the_page_runs(
     assert (tmp_path / 'found' / 'vis' / 'photo.jpg').is_file()
     assert len(space['found']['names']) == 80
     assert len(space['detections']) > 0
+    stock = space['told']['predictions'][0].pred_instances.label_names
+    assert set(stock) == {'traffic cone', 'red umbrella'}
 
 
 def test_every_named_argument_and_key_is_there(files: tiny_inference.DetectorFiles) -> None:

@@ -167,3 +167,16 @@ def test_help(
     told = capsys.readouterr().out
     for part in (f'python demo/{name}.py', '--texts', '--score-thr', "'random'", '--text-encoder'):
         assert part in told
+
+
+def test_nothing_found_is_said() -> None:
+    """A lower threshold is named only where it would draw more."""
+    nothing = dict(label_names=[], scores=[])
+    little = dict(label_names=['cat'], scores=[0.2])
+    for results, threshold in (([nothing], 0.0), ([nothing, nothing], 0.3)):
+        (line,) = summary(results, threshold)
+        assert 'a lower --score-thr' not in line
+        assert 'model.test_cfg.rcnn.score_thr=0.0 may' in line
+    (line,) = summary([nothing, little], 0.3)
+    assert 'above 0.3 (the best: 0.200); a lower --score-thr draws more' in line
+    assert summary([little], 0.0)[0] == 'Found in 1 image, scores above 0.0:'

@@ -23,7 +23,7 @@ from mmengine.structures import InstanceData, PixelData
 from mmengine.visualization import WandbVisBackend
 from PIL import Image
 
-from regionclip_mmdet.visualization import OpenVocabVisualizer, name_color, views
+from regionclip_mmdet.visualization import OpenVocabVisualizer, distinct_colors, name_color, views
 
 GREY = np.full((200, 240, 3), 128, dtype=np.uint8)
 GT_BOX = (20.0, 40.0, 100.0, 120.0)
@@ -163,7 +163,7 @@ def test_a_large_vocabulary_costs_nothing_beforehand() -> None:
     names = tuple(f'name {i}' for i in range(20_000))
     with (
         mock.patch('mmdet.visualization.local_visualizer.get_palette', side_effect=AssertionError),
-        mock.patch.object(views, 'name_color', side_effect=name_color) as colored,
+        mock.patch.object(distinct_colors, 'name_color', side_effect=name_color) as colored,
     ):
         shown = visualizer()
         shown.dataset_meta = dict(classes=names, palette='random')

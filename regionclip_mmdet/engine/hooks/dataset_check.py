@@ -17,6 +17,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ...datasets.checks import check_classes, check_coco, check_split, read_json
+from ...datasets.transforms.unmoved import leaves_proposals_behind
 from ...evaluation import OVCocoAPMetric
 from ..ranks import on_main_process
 
@@ -29,6 +30,7 @@ class DatasetCheckHook(Hook):
 
     * COCO-format annotation files: see ``check_coco`` and ``check_classes``. The file is read once
       more, by the main process alone (datasets that have checked their own file are left out).
+    * Pipelines: nothing may move an image and leave its proposals behind.
     * Images: a sample of files must exist; only local files are looked for.
     * ``OVCocoMetric`` needs ``base_classes`` and ``novel_classes``, which it would otherwise miss
       after the first validation; of ``OVCocoAPMetric`` one of them may be empty. Training checks
@@ -85,6 +87,7 @@ class DatasetCheckHook(Hook):
             and not getattr(dataset, 'annotations_checked', False)
         ):
             check_coco_dataset(dataset)
+        check_proposals_move(dataset, what)
         if self.num_images != 0:
             self._look_for_images(dataset, what)
 
@@ -124,6 +127,24 @@ def innermost(dataset: Any) -> Iterator[Any]:
         yield from innermost(dataset.dataset)
     else:
         yield dataset
+
+
+def check_proposals_move(dataset: Any, what: str) -> None:
+    """Refuse a pipeline that moves the image and not its proposals.
+
+    Raises:
+        ValueError: Names the transform.
+    """
+    pipeline = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+    left_behind = leaves_proposals_behind(pipeline)
+    if left_behind is not None:
+        kind = type(left_behind).__name__
+        raise ValueError(
+            f'The {what} dataset ({getattr(dataset, "ann_file", type(dataset).__name__)}): {kind} '
+            'comes after the proposals and does not move them, so they would lie elsewhere than '
+            f"the regions meant. Wrap it: dict(type='MoveProposals', transforms=[dict(type={kind!r}"
+            ', ...)]); tools/test.py --tta of this package does it.'
+        )
 
 
 def check_coco_dataset(dataset: CocoDataset) -> None:

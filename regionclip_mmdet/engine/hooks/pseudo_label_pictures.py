@@ -108,12 +108,11 @@ class PseudoLabelPicturesHook(Hook):
         data = self._model.data_preprocessor(batch, False)
         with runner.optim_wrapper.optim_context(self._model):  # in training's precision
             samples = self._model.predict(data['inputs'], data['data_samples'])
-        names = self._model.roi_head.region_text_head.concept_names
         for number, (pixels, sample) in enumerate(zip(batch['inputs'], samples, strict=True)):
             found = sample.pred_instances.cpu()
             order = found.scores.argsort(descending=True, stable=True)[: self.max_regions]
             found = found[order]
-            labels = [names[label] for label in found.labels.tolist()]
+            labels = found.label_names
             caption, path = sample.get('text'), sample.get('img_path', '')
             picture = draw_pseudo_labels(
                 as_picture(pixels, self._model.data_preprocessor),

@@ -3,6 +3,7 @@
 
 from .image_text_clip import ImageTextCLIP
 from .open_vocabulary_rcnn import OpenVocabularyRCNN
+from .region_tta import RegionTTAModel
 from .regionclip import RegionCLIP
 
-__all__ = ['ImageTextCLIP', 'OpenVocabularyRCNN', 'RegionCLIP']
+__all__ = ['ImageTextCLIP', 'OpenVocabularyRCNN', 'RegionCLIP', 'RegionTTAModel']

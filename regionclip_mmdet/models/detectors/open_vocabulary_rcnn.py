@@ -12,8 +12,9 @@ from mmengine.config import ConfigDict
 from torch import Tensor
 
 from ..localizers import get_proposals
-from ..text import TextEmbeddings
+from ..text import TextEmbeddingClassifier, TextEmbeddings
 from ..weights import WeightGuard
+from .active_names import ActiveNames
 from .image_metas import complete_image_metas
 
 PARTS = (
@@ -31,7 +32,7 @@ PRETRAINING_KEYS = ('teacher.', 'text_encoder.', 'roi_head.loss_image_text.')
 
 
 @MODELS.register_module()
-class OpenVocabularyRCNN(WeightGuard, TwoStageDetector):
+class OpenVocabularyRCNN(ActiveNames, WeightGuard, TwoStageDetector):
     """A two-stage detector that names regions by text (RegionCLIP, section 3.4).
 
     mmdet's ``TwoStageDetector`` without an RPN of its own: proposals are read from the samples or
@@ -107,8 +108,13 @@ class OpenVocabularyRCNN(WeightGuard, TwoStageDetector):
             names = vocabulary if isinstance(vocabulary, str) else list(vocabulary)
             vocabulary = self.text_encoder.encode_names(names, templates)
         self.roi_head.bbox_head.set_vocabulary(vocabulary)
-        if hasattr(self, 'dataset_meta'):  # where mmdet's visualisers look names up
-            self.dataset_meta = dict(classes=vocabulary.names, palette='random')
+        # where mmdet's visualizers look names up; a palette belonged to the names before
+        self.dataset_meta['palette'] = 'random'
+
+    @property
+    def shown_names(self) -> tuple[str, ...]:
+        """Names of the active vocabulary."""
+        return self.roi_head.bbox_head.active_classifier.names
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> dict:
         """Losses of a batch of annotated images; inputs ``(B, 3, H, W)``."""
@@ -124,10 +130,17 @@ class OpenVocabularyRCNN(WeightGuard, TwoStageDetector):
     ) -> list[DetDataSample]:
         """Detections of a batch, in the original images' pixels unless ``rescale`` is False.
 
+        Images that come with texts (``DetInferencer(texts=...)``, ``inference_detector(...,
+        text_prompt=...)``) are searched for these names, the others for the active ones; each
+        prediction carries its own in ``pred_instances.label_names``.
+
         Raises:
-            ValueError: Metas are missing; see ``complete_image_metas``.
+            RuntimeError: Texts, but no text encoder; says what helps.
+            ValueError: Metas are missing; see ``complete_image_metas``. Or texts that are no
+                names; see ``parse_vocabulary``.
         """
         self.ensure_weights()
+        classifiers = self.classifiers_of(batch_data_samples)
         if rescale:
             complete_image_metas(batch_data_samples)
         proposals = get_proposals(self.localizer, batch_inputs, batch_data_samples)
@@ -135,9 +148,29 @@ class OpenVocabularyRCNN(WeightGuard, TwoStageDetector):
             for sample, own in zip(batch_data_samples, proposals, strict=True):
                 sample.proposals = own.clone()
         results = self.roi_head.predict(
-            self.extract_feat(batch_inputs), proposals, batch_data_samples, rescale=rescale
+            self.extract_feat(batch_inputs),
+            proposals,
+            batch_data_samples,
+            rescale=rescale,
+            classifiers=classifiers,
         )
+        _ = self.dataset_meta  # a vocabulary may have been read from its file by now
         return self.add_pred_to_datasample(batch_data_samples, results)
+
+    def classifiers_of(
+        self, samples: Sequence[DetDataSample]
+    ) -> list[TextEmbeddingClassifier | None]:
+        """Per image the names that it is to be searched for; None: the active ones.
+
+        mmdet's tools give ``custom_entities`` with their texts; captions of a dataset have none.
+        """
+        if not any(sample.get('custom_entities') is not None for sample in samples):
+            return [None] * len(samples)
+        # the parser of what users write and the finder of text encoders lie above
+        from ...apis.given_texts import classifiers_of
+
+        self.dataset_meta['palette'] = 'random'  # one of few colors would not do for any names
+        return classifiers_of(self, samples)
 
     def _forward(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> tuple:
         """Raw logits and box deltas of all proposals, without post-processing."""

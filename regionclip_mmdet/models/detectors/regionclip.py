@@ -16,6 +16,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ..localizers import get_proposals
+from ..post_processing import add_label_names
 from ..text import TextEmbeddingClassifier
 from ..weights import WeightGuard
 from .image_text_clip import caption_of
@@ -224,8 +225,8 @@ class RegionCLIP(WeightGuard, BaseDetector):
 
         Returns:
             The samples with ``pred_instances`` of the kept regions: ``bboxes (R', 4)`` in network
-            input pixels, ``labels`` (indices into ``roi_head.region_text_head.concept_names``) and
-            ``scores`` (the teacher's probabilities).
+            input pixels, ``labels`` (indices into ``roi_head.region_text_head.concept_names``),
+            ``label_names`` (these names) and ``scores`` (the teacher's probabilities).
         """
         head = self.roi_head.region_text_head
         if head is None:
@@ -238,9 +239,10 @@ class RegionCLIP(WeightGuard, BaseDetector):
                 rois = self.sample_regions(batch_inputs[i : i + 1], [sample])
                 embeddings = self.teacher(batch_inputs[i : i + 1], rois)
             target = head.pseudo_label(embeddings)
-            sample.pred_instances = InstanceData(
+            found = InstanceData(
                 bboxes=rois[target.keep, 1:], labels=target.labels, scores=target.probs.amax(-1)
             )
+            sample.pred_instances = add_label_names(found, head.concept_names)
         return list(batch_data_samples)
 
     @torch.no_grad()
@@ -259,7 +261,8 @@ class RegionCLIP(WeightGuard, BaseDetector):
 
         Returns:
             The samples with ``pred_instances`` of every pair of region and name: ``bboxes``,
-            ``scores`` (probabilities), ``labels`` (indices of names) and ``region_inds``.
+            ``scores`` (probabilities), ``labels`` (indices of names), ``label_names`` and
+            ``region_inds``.
         """
         self.ensure_weights()
         regions = [p.bboxes.float() for p in get_proposals(None, batch_inputs, batch_data_samples)]
@@ -270,9 +273,10 @@ class RegionCLIP(WeightGuard, BaseDetector):
         scores = probs.split([len(boxes) for boxes in regions])
         for sample, boxes, own in zip(batch_data_samples, regions, scores, strict=True):
             region, name = torch.ones_like(own).nonzero(as_tuple=True)
-            sample.pred_instances = InstanceData(
+            found = InstanceData(
                 bboxes=boxes[region], scores=own.flatten(), labels=name, region_inds=region
             )
+            sample.pred_instances = add_label_names(found, classifier.names)
         return list(batch_data_samples)
 
     def _forward(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> Tensor:

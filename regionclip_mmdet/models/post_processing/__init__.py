@@ -3,9 +3,11 @@
 
 from .detections import class_wise_nms, fuse_objectness, objectness_weight, select_detections
 from .early_exit import detect_until_final, first_chunk
+from .naming import add_label_names
 from .soft_nms import soft_nms
 
 __all__ = [
+    'add_label_names',
     'class_wise_nms',
     'detect_until_final',
     'first_chunk',

@@ -9,12 +9,21 @@ import torch
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.task_modules import SamplingResult
 from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..post_processing import detect_until_final, first_chunk, objectness_weight
+from ..post_processing import (
+    add_label_names,
+    detect_until_final,
+    first_chunk,
+    objectness_weight,
+)
+from ..text import TextEmbeddingClassifier
+
+Classifiers = Sequence[TextEmbeddingClassifier | None]
 
 
 @MODELS.register_module()
@@ -102,6 +111,16 @@ class OpenVocabRoIHead(StandardRoIHead):
         cls_score, bbox_pred = self.bbox_head(embeddings)
         return dict(cls_score=cls_score, bbox_pred=bbox_pred, bbox_feats=embeddings)
 
+    def embed_and_name(
+        self, x: Sequence[Tensor], rois: Tensor, classifier: TextEmbeddingClassifier | None
+    ) -> dict[str, Tensor | None]:
+        """``_bbox_forward``, with other names than the active ones if a classifier is given."""
+        if classifier is None:
+            return self._bbox_forward(x, rois)
+        embeddings = self.region_encoder(x, rois)
+        cls_score, bbox_pred = self.bbox_head(embeddings, classifier)
+        return dict(cls_score=cls_score, bbox_pred=bbox_pred, bbox_feats=embeddings)
+
     def bbox_loss(self, x: Sequence[Tensor], sampling_results: Sequence[SamplingResult]) -> dict:
         """Losses of the box head; one pass serves the mask head, too.
 
@@ -152,6 +171,47 @@ class OpenVocabRoIHead(StandardRoIHead):
         logits = [self.mask_head(encoder.region_maps(x, part)) for part in encoder.split(rois)]
         return dict(mask_preds=torch.cat(logits))
 
+    def predict(
+        self,
+        x: Sequence[Tensor],
+        rpn_results_list: Sequence[InstanceData],
+        batch_data_samples: Sequence[DetDataSample],
+        rescale: bool = False,
+        classifiers: Classifiers | None = None,
+    ) -> list[InstanceData]:
+        """Detections of a batch, with their names and, with a mask head, masks.
+
+        Args:
+            x: ``(C4 map,)``.
+            rpn_results_list: Per image ``bboxes`` and, for fusion, ``objectness_logits``.
+            batch_data_samples: ``B`` samples.
+            rescale: Whether boxes are wanted in the original image's pixels.
+            classifiers: Per image other names than the active ones, or None.
+
+        Returns:
+            Per image ``bboxes``, ``scores``, ``labels``, ``region_inds``, ``label_names`` (a list
+            of ``M`` strings) and ``masks``.
+        """
+        metas = [sample.metainfo for sample in batch_data_samples]
+        if classifiers is None:
+            classifiers = [None] * len(metas)
+        # masks bring boxes to the original image themselves
+        results = self.predict_bbox(
+            x,
+            metas,
+            rpn_results_list,
+            self.test_cfg,
+            rescale=rescale and not self.with_mask,
+            classifiers=classifiers,
+        )
+        if self.with_mask:
+            results = self.predict_mask(x, metas, results, rescale=rescale)
+        active = self.bbox_head.active_classifier
+        return [
+            add_label_names(found, (active if own is None else own).names)
+            for found, own in zip(results, classifiers, strict=True)
+        ]
+
     def predict_bbox(
         self,
         x: Sequence[Tensor],
@@ -159,6 +219,7 @@ class OpenVocabRoIHead(StandardRoIHead):
         rpn_results_list: Sequence[InstanceData],
         rcnn_test_cfg: ConfigDict,
         rescale: bool = False,
+        classifiers: Classifiers | None = None,
     ) -> list[InstanceData]:
         """Detections of a batch.
 
@@ -168,16 +229,33 @@ class OpenVocabRoIHead(StandardRoIHead):
             rpn_results_list: Per image ``bboxes`` and, for fusion, ``objectness_logits``.
             rcnn_test_cfg: See the class.
             rescale: Whether boxes are wanted in the original image's pixels.
+            classifiers: Per image other names than the active ones, or None.
         """
+        own = classifiers or [None] * len(batch_img_metas)
         if first_chunk(rcnn_test_cfg):
             return [
-                self._predict_until_final(x, i, meta, proposals, rcnn_test_cfg, rescale)
-                for i, (meta, proposals) in enumerate(
-                    zip(batch_img_metas, rpn_results_list, strict=True)
+                self._predict_until_final(x, i, meta, proposals, rcnn_test_cfg, rescale, named_by)
+                for i, (meta, proposals, named_by) in enumerate(
+                    zip(batch_img_metas, rpn_results_list, own, strict=True)
+                )
+            ]
+        if any(classifier is not own[0] for classifier in own):  # logits of several widths
+            return [
+                found
+                for i, (meta, proposals, named_by) in enumerate(
+                    zip(batch_img_metas, rpn_results_list, own, strict=True)
+                )
+                for found in self.predict_bbox(
+                    [maps[i : i + 1] for maps in x],
+                    [meta],
+                    [proposals],
+                    rcnn_test_cfg,
+                    rescale,
+                    [named_by],
                 )
             ]
         rois = bbox2roi([proposals.bboxes for proposals in rpn_results_list])
-        results = self._bbox_forward(x, rois)
+        results = self.embed_and_name(x, rois, own[0])
         sizes = [len(proposals) for proposals in rpn_results_list]
         deltas = results['bbox_pred']
         return self.bbox_head.predict_by_feat(
@@ -198,6 +276,7 @@ class OpenVocabRoIHead(StandardRoIHead):
         proposals: InstanceData,
         rcnn_test_cfg: ConfigDict,
         rescale: bool,
+        classifier: TextEmbeddingClassifier | None = None,
     ) -> InstanceData:
         """Detections of one image, encoding only regions that can matter; the same detections."""
         feats = [maps[index : index + 1] for maps in x]
@@ -206,7 +285,7 @@ class OpenVocabRoIHead(StandardRoIHead):
 
         def score_regions(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             rois = bbox2roi([proposals.bboxes[rows]])
-            found = self._bbox_forward(feats, rois)
+            found = self.embed_and_name(feats, rois, classifier)
             return self.bbox_head.score_regions(
                 rois,
                 found['cls_score'],

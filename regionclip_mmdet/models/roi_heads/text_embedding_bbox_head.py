@@ -130,17 +130,20 @@ class TextEmbeddingBBoxHead(BBoxHead):
         """Use other names from now on, in training mode for training, else for testing."""
         (self.classifier if self.training else self.test_classifier).set_vocabulary(vocabulary)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, x: Tensor, classifier: TextEmbeddingClassifier | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Logits and box deltas of regions.
 
         Args:
             x: Region embeddings ``(R, D)``, not normalised.
+            classifier: Of other names than the active ones.
 
         Returns:
             Logits ``(R, K + 1)``, background last; deltas ``(R, 4)``, None without regressor.
             Both computed in float32, under autocast, too.
         """
-        logits = self.active_classifier(x)
+        logits = (self.active_classifier if classifier is None else classifier)(x)
         if not self.with_reg:
             return logits, None
         with torch.autocast(x.device.type, enabled=False):

@@ -54,7 +54,9 @@ def test_one_image(rcnn: dict, device: torch.device, tmp_path: Path) -> None:
     model.set_vocabulary(NAMES)
     image = np.random.default_rng(0).integers(0, 256, (72, 90, 3), dtype=np.uint8)
     found = inference_detector(model, image).pred_instances
-    assert {value.device.type for value in found.values()} == {device.type}
+    assert found.label_names == [NAMES[label] for label in found.labels.tolist()]
+    tensors = [value for value in found.values() if isinstance(value, torch.Tensor)]
+    assert len(tensors) == 5 and {tensor.device.type for tensor in tensors} == {device.type}
     assert len(found) > 4 and found.masks.shape == (len(found), 72, 90)
 
     # by hand, always on the CPU
