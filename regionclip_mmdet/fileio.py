@@ -347,10 +347,10 @@ def _is_about(error: OSError, path: Path) -> bool:
         return True
     other = Path(os.fsdecode(error.filename))
     return (
-        other == path
-        or other in path.parents
+        other in path.parents
         or path in other.parents
-        or (other.parent == path.parent and UNFINISHED in other.name)
+        # temporary files, too, begin like the file
+        or (other.parent == path.parent and other.name.startswith(path.name[:50]))
     )
 
 

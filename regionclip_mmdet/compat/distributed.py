@@ -53,6 +53,16 @@ def prepare_cpu_launch(cfg: Config) -> None:
         )
 
 
+def is_first_process(launcher: str) -> bool:
+    """Whether this is the first process of a run, before the processes have met.
+
+    Args:
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+    """
+    ranks = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
+    return os.environ.get(ranks.get(launcher, ''), '0') == '0'
+
+
 def end_distributed_run(exit_code: int = 0) -> None:
     """End a script that ran distributed; returns only without a process group or with CUDA.
 

@@ -12,6 +12,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 
+from ..checkpoint_choice import choose_start
 from ..randomness import ITERATION, derive_seed, seed_generators
 from ..ranks import of_all_ranks
 from .data_position import KEY, adopt_sampler_seed, batches_to_skip, describe
@@ -65,6 +66,7 @@ class ResumableLoop(BaseLoop):
         allow_changed_data: bool = False,
         **kwargs: Any,
     ) -> None:
+        choose_start(runner)
         BaseLoop.__init__(self, runner, dataloader)  # builds it from a config
         super().__init__(runner, ResumableLoader(self.dataloader), *args, **kwargs)
         self.allow_changed_data = allow_changed_data

@@ -14,8 +14,9 @@ from mmdet.registry import MODELS
 from mmengine.runner import Runner
 from tiny_runner import PREPROCESSOR, make_runner
 
-from regionclip_mmdet.engine.hooks import AtomicLocalBackend, newest_whole_checkpoint
-from regionclip_mmdet.engine.hooks.atomic_checkpoint import TEMPORARY_SUFFIX
+from regionclip_mmdet.engine.checkpoint_choice import newest_whole_checkpoint
+from regionclip_mmdet.engine.hooks import AtomicLocalBackend
+from regionclip_mmdet.fileio import UNFINISHED, write_whole
 
 
 def disk_full(handle: int) -> None:
@@ -51,7 +52,9 @@ def test_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Monke
     path = tmp_path / 'file.pth'
     AtomicLocalBackend().put(b'old', path)
     monkeypatch.setattr(os, 'fsync', disk_full)
-    with pytest.raises(OSError, match=r'file\.pth .* could not be written: No space left') as info:
+    with pytest.raises(
+        OSError, match=r'file\.pth could not be written: No space left.*--resume'
+    ) as info:
         AtomicLocalBackend().put(b'new', path)
     assert info.value.errno == errno.ENOSPC
     assert path.read_bytes() == b'old'
@@ -86,20 +89,9 @@ def test_the_only_checkpoint_survives_a_crash_while_the_next_is_written(
 
 
 def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
-    leftover = tmp_path / f'iter_9.pthabc{TEMPORARY_SUFFIX}'
+    leftover = tmp_path / f'iter_9.pthabc{UNFINISHED}'
     leftover.write_bytes(b'half')
-    runner(tmp_path, max_iters=1).train()
-    assert not leftover.exists() and names(tmp_path) == ['iter_1.pth']
-
-
-def test_newest_whole_checkpoint(tmp_path: Path) -> None:
-    assert newest_whole_checkpoint(tmp_path) is None
-    for step in (9, 10, 11):
-        path = tmp_path / f'iter_{step}.pth'
-        torch.save(dict(state=torch.zeros(1000)), path)
-        os.utime(path, (step, step))
-    assert newest_whole_checkpoint(tmp_path).name == 'iter_11.pth'
-    whole = (tmp_path / 'iter_11.pth').read_bytes()
-    (tmp_path / 'iter_11.pth').write_bytes(whole[: len(whole) // 2])
-    os.utime(tmp_path / 'iter_11.pth', (11, 11))
-    assert newest_whole_checkpoint(tmp_path).name == 'iter_10.pth'
+    with write_whole(tmp_path / 'iter_8.pth', suffix='') as being_written:
+        runner(tmp_path, max_iters=1).train()
+        assert not leftover.exists() and being_written.exists()
+    assert names(tmp_path) == ['iter_1.pth', 'iter_8.pth']
