@@ -21,7 +21,7 @@ from mmengine.runner import Runner
 from regionclip_mmdet.compat import (
     end_distributed_run,
     is_first_process,
-    prepare_cpu_launch,
+    prepare_launch,
     warn_of_unusable_gpu,
 )
 from regionclip_mmdet.engine.checkpoint_choice import choose_start
@@ -124,7 +124,7 @@ def train(cfg: Config, from_latest: bool) -> None:
         cfg: Of the run.
         from_latest: Go on from the latest checkpoint, if there is one.
     """
-    prepare_cpu_launch(cfg)
+    prepare_launch(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if from_latest:
         load_from = runner._load_from

@@ -4,18 +4,26 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 
 import pytest
 import tiny_models
 import torch
+from disks import mounted
 from mmdet.registry import MODELS
 from mmengine.runner import Runner
 from tiny_runner import PREPROCESSOR, make_runner
 
 from regionclip_mmdet.engine.checkpoint_choice import newest_whole_checkpoint
 from regionclip_mmdet.engine.hooks import AtomicLocalBackend
+from regionclip_mmdet.engine.work_dir_lock import (
+    LOCK_FILE,
+    WorkDirInUseError,
+    _state_and_birth,
+    _this_process,
+)
 from regionclip_mmdet.fileio import UNFINISHED, write_whole
 
 
@@ -86,6 +94,30 @@ def test_the_only_checkpoint_survives_a_crash_while_the_next_is_written(
     monkeypatch.undo()
     assert names(tmp_path) == ['iter_1.pth']
     assert newest_whole_checkpoint(tmp_path) == tmp_path / 'iter_1.pth'
+
+
+def test_a_second_run_in_the_same_work_dir_is_refused(tmp_path: Path) -> None:
+    other = json.dumps(
+        _this_process() | dict(pid=os.getppid(), born=_state_and_birth(os.getppid())[1])
+    )
+    (tmp_path / LOCK_FILE).write_text(other)
+    leftover = tmp_path / f'iter_9.pth.abc{UNFINISHED}'
+    leftover.write_bytes(b'half')
+    with pytest.raises(WorkDirInUseError, match=f'in use: process {os.getppid()} '):
+        runner(tmp_path, max_iters=1).train()
+    assert leftover.exists() and names(tmp_path) == [leftover.name]
+    assert (tmp_path / LOCK_FILE).read_text() == other
+
+
+@pytest.mark.parametrize('size', [4, 40], ids=['log', 'checkpoint'])
+def test_training_on_a_full_disk(tmp_path: Path, size: int) -> None:
+    with mounted(tmp_path / f'disk_{size}', 'size=1m') as disk:
+        made = runner(disk, max_iters=1)
+        free = os.statvfs(disk)
+        (disk / 'other').write_bytes(bytes(max(free.f_bavail * free.f_bsize - size * 1024, 0)))
+        with pytest.raises(OSError, match=f'{disk}.* could not be written: No space.*work_dir'):
+            made.train()
+        assert not list(disk.glob('iter_*'))
 
 
 def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
