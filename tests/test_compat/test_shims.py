@@ -68,7 +68,8 @@ def test_launchers_that_need_cuda_are_refused() -> None:
 
 def test_jobs_of_a_cluster_meet_at_ports_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     def port(launcher: str, job: str | None, step: str = '0') -> str | None:
-        monkeypatch.delenv('MASTER_PORT', raising=False)
+        monkeypatch.setenv('MASTER_PORT', '')  # so that it is put back in the end
+        monkeypatch.delenv('MASTER_PORT')
         for name, value in (('SLURM_JOB_ID', job), ('SLURM_STEP_ID', step)):
             monkeypatch.delenv(name, raising=False)
             if value is not None:

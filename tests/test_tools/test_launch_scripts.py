@@ -26,6 +26,8 @@ def run(script: str, *arguments: object, **environment: str) -> subprocess.Compl
         OMP_NUM_THREADS='1',
         OMP_WAIT_POLICY='PASSIVE',
     )
+    for name in ('PORT', 'MASTER_PORT', 'NNODES', 'SLURM_JOB_ID'):
+        variables.pop(name, None)
     return subprocess.run(
         ['bash', str(TOOLS / script), *map(str, arguments)],
         env=variables | environment,
