@@ -37,6 +37,8 @@ _CHUNK = 1 << 20
 _NOT_WRITTEN = re.compile(
     r'unexpected pos \d+ vs \d+|PytorchStreamWriter failed|[Nn]o space left|[Oo]s error (\d+)'
 )
+# What torch says, without a MemoryError.
+_NO_MEMORY = re.compile(r'not enough memory|[Cc]an.?t allocate memory|std::bad_alloc')
 # What zipfile and numpy raise on damaged archives.
 DAMAGED_ZIP = (
     zipfile.BadZipFile,
@@ -322,7 +324,7 @@ def _named(error: Exception, path: Path, remedy: str) -> Exception:
     """An error of writing with the path in its message; other errors as they are."""
     if getattr(error, 'says_where', False):
         return error
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
         text = f'{path} could not be written: out of memory. What was there before is as it was'
         return MemoryError(_message(text, remedy or 'Free some memory'))
     remedy = remedy or 'Free some space, or name another place'

@@ -117,6 +117,19 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, name: str) -> 
             WRITERS[name](path)
 
 
+@pytest.mark.parametrize(
+    'error',
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"),
+    ],
+)
+def test_errors_of_memory_are_named(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(MemoryError, match=r'a\.pth could not be written: out of memory.*Buy some'):
+        with fileio.write_whole(tmp_path / 'a.pth', 'Buy some'):
+            raise error
+
+
 def test_memory_that_is_not_enough_is_named() -> None:
     class Huge(io.BytesIO):
         def write(self, data: bytes) -> int:
