@@ -92,7 +92,7 @@ def write_whole(path: PathLike, remedy: str = '', suffix: str | None = None) -> 
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             handle, temporary = tempfile.mkstemp(
                 dir=path.parent,
-                prefix=f'{path.name[:50]}.',  # names have a longest length
+                prefix=f'{path.name[:200]}.',  # names have a longest length
                 suffix=UNFINISHED + (path.suffix if suffix is None else suffix),
             )
             os.chmod(temporary, 0o666 & ~_umask())
@@ -352,7 +352,7 @@ def _is_about(error: OSError, path: Path) -> bool:
         other in path.parents
         or path in other.parents
         # temporary files, too, begin like the file
-        or (other.parent == path.parent and other.name.startswith(path.name[:50]))
+        or (other.parent == path.parent and other.name.startswith(path.name[:200]))
     )
 
 

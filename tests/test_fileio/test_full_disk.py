@@ -150,3 +150,9 @@ def test_only_what_nobody_writes_any_more_is_removed(tmp_path: Path) -> None:
         assert unfinished.exists() and other.exists()
     assert fileio.remove_unfinished(tmp_path) == [other]
     assert [path.name for path in tmp_path.iterdir()] == ['iter_6.pth']
+
+
+def test_the_longest_name_there_is(tmp_path: Path) -> None:
+    path = tmp_path / f'{"x" * 250}.txt'
+    fileio.write_text(path, 'new')
+    assert path.read_text() == 'new' and len(list(tmp_path.iterdir())) == 1

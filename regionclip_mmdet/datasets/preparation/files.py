@@ -11,10 +11,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ...fileio import UNFINISHED, naming_write_errors, write_whole
+from ...fileio import naming_write_errors, write_whole
 from ..checks import check_coco, read_json
 
-SUFFIX = UNFINISHED
 _CHUNK = 2000
 
 
