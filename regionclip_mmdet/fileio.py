@@ -24,6 +24,11 @@ from typing import Any
 
 import numpy as np
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
+
 PathLike = str | os.PathLike
 
 UNFINISHED = '.being-written'
@@ -32,6 +37,8 @@ _CHUNK = 1 << 20
 _NOT_WRITTEN = re.compile(
     r'unexpected pos \d+ vs \d+|PytorchStreamWriter failed|[Nn]o space left|[Oo]s error (\d+)'
 )
+# What torch says, without a MemoryError.
+_NO_MEMORY = re.compile(r'not enough memory|[Cc]an.?t allocate memory|std::bad_alloc')
 # What zipfile and numpy raise on damaged archives.
 DAMAGED_ZIP = (
     zipfile.BadZipFile,
@@ -66,7 +73,7 @@ def write_whole(path: PathLike, remedy: str = '', suffix: str | None = None) -> 
         path: The file; its folder is made. A link to a file is followed.
         remedy: What to do if it cannot be written, for the message.
         suffix: End of the temporary file's name, for writers that go by it; by default the
-            file's own.
+            file's own. '' where others may look for files of that ending meanwhile.
 
     Yields:
         Where to write: an empty file whose name holds ``UNFINISHED``.
@@ -77,36 +84,81 @@ def write_whole(path: PathLike, remedy: str = '', suffix: str | None = None) -> 
         MemoryError: Likewise.
     """
     path = Path(os.path.realpath(path))
-    temporary = ''
+    temporary, handle = '', -1
+    with naming_write_errors(path, remedy):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            handle, temporary = tempfile.mkstemp(
+                dir=path.parent,
+                prefix=f'{path.name[:200]}.',  # names have a longest length
+                suffix=UNFINISHED + (path.suffix if suffix is None else suffix),
+            )
+            os.chmod(temporary, 0o666 & ~_umask())
+            _mark_as_in_use(handle)
+            yield Path(temporary)
+            _sync(temporary)
+            os.replace(temporary, path)
+            temporary = ''
+        finally:
+            if handle >= 0:
+                os.close(handle)
+            if temporary:
+                Path(temporary).unlink(missing_ok=True)
+        _sync(path.parent)
+
+
+@contextmanager
+def naming_write_errors(path: PathLike, remedy: str = '') -> Iterator[None]:
+    """Turn what writing raises, of a full disk for example, into one error with the path.
+
+    For what cannot go through ``write_whole``: a library that writes many files, or names its own.
+
+    Args:
+        path: What is written inside: a file or a folder.
+        remedy: What to do if it cannot be written, for the message.
+
+    Raises:
+        OSError: It could not be written, with path, reason and remedy; also where a library says
+            so in another way, as torch and safetensors do of a full disk.
+        MemoryError: Likewise.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        handle, temporary = tempfile.mkstemp(
-            dir=path.parent,
-            prefix=f'{path.name}.',
-            suffix=UNFINISHED + (path.suffix if suffix is None else suffix),
-        )
-        os.close(handle)
-        os.chmod(temporary, 0o666 & ~_umask())
-        yield Path(temporary)
-        _sync(temporary)
-        os.replace(temporary, path)
-        temporary = ''
+        yield
     except Exception as error:
-        named = _named(error, path, temporary, remedy)
+        named = _named(error, Path(path), remedy)
         if named is error:
             raise
+        named.says_where = True
         raise named from error
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-    _sync(path.parent)
+
+
+def remove_unfinished(folder: PathLike, pattern: str = '*') -> list[Path]:
+    """Remove temporary files of ``write_whole`` whose process is gone.
+
+    Those that a living process, on whatever machine, is writing are locked and stay. So do all
+    where the file system has no locks.
+
+    Args:
+        folder: Where to look; not below it.
+        pattern: Of the names of the files that were to be written.
+
+    Returns:
+        What was removed.
+    """
+    removed = []
+    for path in sorted(Path(folder).glob(f'{pattern}{UNFINISHED}*')):
+        if _is_in_use(path):
+            continue
+        path.unlink(missing_ok=True)
+        removed.append(path)
+    return removed
 
 
 def write_text(path: PathLike, text: str, remedy: str = '') -> None:
     """Write a text file (UTF-8, lines end as they do in ``text``), whole or not at all."""
-    with write_whole(path, remedy) as unfinished:
+    with write_whole(path, remedy, suffix='') as unfinished:
         unfinished.write_bytes(text.encode('utf-8'))
 
 
@@ -268,14 +320,16 @@ def check_zip(path: PathLike, what: str = 'file', remedy: str = '') -> None:
             raise zipfile.BadZipFile(f'the checksum of {changed!r} differs')
 
 
-def _named(error: Exception, path: Path, temporary: str, remedy: str) -> Exception:
+def _named(error: Exception, path: Path, remedy: str) -> Exception:
     """An error of writing with the path in its message; other errors as they are."""
+    if getattr(error, 'says_where', False):
+        return error
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        text = f'{path} could not be written: out of memory. What was there before is as it was'
+        return MemoryError(_message(text, remedy or 'Free some memory'))
     remedy = remedy or 'Free some space, or name another place'
-    if isinstance(error, MemoryError):
-        return MemoryError(f'{path} could not be written: out of memory')
     if isinstance(error, OSError):
-        ours = error.filename is None or str(error.filename) in (temporary, str(path.parent))
-        if not ours or str(path) in str(error.strerror):
+        if not _is_about(error, path):
             return error
         number, reason = error.errno, _reason(error)
     else:
@@ -287,6 +341,47 @@ def _named(error: Exception, path: Path, temporary: str, remedy: str) -> Excepti
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         remedy = f'Make {path.parent} writable, or name another place'
     return OSError(number, _message(f'{path} could not be written: {reason}', remedy))
+
+
+def _is_about(error: OSError, path: Path) -> bool:
+    """Whether an error is about a file, its temporary one, its folder or what lies in it."""
+    if not isinstance(error.filename, str | bytes):
+        return True
+    other = Path(os.fsdecode(error.filename))
+    return (
+        other in path.parents
+        or path in other.parents
+        # temporary files, too, begin like the file
+        or (other.parent == path.parent and other.name.startswith(path.name[:200]))
+    )
+
+
+def _mark_as_in_use(handle: int) -> None:
+    """Lock a file for as long as the handle is open, where the system can."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # a file system without locks
+            pass
+
+
+def _is_in_use(path: Path) -> bool:
+    if fcntl is None:
+        return True
+    try:
+        # network file systems lock only what may be written
+        handle = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def _reason(error: Exception) -> str:

@@ -142,7 +142,7 @@ class StallWhileWriting(Hook):
 
     @staticmethod
     def _stall(folder: Path, handle: int) -> None:
-        os.ftruncate(handle, os.fstat(handle).st_size // 2)
+        os.truncate(f'/proc/self/fd/{handle}', os.fstat(handle).st_size // 2)
         (folder / 'writing').touch()
         time.sleep(600)
 

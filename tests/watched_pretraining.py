@@ -21,7 +21,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from regionclip_mmdet.compat import prepare_cpu_launch
+from regionclip_mmdet.compat import prepare_launch
 from regionclip_mmdet.datasets import ShapesWorldSpec, make_shapes_world
 from regionclip_mmdet.datasets.shapes_world import CLASSES
 from regionclip_mmdet.models.localizers import CLIP_MEAN, CLIP_STD
@@ -201,7 +201,7 @@ def train(folder: Path, work_dir: Path, **changes: Any) -> Runner:
     """Build the runner and train; the config is not laid out prettily, which takes seconds."""
     cfg = config(folder, work_dir, **changes)
     if cfg.get('launcher', 'none') != 'none':
-        prepare_cpu_launch(cfg)
+        prepare_launch(cfg)
     with mock.patch.object(Config, 'pretty_text', property(lambda cfg: str(cfg.to_dict()))):
         runner = Runner.from_cfg(cfg)
         runner.train()

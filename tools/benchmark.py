@@ -5,7 +5,6 @@ python tools/benchmark.py COMMAND --help
 """
 
 import argparse
-import json
 import platform
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import torch
 
 from regionclip_mmdet.benchmark.commands import COMMANDS
 from regionclip_mmdet.compat import warn_of_unusable_gpu
+from regionclip_mmdet.fileio import write_json
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,7 +46,7 @@ def main() -> None:
     found = COMMANDS[args.command].run(args)
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=2))
+        write_json(args.out, found, indent=2)
 
 
 if __name__ == '__main__':

@@ -2,21 +2,9 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 # Test with several processes on one machine or more: one per GPU, or on CPUs.
 set -euo pipefail
+source "$(dirname "$0")/dist_run.sh"
 
-if [ $# -lt 3 ]; then
-    cat >&2 <<'USAGE'
-Usage: bash tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [ARGUMENTS OF tools/test.py]
-
-  PROCESSES     per machine: the number of its GPUs
-  NNODES        machines (default 1); NODE_RANK: which one this is, from 0
-  MASTER_ADDR   address of machine 0 (default 127.0.0.1); PORT (default 29500)
-USAGE
-    exit 2
-fi
+[ $# -ge 3 ] || usage 'CONFIG CHECKPOINT PROCESSES [ARGUMENTS OF tools/test.py]'
 config=$1 checkpoint=$2 processes=$3
 shift 3
-exec "${PYTHON:-python}" -m torch.distributed.run \
-    --nnodes "${NNODES:-1}" --node_rank "${NODE_RANK:-0}" \
-    --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${PORT:-29500}" \
-    --nproc_per_node "$processes" \
-    "$(dirname "$0")/test.py" "$config" "$checkpoint" --launcher pytorch "$@"
+run_by_torchrun "$processes" test.py "$config" "$checkpoint" --launcher pytorch "$@"

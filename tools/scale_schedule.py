@@ -22,6 +22,7 @@ import regionclip_mmdet  # noqa: F401
 # isort: split
 from mmengine.config import Config
 
+from regionclip_mmdet.fileio import write_text
 from regionclip_mmdet.recipes import as_cfg_options, as_child_config, scale_schedule
 
 
@@ -62,7 +63,7 @@ def main() -> None:
     print(options.replace("'", '') if args.plain else options)
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(as_child_config(str(args.config.resolve()), settings, cfg))
+        write_text(args.out, as_child_config(str(args.config.resolve()), settings, cfg))
 
 
 if __name__ == '__main__':

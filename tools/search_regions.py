@@ -27,6 +27,7 @@ from PIL import Image
 
 from regionclip_mmdet import features
 from regionclip_mmdet.apis import RegionCLIPInferencer, parse_vocabulary
+from regionclip_mmdet.fileio import write_whole
 from regionclip_mmdet.models.text import TextEmbeddings
 
 
@@ -102,8 +103,9 @@ def main() -> None:
         )
         print(features.as_table(found), flush=True)
         if args.out is not None:
-            Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-            features.draw_hits(found, args.columns).save(args.out)
+            picture = features.draw_hits(found, args.columns)
+            with write_whole(args.out) as unfinished:  # its ending tells the format
+                picture.save(unfinished)
             print(f'{args.out} shows them', flush=True)
     except (OSError, RuntimeError, ValueError) as error:
         raise SystemExit(f'Nothing was found: {error}') from None

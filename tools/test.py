@@ -21,7 +21,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from regionclip_mmdet.compat import end_distributed_run, prepare_cpu_launch, warn_of_unusable_gpu
+from regionclip_mmdet.compat import end_distributed_run, prepare_launch, warn_of_unusable_gpu
 from regionclip_mmdet.engine.test_time_views import use_views
 from regionclip_mmdet.engine.tool_arguments import (
     add_run_arguments,
@@ -80,7 +80,7 @@ def main() -> None:
     warn_of_unusable_gpu()
     setup_cache_size_limit_of_dynamo()
     cfg = load_config(args)
-    prepare_cpu_launch(cfg)
+    prepare_launch(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if args.out is not None:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))

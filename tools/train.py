@@ -18,13 +18,20 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from regionclip_mmdet.compat import end_distributed_run, prepare_cpu_launch, warn_of_unusable_gpu
-from regionclip_mmdet.engine.hooks import StoppedBySignal, newest_whole_checkpoint
+from regionclip_mmdet.compat import (
+    end_distributed_run,
+    is_first_process,
+    prepare_launch,
+    warn_of_unusable_gpu,
+)
+from regionclip_mmdet.engine.checkpoint_choice import choose_start
+from regionclip_mmdet.engine.hooks import StoppedBySignal
 from regionclip_mmdet.engine.tool_arguments import (
     add_run_arguments,
     parse_run_arguments,
     read_config,
 )
+from regionclip_mmdet.engine.work_dir_lock import WorkDirInUseError, held_work_dir
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,7 +62,8 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='continue from this checkpoint; without a value from the latest in the work dir',
+        help='continue from this checkpoint; without a value from the latest whole one in the work '
+        'dir, and where there is none yet begin with load_from',
     )
     add_run_arguments(parser, 'train_cfg.max_epochs=1 model.test_cfg.rcnn.max_per_img=50')
     return parse_run_arguments(parser)
@@ -75,13 +83,8 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.auto_scale_lr.enable = True
         # mmengine counts the images of one iteration, an update sees those of several
         cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)
-    if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
-        if args.resume == 'auto':
-            # mmengine trusts a pointer to the last checkpoint, which may be damaged
-            newest = newest_whole_checkpoint(cfg.work_dir)
-            cfg.load_from = None if newest is None else str(newest)
+    if args.resume not in (None, 'auto'):
+        cfg.resume, cfg.load_from = True, args.resume
     return cfg
 
 
@@ -102,14 +105,32 @@ def main() -> None:
     warn_of_unusable_gpu()
     setup_cache_size_limit_of_dynamo()
     cfg = load_config(args)
-    prepare_cpu_launch(cfg)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     try:
-        runner.train()
+        # before anything is written there
+        with held_work_dir(cfg.work_dir, is_first_process(cfg.launcher)):
+            train(cfg, from_latest=args.resume == 'auto')
     except StoppedBySignal as stop:
         end_distributed_run(stop.code)
         raise
+    except WorkDirInUseError as error:
+        raise SystemExit(str(error)) from None
     end_distributed_run()
+
+
+def train(cfg: Config, from_latest: bool) -> None:
+    """Build the runner and train.
+
+    Args:
+        cfg: Of the run.
+        from_latest: Go on from the latest checkpoint, if there is one.
+    """
+    prepare_launch(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if from_latest:
+        load_from = runner._load_from
+        runner._resume, runner._load_from = True, None
+        choose_start(runner, load_from)
+    runner.train()
 
 
 if __name__ == '__main__':

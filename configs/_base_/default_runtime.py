@@ -12,16 +12,17 @@ default_hooks = dict(
     checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
+    # here, as a config's custom_hooks would replace the whole list; type='NoHook' leaves one out
+    resume=dict(type='ResumeHook'),
+    required_files=dict(type='RequiredFilesHook'),
+    vocabulary_check=dict(type='VocabularyCheckHook'),
+    dataset_check=dict(type='DatasetCheckHook'),
+    batch_size_check=dict(type='BatchSizeCheckHook'),
+    accumulation_check=dict(type='AccumulationCheckHook'),
+    non_finite_loss=dict(type='NonFiniteLossHook'),
+    save_on_signal=dict(type='SaveOnSignalHook'),
 )
-custom_hooks = [
-    dict(type='RequiredFilesHook'),
-    dict(type='VocabularyCheckHook'),
-    dict(type='DatasetCheckHook'),
-    dict(type='BatchSizeCheckHook'),
-    dict(type='AccumulationCheckHook'),
-    dict(type='NonFiniteLossHook'),
-    dict(type='SaveOnSignalHook'),
-]
+custom_hooks = []
 
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -8,12 +8,11 @@ annotated boxes needs such boxes: datasets/coco65_region_naming.py.
 
 _base_ = './default_runtime.py'
 
-custom_hooks = [
-    *_base_.custom_hooks,
-    dict(type='ThroughputHook'),
-    dict(type='BrokenImagesHook'),
-    dict(type='PseudoLabelPicturesHook', interval=5000),
-]
+default_hooks = dict(
+    throughput=dict(type='ThroughputHook'),
+    broken_images=dict(type='BrokenImagesHook'),
+    pseudo_label_pictures=dict(type='PseudoLabelPicturesHook', interval=5000),
+)
 log_processor = dict(
     mean_pattern='.*(loss|time|data_time|grad_norm|regions_kept|teacher_agreement|teacher_score).*'
 )

@@ -29,6 +29,10 @@ model = dict(
         )
     ),
 )
-custom_hooks = [dict(type='VocabularyCheckHook'), dict(type='DatasetCheckHook')]
+default_hooks = dict(
+    resume=dict(type='ResumeHook'),
+    vocabulary_check=dict(type='VocabularyCheckHook'),
+    dataset_check=dict(type='DatasetCheckHook'),
+)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

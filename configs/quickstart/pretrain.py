@@ -115,12 +115,13 @@ val_dataloader = dict(
         ],
     ),
 )
-custom_hooks = [
-    dict(type='VocabularyCheckHook'),
-    dict(type='ThroughputHook'),
-    dict(type='PseudoLabelPicturesHook', interval=400),
-]
-default_hooks = dict(logger=dict(log_metric_by_epoch=False))
+default_hooks = dict(
+    logger=dict(log_metric_by_epoch=False),
+    resume=dict(type='ResumeHook'),
+    vocabulary_check=dict(type='VocabularyCheckHook'),
+    throughput=dict(type='ThroughputHook'),
+    pseudo_label_pictures=dict(type='PseudoLabelPicturesHook', interval=400),
+)
 log_processor = dict(
     mean_pattern='.*(loss|time|data_time|grad_norm|regions_kept|teacher_agreement|teacher_score).*'
 )

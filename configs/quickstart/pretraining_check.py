@@ -32,13 +32,13 @@ val_cfg = val_dataloader = val_evaluator = None  # no scenes are held out
 default_hooks = dict(
     checkpoint=dict(
         _delete_=True, type='AtomicCheckpointHook', by_epoch=False, interval=20, max_keep_ckpts=3
-    )
+    ),
+    required_files=dict(type='RequiredFilesHook'),
+    dataset_check=dict(type='DatasetCheckHook'),
+    non_finite_loss=dict(type='NonFiniteLossHook'),
+    save_on_signal=dict(type='SaveOnSignalHook'),
+    throughput=dict(_delete_=True, type='NoHook'),
+    pseudo_label_pictures=dict(_delete_=True, type='NoHook'),
+    broken_images=dict(type='BrokenImagesHook', interval=10),
+    sample_record=dict(type='SampleRecordHook'),
 )
-custom_hooks = [
-    dict(type='RequiredFilesHook'),
-    dict(type='DatasetCheckHook'),
-    dict(type='NonFiniteLossHook'),
-    dict(type='SaveOnSignalHook'),
-    dict(type='BrokenImagesHook', interval=10),
-    dict(type='SampleRecordHook'),
-]

@@ -18,6 +18,7 @@ from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from mmengine.visualization import Visualizer
 from torch import nn
 
+from ..fileio import naming_write_errors
 from ..known_files import require_file
 from ..models.detectors import OpenVocabularyRCNN
 from ..models.text import CLIPTextEncoder, TextEmbeddings
@@ -155,7 +156,7 @@ class LoadedDetector(DetInferencer):
             uint8 ``(H, W, 3)``, RGB.
         """
         pixels = self.pipeline.pixels(image)
-        with self._draw_lock:
+        with self._draw_lock, naming_write_errors(out_file or name):
             # classes of this call, not of the model
             self.visualizer.dataset_meta = dict(classes=sample.names, palette=self.palette)
             self.visualizer.add_datasample(

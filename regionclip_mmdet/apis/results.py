@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import threading
 from pathlib import Path
 from typing import Any
 
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import encode_mask_results
+
+from .. import fileio
 
 # Too much for a text file; arrays in memory.
 ARRAYS = ('region_embeddings',)
@@ -49,11 +48,7 @@ def as_dict(sample: DetDataSample) -> dict[str, Any]:
 
 def write_json(result: dict[str, Any], path: Path) -> None:
     """Write a prediction, whole or not at all; without arrays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'{path.name}.{os.getpid()}.{threading.get_ident()}.unfinished')
-    plain = {key: value for key, value in result.items() if key not in ARRAYS}
-    unfinished.write_text(json.dumps(plain, ensure_ascii=False), encoding='utf-8')
-    os.replace(unfinished, path)
+    fileio.write_json(path, {k: value for k, value in result.items() if k not in ARRAYS})
 
 
 def _text(counts: bytes | str) -> str:

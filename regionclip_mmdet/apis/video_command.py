@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from mmdet.structures import DetDataSample
 from tqdm import tqdm
 
+from ..fileio import write_whole
 from .command_line import make_inferencer, make_parser, overrides, run_or_explain
 from .inferencer import RegionCLIPInferencer
 
@@ -114,23 +116,22 @@ def write_video(frames: Iterable[np.ndarray], out: Path, fps: float) -> None:
     """
     if out.suffix.lower() != '.mp4':
         raise ValueError(f'{out}: videos are written as .mp4.')
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # the ending tells OpenCV the format
-    unfinished = out.with_name(f'{out.stem}.unfinished{out.suffix}')
     writer = None
-    try:
-        for frame in frames:
+    with write_whole(out) as unfinished:  # its ending tells OpenCV the format
+        try:
+            for frame in frames:
+                if writer is None:
+                    codec = cv2.VideoWriter_fourcc(*'mp4v')
+                    size = frame.shape[1::-1]
+                    writer = cv2.VideoWriter(str(unfinished), codec, fps or 25.0, size)
+                    if not writer.isOpened():
+                        raise ValueError(f'{out}: OpenCV cannot write mp4 there (codec mp4v).')
+                writer.write(np.ascontiguousarray(frame[..., ::-1]))
             if writer is None:
-                codec = cv2.VideoWriter_fourcc(*'mp4v')
-                writer = cv2.VideoWriter(str(unfinished), codec, fps or 25.0, frame.shape[1::-1])
-                if not writer.isOpened():
-                    raise ValueError(f'{out}: OpenCV cannot write mp4 there (codec mp4v).')
-            writer.write(np.ascontiguousarray(frame[..., ::-1]))
-        if writer is None:
-            raise ValueError(f'{out}: there is no frame to write.')
-        writer.release()
-        os.replace(unfinished, out)
-    finally:
-        if writer is not None:
-            writer.release()
-        unfinished.unlink(missing_ok=True)
+                raise ValueError(f'{out}: there is no frame to write.')
+        finally:
+            if writer is not None:
+                writer.release()
+        # OpenCV says nothing of a full disk
+        if not cv2.VideoCapture(str(unfinished)).isOpened():
+            raise OSError(errno.EIO, 'OpenCV left no readable video; usually the disk is full')

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..compat.checkpoints import save_whole
+from ..fileio import write_whole
 from ..models.text import TextEmbeddings
 from ..models.text.text_embeddings import encode_names
 from ..version import __version__
@@ -224,21 +226,14 @@ def save(state: Mapping[str, Tensor], notes: Mapping[str, Any], path: PathLike) 
         notes: JSON-able; ``meta`` of a ``.pth`` file, metadata of a ``.safetensors`` one.
         path: Ends with ``.pth`` or ``.safetensors``.
     """
-    path = os.fspath(path)
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    unfinished = f'{path}.unfinished'
     tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
-    try:
-        if path.endswith('.safetensors'):
-            from safetensors.torch import save_file
+    if not os.fspath(path).endswith('.safetensors'):
+        save_whole(dict(meta=dict(notes), state_dict=tensors), path)
+        return
+    from safetensors.torch import save_file
 
-            save_file(tensors, unfinished, metadata=dict(regionclip_mmdet=json.dumps(dict(notes))))
-        else:
-            torch.save(dict(meta=dict(notes), state_dict=tensors), unfinished)
-        os.replace(unfinished, path)
-    finally:
-        if os.path.exists(unfinished):
-            os.remove(unfinished)
+    with write_whole(path) as unfinished:
+        save_file(tensors, unfinished, metadata=dict(regionclip_mmdet=json.dumps(dict(notes))))
 
 
 def _check_background(state: Mapping[str, Tensor]) -> None:

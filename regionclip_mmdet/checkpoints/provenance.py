@@ -3,24 +3,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from typing import Any
 
+from ..fileio import sha256_of
 from .conversion import Conversion
 
 PathLike = str | os.PathLike
-_CHUNK = 1 << 20
-
-
-def sha256_of(path: PathLike) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def origins(paths: Sequence[PathLike], conversions: Sequence[Conversion]) -> list[dict[str, Any]]:

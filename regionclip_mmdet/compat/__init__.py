@@ -9,7 +9,7 @@ from .autocast import cast_masks_under_cpu_autocast, cpu_autocast_is_on
 from .checkpoints import allow_mmengine_checkpoints
 from .cuda import warn_of_unusable_gpu, why_cuda_is_unusable
 from .dependencies import DEPENDENCIES, Dependency, check_dependencies
-from .distributed import end_distributed_run, prepare_cpu_launch
+from .distributed import end_distributed_run, is_first_process, prepare_launch
 from .installed_packages import provide_package_lookup
 from .lvis import provide_numpy_float
 from .operators import install_operator_fallback, uses_operator_fallback
@@ -24,7 +24,8 @@ __all__ = [
     'end_distributed_run',
     'install_operator_fallback',
     'install_shims',
-    'prepare_cpu_launch',
+    'is_first_process',
+    'prepare_launch',
     'provide_numpy_float',
     'provide_package_lookup',
     'uses_operator_fallback',

@@ -8,9 +8,12 @@ versions cannot be told so; they get an unpickler that finds the same things and
 
 from __future__ import annotations
 
+import os
 import pickle
 import types
 from typing import Any
+
+from ..fileio import write_whole
 
 # Booleans, integers, floats and strings; no objects.
 _DTYPE_CODES = '?bhilqBHILQefdgSU'
@@ -43,6 +46,25 @@ def load_plain(path: str, map_location: Any = 'cpu') -> Any:
     return torch.load(
         path, map_location=map_location, pickle_module=plain_pickle(), weights_only=False
     )
+
+
+def save_whole(content: Any, path: str | os.PathLike, remedy: str = '') -> None:
+    """``torch.save``, whole or not at all; the bytes depend on the content alone.
+
+    Args:
+        content: Plain types and tensors.
+        path: The file; its folder is made.
+        remedy: What to do if it cannot be written, for the message.
+
+    Raises:
+        OSError: It could not be written; names it and says what to do.
+        MemoryError: Likewise.
+    """
+    import torch
+
+    # not by name, which torch would write into the file
+    with write_whole(path, remedy, suffix='') as unfinished, open(unfinished, 'wb') as file:
+        torch.save(content, file)
 
 
 def plain_pickle() -> types.ModuleType:

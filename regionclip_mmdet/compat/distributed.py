@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Distributed runs on a machine without a GPU."""
+"""Distributed runs: where their processes meet, and on machines without a GPU."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 
-def prepare_cpu_launch(cfg: Config) -> None:
-    """Make a run started by a launcher work without CUDA; does nothing otherwise.
+# Of slurm's jobs; below the ports that systems hand out by themselves.
+FIRST_PORT, NUM_PORTS = 12000, 20000
+
+
+def prepare_launch(cfg: Config) -> None:
+    """Make a run started by a launcher work: at a port of its own, and without CUDA.
 
     torch synchronises norms on GPUs alone, so ``sync_bn`` is taken out, with a warning. mmengine
-    selects a CUDA device for whatever backend it initialises, and wraps the
-    model for one. So the process group is made here, before the runner looks for it.
+    selects a CUDA device for whatever backend it initialises, and wraps the model for one. So the
+    process group is made here, before the runner looks for it.
 
     Args:
-        cfg: Config with ``launcher`` set; ``model_wrapper_cfg`` may be added, ``sync_bn`` emptied.
+        cfg: Config with ``launcher`` set; ``model_wrapper_cfg`` (of ``FlexibleRunner`` the
+            strategy's ``model_wrapper``) may be added, ``sync_bn`` emptied.
 
     Raises:
         ValueError: The launcher is not 'pytorch', the only one that runs on CPUs.
@@ -28,6 +33,7 @@ def prepare_cpu_launch(cfg: Config) -> None:
     import torch
 
     launcher = cfg.get('launcher', 'none')
+    choose_port(launcher)
     if launcher == 'none' or torch.cuda.is_available():
         return
     if launcher != 'pytorch':
@@ -44,13 +50,48 @@ def prepare_cpu_launch(cfg: Config) -> None:
             cfg.sync_bn,
         )
         cfg.sync_bn = None
-    if cfg.get('model_wrapper_cfg') is None:
-        cfg.model_wrapper_cfg = dict(
-            type='MMDistributedDataParallel',
-            device_ids=None,
-            broadcast_buffers=False,
-            find_unused_parameters=cfg.get('find_unused_parameters', False),
-        )
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    strategy = (cfg.get('strategy') or {}).get('type')
+    if strategy is None and cfg.get('model_wrapper_cfg') is None:
+        cfg.model_wrapper_cfg = wrapper
+    if strategy == 'DDPStrategy':  # of mmengine's FlexibleRunner
+        cfg.strategy.setdefault('model_wrapper', wrapper)
+    if strategy == 'FSDPStrategy':
+        wrapper = dict(type='MMFullyShardedDataParallel', use_orig_params=True)
+        cfg.strategy.model_wrapper = wrapper | (cfg.strategy.get('model_wrapper') or {})
+        cfg.strategy.model_wrapper.device_id = torch.device('cpu')
+
+
+def choose_port(launcher: str) -> None:
+    """Give the processes of a job on a slurm cluster a port of their own to meet at.
+
+    mmengine takes 29500 where ``MASTER_PORT`` is not set, so that of two jobs on one node the
+    second fails. All processes of a step compute the same one from the numbers of job and step.
+
+    Args:
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'; the first two are left alone.
+    """
+    job = os.environ.get('SLURM_JOB_ID', '')
+    if launcher not in ('slurm', 'mpi') or 'MASTER_PORT' in os.environ or not job.isdigit():
+        return
+    step = os.environ.get('SLURM_STEP_ID', '')
+    number = FIRST_PORT + (16 * int(job) + int(step if step.isdigit() else 0)) % NUM_PORTS
+    os.environ['MASTER_PORT'] = str(number)
+
+
+def is_first_process(launcher: str) -> bool:
+    """Whether this is the first process of a run, before the processes have met.
+
+    Args:
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+    """
+    ranks = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
+    return os.environ.get(ranks.get(launcher, ''), '0') == '0'
 
 
 def end_distributed_run(exit_code: int = 0) -> None:

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.dist import all_gather, all_reduce, broadcast_object_list, init_dist, is_main_process
 from mmengine.utils.dl_utils import set_multi_processing
 
-from ..compat import prepare_cpu_launch
+from ..compat.distributed import choose_port, prepare_launch
 
 
 def start_processes(launcher: str, days: int = 7) -> None:
@@ -31,13 +31,14 @@ def start_processes(launcher: str, days: int = 7) -> None:
     set_multi_processing(distributed=launcher != 'none')
     if launcher == 'none':
         return
+    choose_port(launcher)
     timeout = timedelta(days=days)
     if torch.cuda.is_available():
         init_dist(launcher, 'gloo', timeout=timeout.total_seconds())
         return
     if launcher == 'pytorch':
         torch.distributed.init_process_group('gloo', timeout=timeout)
-    prepare_cpu_launch(Config(dict(launcher=launcher)))
+    prepare_launch(Config(dict(launcher=launcher)))
 
 
 @contextmanager

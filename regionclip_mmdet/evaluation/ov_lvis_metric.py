@@ -15,6 +15,7 @@ from mmdet.evaluation import LVISMetric
 from mmdet.registry import METRICS
 
 from ..datasets.preparation import read_image_ids
+from ..fileio import write_text
 from .precision import FREQUENCIES, IOU_50, mean_of_valid, standard_items
 
 _ITEMS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl')
@@ -194,6 +195,5 @@ def _best_of_each(scores: np.ndarray, labels: np.ndarray, limit: int | None) -> 
 
 
 def _write(path: Path, detections: list[dict]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     # the masks' run lengths are bytes
-    path.write_text(json.dumps(detections, default=bytes.decode), encoding='utf-8')
+    write_text(path, json.dumps(detections, default=bytes.decode))

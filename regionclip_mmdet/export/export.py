@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,11 +13,12 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from ..fileio import write_json, write_whole
 from ..version import __version__
 from . import onnx_detector
 from .settings import export_settings
 from .specs import GRAPHS, choose_graphs, example_inputs, least_size
-from .writers import require, write_onnx, write_program, write_whole
+from .writers import require, write_onnx, write_program
 
 SUFFIXES = dict(onnx='.onnx', torch='.pt2')
 
@@ -93,13 +93,14 @@ def _write_rest(model: nn.Module, settings: dict, folder: Path) -> list[Path]:
         'written_by': f'regionclip_mmdet {__version__}, torch {torch.__version__}',
     }
     paths = [folder / onnx_detector.SETTINGS_FILE]
-    text = json.dumps(settings, indent=2)
-    write_whole(lambda part: Path(part).write_text(text, encoding='utf-8'), paths[0])
+    write_json(paths[0], settings, indent=2)
     if classifier.num_classes:
         paths.append(folder / onnx_detector.VOCABULARY_FILE)
         names = np.array(classifier.names)
         matrix = classifier.embeddings.float().cpu().numpy()
-        write_whole(lambda part: np.savez(part, names=names, embeddings=matrix), paths[-1])
+        with write_whole(paths[-1]) as unfinished:
+            np.savez(unfinished, names=names, embeddings=matrix)
     paths.append(folder / Path(onnx_detector.__file__).name)
-    shutil.copyfile(onnx_detector.__file__, paths[-1])
+    with write_whole(paths[-1]) as unfinished:
+        shutil.copyfile(onnx_detector.__file__, unfinished)
     return paths

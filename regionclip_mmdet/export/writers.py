@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import operator
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import torch
 from packaging.version import Version
 from torch import Tensor, nn
 
+from ..fileio import write_whole
 from .specs import GraphSpec
 
 # RoiAlign has aligned=True ("half_pixel") from 16 on.
@@ -42,23 +42,21 @@ def write_onnx(graph: nn.Module, spec: GraphSpec, inputs: tuple[Tensor, ...], pa
     options = dict(dynamo=False) if TORCH >= Version('2.5') else {}
     axes = {name: dict(free) for name, free in {**spec.inputs, **spec.outputs}.items()}
 
-    def write(unfinished: str) -> None:
+    with write_whole(path) as unfinished:
         with torch.no_grad(), warnings.catch_warnings():
             # of the tracer about shapes that are the same for every input; of torch about itself
             warnings.simplefilter('ignore')
             torch.onnx.export(
                 graph.eval(),
                 inputs,
-                unfinished,
+                str(unfinished),
                 input_names=list(spec.inputs),
                 output_names=list(spec.outputs),
                 dynamic_axes=axes,
                 opset_version=OPSET,
                 **options,
             )
-        onnx.checker.check_model(unfinished)
-
-    write_whole(write, path)
+        onnx.checker.check_model(str(unfinished))
 
 
 def write_program(
@@ -93,7 +91,8 @@ def write_program(
     shapes = tuple({axis: dims[n] for axis, n in free.items()} for free in spec.inputs.values())
     with torch.no_grad(), _sizes_of_pools_by_formula():
         program = torch.export.export(graph.eval(), inputs, dynamic_shapes=shapes, strict=False)
-    write_whole(lambda unfinished: torch.export.save(program, unfinished), path)
+    with write_whole(path) as unfinished:  # its suffix tells torch the format
+        torch.export.save(program, str(unfinished))
 
 
 @contextmanager
@@ -114,23 +113,6 @@ def _sizes_of_pools_by_formula() -> Iterator[None]:
         yield
     finally:
         meta.div_rtn = original
-
-
-def write_whole(write: Callable[[str], None], path: Path) -> None:
-    """Have a file written whole or not at all.
-
-    Args:
-        write: Writes what it should hold under the name that it gets.
-        path: Its place in the end.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = f'{path}.{os.getpid()}.part{path.suffix}'  # the suffix tells torch the format
-    try:
-        write(unfinished)
-        os.replace(unfinished, path)
-    finally:
-        if os.path.exists(unfinished):
-            os.unlink(unfinished)
 
 
 def require(name: str):  # noqa: ANN201  (a module)

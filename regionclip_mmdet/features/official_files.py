@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from ..compat.checkpoints import save_whole
 from .folder import Part
 from .images import ImageList
 from .part_file import NAMES_FILE
@@ -94,15 +95,7 @@ def write_official(folder: str, path: str, regions: ImageRegions, is_detected: b
     if is_detected:
         content['classes'] = torch.from_numpy(regions.labels.copy()).long()
         content['probs'] = torch.from_numpy(regions.probs.copy())
-    target = osp.join(folder, official_name(path))
-    os.makedirs(folder, exist_ok=True)
-    unfinished = f'{target}.being-written'
-    try:
-        torch.save(content, unfinished)
-        os.replace(unfinished, target)
-    finally:
-        if osp.exists(unfinished):
-            os.remove(unfinished)
+    save_whole(content, osp.join(folder, official_name(path)))
 
 
 def missing_official(folder: str, parts: Sequence[Part], images: ImageList) -> Iterator[Part]:

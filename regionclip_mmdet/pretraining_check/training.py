@@ -14,7 +14,7 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
-from ..engine.hooks import newest_whole_checkpoint
+from ..engine.checkpoint_choice import newest_whole_checkpoint
 from ..quickstart.console import captured
 from ..quickstart.runs import LOG_FILE, set_iterations
 from ..quickstart.stages import stage_config

@@ -18,6 +18,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import Runner, load_checkpoint
 
+from ..fileio import write_json
 from .statistics import box_iou_xywh
 
 NUM_SCENES = 64
@@ -67,7 +68,7 @@ def predict_pseudo_labels(
                 | dict(file_name=Path(sample.img_path).name)
             )
     quality = judge(scenes, json.loads(annotation_file.read_text(encoding='utf-8')))
-    out_file.write_text(json.dumps(scenes, indent=1), encoding='utf-8')
+    write_json(out_file, scenes, indent=1)
     return quality
 
 

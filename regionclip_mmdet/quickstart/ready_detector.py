@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+from ..compat.checkpoints import save_whole
 from ..models.text import CLIPTextEncoder
 from .stages import build_text_encoder, stage_config
 from .workspace import Job
@@ -84,7 +85,7 @@ def save_with_text_encoder(trained: dict[str, Any], encoder: CLIPTextEncoder, pa
     text = {f'text_encoder.{key}': value for key, value in encoder.state_dict().items()}
     # mmdet's init_detector reads the names there
     meta = dict(dataset_meta=trained['meta']['dataset_meta'])
-    torch.save(dict(meta=meta, state_dict={**trained['state_dict'], **text}), path)
+    save_whole(dict(meta=meta, state_dict={**trained['state_dict'], **text}), path)
 
 
 def example_command(folder: Path) -> str:

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import nn
 
 from ..benchmark import part_times
+from ..compat.checkpoints import save_whole
 from .console import captured
 from .drawing import NEUTRAL_COLOUR, draw_boxes
 from .runs import LOG_FILE
@@ -96,7 +97,7 @@ def write_generated_weights(cfg: Config, folder: Path) -> Path:
     nn.init.normal_(model.localizer.rpn_head.rpn_reg.weight, std=0.01)
     path = folder / 'generated.pth'
     meta = dict(dataset_meta=dict(classes=tuple(cfg.names)))
-    torch.save(dict(meta=meta, state_dict=model.state_dict()), path)
+    save_whole(dict(meta=meta, state_dict=model.state_dict()), path)
     return path
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..datasets.shapes_world import NOVEL_CLASSES
+from ..fileio import write_text
 from .console import clock
 from .document import Document
 from .pictures import Scenes, curves_picture, detections_picture, pseudo_labels_picture
@@ -58,8 +59,8 @@ def write_report(workspace: Workspace, prefixes: Sequence[str], edition: str) ->
     _real_size_section(document, workspace)
     _reading_section(document)
     paths = [folder / name for name in REPORT_NAMES]
-    paths[0].write_text(document.to_markdown(folder), encoding='utf-8')
-    paths[1].write_text(document.to_html(), encoding='utf-8')
+    write_text(paths[0], document.to_markdown(folder))
+    write_text(paths[1], document.to_html())
     return paths
 
 

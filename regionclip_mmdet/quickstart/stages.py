@@ -18,6 +18,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 
+from ..compat.checkpoints import save_whole
 from ..config_paths import config_path
 from ..datasets.shapes_world import (
     BASE_CLASSES,
@@ -26,6 +27,7 @@ from ..datasets.shapes_world import (
     ShapesWorldSpec,
     make_shapes_world,
 )
+from ..fileio import write_json
 from ..models.text import CLIPTextEncoder
 from .compute_once import pack_scenes, propose_regions
 from .concepts import concept_pool, read_captions
@@ -141,7 +143,7 @@ def write_name_captions(folder: Path) -> None:
         for a in content['annotations']
     ]
     content = dict(images=content['images'], annotations=annotations)
-    (folder / 'names.json').write_text(json.dumps(content), encoding='utf-8')
+    write_json(folder / 'names.json', content)
 
 
 def train_clip(job: Job) -> dict[str, Any]:
@@ -151,13 +153,13 @@ def train_clip(job: Job) -> dict[str, Any]:
     model = MODELS.build(cfg.model)
     with captured(job.folder / LOG_FILE):
         load_checkpoint(model, str(checkpoint), map_location='cpu')
-    torch.save(model.export_state_dict(), job.folder / CLIP_FILE)
+    save_whole(model.export_state_dict(), job.folder / CLIP_FILE)
     checkpoint.unlink()
     encoder, prompts = build_text_encoder(job)
     encoder.encode_names(BASE_CLASSES, prompts).save(job.folder / 'base.pth')
     encoder.encode_names(CLASSES, prompts).save(job.folder / 'all.pth')
     cfg = stage_config(job, 'clip')
-    torch.save(model.state_dict(), job.folder / 'whole.pth')
+    save_whole(model.state_dict(), job.folder / 'whole.pth')
     metrics = test(cfg, job.folder / 'test', 0, 'testing', job.folder / 'whole.pth')
     (job.folder / 'whole.pth').unlink()
     return dict(top1=metrics['clip/top1'], logit_scale=float(model.clip.logit_scale.exp()))
@@ -177,7 +179,7 @@ def train_localizer(job: Job) -> dict[str, Any]:
     cfg = stage_config(job, 'localizer', job.stage.settings['iterations'])
     checkpoint = train(cfg, job.folder / 'train', job.stage.settings['seed'], 'training')
     state = torch.load(checkpoint, map_location='cpu', weights_only=False)['state_dict']
-    torch.save(dict(state_dict=state), job.folder / LOCALIZER_FILE)
+    save_whole(dict(state_dict=state), job.folder / LOCALIZER_FILE)
     checkpoint.unlink()
     cfg = stage_config(job, 'localizer')
     cfg.test_evaluator.outfile_prefix = str(job.folder / 'proposals')
@@ -192,7 +194,7 @@ def pretrain(job: Job) -> dict[str, Any]:
     concepts = concept_pool(read_captions(job.world / 'scenes_train' / 'captions.json'))
     encoder, prompts = build_text_encoder(job)
     encoder.encode_names(list(concepts), prompts).save(job.folder / 'concepts.pth')
-    (job.folder / 'concepts.json').write_text(json.dumps(concepts, indent=1), encoding='utf-8')
+    write_json(job.folder / 'concepts.json', concepts, indent=1)
     job.progress('packing scenes and captions into shards')
     for name in ('shards', 'proposals'):  # of an earlier world
         shutil.rmtree(job.folder / name, ignore_errors=True)
@@ -205,7 +207,7 @@ def pretrain(job: Job) -> dict[str, Any]:
     cfg = stage_config(job, 'pretrain', job.stage.settings['iterations'])
     checkpoint = train(cfg, job.folder / 'train', job.stage.settings['seed'], 'training')
     state = torch.load(checkpoint, map_location='cpu', weights_only=False)['state_dict']
-    torch.save(dict(state_dict=state), job.folder / REGIONCLIP_FILE)
+    save_whole(dict(state_dict=state), job.folder / REGIONCLIP_FILE)
     checkpoint.unlink()
     with captured(job.folder / LOG_FILE):
         cfg = stage_config(job, 'pretrain')

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..fileio import write_text
 from .console import get_console
 
 MARKER = 'done.json'
@@ -131,7 +132,7 @@ class Workspace:
             result=result,
         )
         text = json.dumps(marker, indent=2, default=str)
-        (folder / MARKER).write_text(text, encoding='utf-8')
+        write_text(folder / MARKER, text)
         return marker
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 import regionclip_mmdet  # noqa: F401
-from regionclip_mmdet.compat import prepare_cpu_launch
+from regionclip_mmdet.compat import prepare_launch
 from regionclip_mmdet.datasets import ShapesWorldSpec, make_shapes_world
 from regionclip_mmdet.datasets.shapes_world import CLASSES
 
@@ -106,7 +106,7 @@ def train(folder: Path) -> dict:
     model = detector()
     before = norms(model)
     cfg = Config(dict(launcher='pytorch', sync_bn='torch'))
-    prepare_cpu_launch(cfg)
+    prepare_launch(cfg)
     runner = tiny_runner.make_runner(
         model, folder, with_proposals=False, max_iters=3, launcher='pytorch', cfg=cfg
     )

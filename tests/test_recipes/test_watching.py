@@ -132,5 +132,5 @@ def test_the_pages_words(data: Path) -> None:
 
 @pytest.mark.parametrize('path', sorted((Path(config_folder()) / 'pretrain').glob('*.py')))
 def test_every_pretraining_is_watched(path: Path) -> None:
-    hooks = {hook['type'] for hook in Config.fromfile(path).custom_hooks}
+    hooks = {hook['type'] for hook in Config.fromfile(path).default_hooks.values()}
     assert hooks >= {'ThroughputHook', 'BrokenImagesHook', 'PseudoLabelPicturesHook'}

@@ -26,6 +26,8 @@ def run(script: str, *arguments: object, **environment: str) -> subprocess.Compl
         OMP_NUM_THREADS='1',
         OMP_WAIT_POLICY='PASSIVE',
     )
+    for name in ('PORT', 'MASTER_PORT', 'NNODES', 'SLURM_JOB_ID'):
+        variables.pop(name, None)
     return subprocess.run(
         ['bash', str(TOOLS / script), *map(str, arguments)],
         env=variables | environment,
@@ -54,10 +56,9 @@ def test_two_processes_train_and_test(tmp_path: Path, device: torch.device) -> N
     require_one_each(2, device)
     config = tmp_path / 'toy.py'
     Config(toy_training.config()).dump(config)
-    port = str(29500 + os.getpid() % 2000)
     result = run(
         'dist_train.sh', config, 2, '--work-dir', tmp_path / 'run',
-        '--cfg-options', 'default_hooks.checkpoint.interval=10', PORT=port,
+        '--cfg-options', 'default_hooks.checkpoint.interval=10',
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]
     assert all(len(toy_training.diary(tmp_path / 'run', rank)) == 20 for rank in (0, 1))
@@ -66,10 +67,35 @@ def test_two_processes_train_and_test(tmp_path: Path, device: torch.device) -> N
     # mmengine saves the moving average, which is what is tested, as the model's weights
     state = torch.load(weights, map_location='cpu', weights_only=False)['state_dict']
     slope = state['line.weight'].sum()
-    result = run('dist_test.sh', config, weights, 2, '--work-dir', tmp_path / 'test', PORT=port)
+    result = run('dist_test.sh', config, weights, 2, '--work-dir', tmp_path / 'test')
     assert result.returncode == 0, result.stderr[-3000:]
     # 11 samples on two processes: the twelfth, drawn to make them even, is not counted
     assert f'slope: {slope:.4f}  count: 11 ' in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ('variables', 'expected'),
+    [
+        ({}, '--standalone'),
+        (dict(PORT='1234'), '--nnodes 1 --node_rank 0 --master_addr 127.0.0.1 --master_port 1234'),
+        (dict(MASTER_PORT='1235'), '--master_addr 127.0.0.1 --master_port 1235'),
+        (dict(PORT='1234', MASTER_PORT='1235'), '--master_port 1234'),
+        (
+            dict(NNODES='2', NODE_RANK='1', MASTER_ADDR='a'),
+            '--nnodes 2 --node_rank 1 --master_addr a --master_port 29500',
+        ),
+        (dict(NNODES='2', SLURM_JOB_ID='1251'), '--master_port 12016'),
+    ],
+)
+def test_where_processes_meet(tmp_path: Path, variables: dict, expected: str) -> None:
+    python = tmp_path / 'python'
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    result = run('dist_train.sh', 'a config.py', 2, '--amp', PYTHON=str(python), **variables)
+    words = result.stdout.splitlines()
+    place = words.index(f'{TOOLS}/train.py')
+    assert f'{expected} --nproc_per_node 2' in ' '.join(words[:place])
+    assert words[place + 1 :] == ['a config.py', '--launcher', 'pytorch', '--amp']
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from PIL import Image
 
 from regionclip_mmdet.datasets import ImageTextShards, ImageTextTSV
 from regionclip_mmdet.datasets.preparation import contact_sheet, inspect_image_text, write_all
+from regionclip_mmdet.fileio import write_whole
 
 
 def parse_args() -> argparse.Namespace:
@@ -68,8 +69,9 @@ def main() -> None:
             write_all({args.broken: report.broken_lines()}, progress=False)
             print(f'written: {args.broken}')
         if args.sheet is not None:
-            args.sheet.parent.mkdir(parents=True, exist_ok=True)
-            contact_sheet(dataset, args.sheet_pairs, args.seed).save(args.sheet, quality=92)
+            sheet = contact_sheet(dataset, args.sheet_pairs, args.seed)
+            with write_whole(args.sheet) as unfinished:  # its ending tells the format
+                sheet.save(unfinished, quality=92)
             print(f'written: {args.sheet}')
     except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from None

@@ -19,6 +19,7 @@ from regionclip_mmdet.datasets.shapes_world import (
     make_shapes_world,
     sample_image,
 )
+from regionclip_mmdet.fileio import write_whole
 
 # folder name -> (kind, split, images unless told otherwise)
 SPLITS: dict[str, tuple[str, str, int]] = {
@@ -58,7 +59,8 @@ def write_contact_sheet(path: Path, spec: ShapesWorldSpec, columns: int = 10) ->
     for index in range(count):
         image, _, _ = sample_image(spec, index)
         sheet.paste(image, (index % columns * cell, index // columns * cell))
-    sheet.save(path)
+    with write_whole(path) as unfinished:
+        sheet.save(unfinished)
 
 
 def main() -> None:

@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from ...fileio import naming_write_errors, write_whole
 from ..checks import check_coco, read_json
 
-SUFFIX = '.being-written'
 _CHUNK = 2000
 
 
@@ -49,16 +49,11 @@ def write_all(contents: Mapping[Path, Any], progress: bool = True) -> None:
     Raises:
         OSError: A file could not be written; none of them was replaced.
     """
-    temporary = {path: path.with_name(path.name + SUFFIX) for path in contents}
-    try:
+    with ExitStack() as stack:
         for path, content in contents.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write(temporary[path], path.name, content, progress)
-        for path, written in temporary.items():
-            os.replace(written, path)
-    finally:
-        for written in temporary.values():
-            written.unlink(missing_ok=True)
+            unfinished = stack.enter_context(write_whole(path))
+            with naming_write_errors(path):
+                _write(unfinished, path.name, content, progress)
 
 
 def _write(path: Path, name: str, content: Any, progress: bool) -> None:
@@ -71,8 +66,6 @@ def _write(path: Path, name: str, content: Any, progress: bool) -> None:
                 for piece, rows in _pieces(content):
                     file.write(piece)
                     bar.update(rows)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _pieces(content: Mapping[str, Any]) -> Iterator[tuple[str, int]]:

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ...fileio import naming_write_errors
 from .captions import sample_captions
 from .drawing import DrawnObject, draw_background, object_mask, sample_object
 from .spec import GENERATOR_VERSION, ShapesWorldSpec
@@ -224,6 +225,17 @@ def make_shapes_world(
         )
     partial_root = root.with_name(root.name + '.partial')
     shutil.rmtree(partial_root, ignore_errors=True)
+    try:
+        with naming_write_errors(root):
+            _make(partial_root, root, spec, num_workers, progress)
+    finally:
+        shutil.rmtree(partial_root, ignore_errors=True)
+    return root
+
+
+def _make(
+    partial_root: Path, root: Path, spec: ShapesWorldSpec, num_workers: int, progress: bool
+) -> None:
     folder = partial_root / 'images'
     folder.mkdir(parents=True)
     write = partial(_write_image, spec=spec, folder=str(folder))
@@ -248,4 +260,3 @@ def make_shapes_world(
     if root.exists():
         shutil.rmtree(root)
     partial_root.rename(root)
-    return root

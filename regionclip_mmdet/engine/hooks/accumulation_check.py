@@ -6,14 +6,15 @@ from __future__ import annotations
 import logging
 
 from mmdet.registry import HOOKS
-from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from .once import OnceHook
+
 
 @HOOKS.register_module()
-class AccumulationCheckHook(Hook):
+class AccumulationCheckHook(OnceHook):
     """Warns that accumulated batches are contrasted each for itself.
 
     The image-text losses compare an image with all captions of its batch, over all processes: more

@@ -3,34 +3,34 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-import zipfile
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
+from mmengine.fileio.backends.registry_utils import prefix_to_backends
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ...fileio import naming_write_errors, remove_unfinished, write_whole
 from ..ranks import failing_together
+from ..work_dir_lock import WorkDirLock, check_holder, give_back, hold
 
 BACKEND = 'atomic_local'
-TEMPORARY_SUFFIX = '.being-written'
+REMEDY = (
+    'Files written before are whole. Free some space or name another work_dir, and continue with '
+    '--resume'
+)
 
 
 class AtomicLocalBackend(LocalBackend):
-    """mmengine's local file backend, which never leaves half a file under the final name.
-
-    Bytes go to a temporary file in the same folder, are forced to the disk, and take the name in
-    one step; a process killed, or a disk full, in between leaves the old file as it was.
-    """
+    """mmengine's local file backend, which never leaves half a file under the final name."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write bytes to a file.
+        """Write bytes to a file, whole or not at all.
 
         Args:
             obj: Content.
@@ -38,30 +38,12 @@ class AtomicLocalBackend(LocalBackend):
 
         Raises:
             OSError: It could not be written, with the name of the file and what to do.
+            WorkDirInUseError: Another run has taken over the work dir.
         """
-        path = Path(filepath)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = ''
-        try:
-            with tempfile.NamedTemporaryFile(
-                dir=path.parent, prefix=path.name, suffix=TEMPORARY_SUFFIX, delete=False
-            ) as file:
-                temporary = file.name
-                file.write(obj)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, path)
-        except OSError as error:
-            if temporary:
-                Path(temporary).unlink(missing_ok=True)
-            raise OSError(
-                error.errno,
-                f'{path} ({len(obj) / 2**20:.0f} MiB) could not be written: {error.strerror}. '
-                'Files written before are whole. Free some space or name another work_dir, and '
-                'continue with --resume',
-            ) from error
-        _sync_folder(path.parent)
+        check_holder(filepath)
+        # no ending of a checkpoint's: others may look for those meanwhile
+        with write_whole(filepath, REMEDY, suffix='') as unfinished:
+            unfinished.write_bytes(obj)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
         """Write text to a file; see ``put``."""
@@ -77,9 +59,10 @@ class AtomicCheckpointHook(CheckpointHook):
 
     Files are written by ``AtomicLocalBackend``, unless another ``backend_args`` is given, and
     outdated checkpoints are removed only after the new one is there: mmengine removes them before,
-    so that with ``max_keep_ckpts=1`` a crash while writing leaves none. Temporary files of a
-    process that was killed are removed at the next start. If the main process cannot write, or a
-    hook refuses the weights, all processes end with its error.
+    so that with ``max_keep_ckpts=1`` a crash while writing leaves none. While a run trains, its
+    work dir and the folder of its checkpoints are held (``WorkDirLock``): a second run there is
+    refused. Temporary files of a process that was killed are removed at the next start. If the main
+    process cannot write, or a hook refuses the weights, all processes end with its error.
 
     Args:
         *args: As in mmengine.
@@ -90,20 +73,45 @@ class AtomicCheckpointHook(CheckpointHook):
     def __init__(self, *args: Any, backend_args: dict | None = None, **kwargs: Any) -> None:
         super().__init__(*args, backend_args=backend_args or dict(backend=BACKEND), **kwargs)
         self._together = False
+        self._locks: list[WorkDirLock] = []
 
     def before_train(self, runner: Runner) -> None:
-        """Prepare the folder; remove what killed processes left half-written."""
+        """Take hold of the folders, prepare them, and remove what killed processes left.
+
+        Raises:
+            WorkDirInUseError: Another run trains there; on all processes.
+        """
+        self._hold(runner.work_dir, runner)
         super().before_train(runner)
-        if runner.rank == 0 and isinstance(self.file_backend, LocalBackend):
-            for leftover in Path(self.out_dir).glob(f'*{TEMPORARY_SUFFIX}'):
-                runner.logger.warning(f'Removing {leftover}, which was never finished.')
-                leftover.unlink()
+        if not isinstance(self.file_backend, LocalBackend):
+            return
+        self._hold(self.out_dir, runner)
+        if is_main_process():
+            for leftover in remove_unfinished(self.out_dir, '*.pth*'):
+                runner.logger.warning(f'Removed {leftover}, which was never finished.')
+
+    def after_run(self, runner: Runner) -> None:
+        """Give the folders free."""
+        super().after_run(runner)
+        while self._locks:
+            give_back(self._locks.pop())
+
+    def _hold(self, folder: str, runner: Runner) -> None:
+        with failing_together():
+            lock = hold(folder, runner.logger.warning) if is_main_process() else None
+        if lock is not None:
+            self._locks.append(lock)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         backend = self.file_backend
         self.file_backend = later = _RemovesLater(backend)
+        path = Path(self.out_dir) / self.filename_tmpl.format(step)
         try:
-            with nullcontext() if self._together else failing_together():
+            with (
+                nullcontext() if self._together else failing_together(),
+                naming_write_errors(path, REMEDY),
+                _atomic_by_default(),
+            ):
                 super()._save_checkpoint_with_step(runner, step, meta)
         finally:
             self.file_backend = backend
@@ -113,8 +121,9 @@ class AtomicCheckpointHook(CheckpointHook):
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         self._together = True  # this may write two files, the processes meet once
         try:
-            with failing_together():
-                super()._save_best_checkpoint(runner, metrics)
+            with failing_together(), naming_write_errors(self.out_dir, REMEDY):
+                with _atomic_by_default():
+                    super()._save_best_checkpoint(runner, metrics)
         finally:
             self._together = False
 
@@ -136,36 +145,12 @@ class _RemovesLater:
         self.waiting.append(lambda: self._backend.rmtree(path))
 
 
-def newest_whole_checkpoint(folder: str | Path) -> Path | None:
-    """The latest checkpoint of a run that can be read to its end.
-
-    Args:
-        folder: The work dir, with ``iter_*.pth`` or ``epoch_*.pth``.
-
-    Returns:
-        None if there is none. Damaged ones are passed over.
-    """
-    found = [p for kind in ('iter', 'epoch') for p in Path(folder).glob(f'{kind}_*.pth')]
-    found.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    # torch writes a zip archive, whose directory is at the end
-    return next((path for path in found if zipfile.is_zipfile(path)), None)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power failure, where the system can."""
+@contextmanager
+def _atomic_by_default() -> Iterator[None]:
+    """Write local files whole where no backend is named: ``FlexibleRunner`` drops ours."""
+    before = prefix_to_backends['']
+    prefix_to_backends[''] = AtomicLocalBackend
     try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
+        yield
     finally:
-        os.close(handle)
+        prefix_to_backends[''] = before

@@ -6,13 +6,14 @@ from __future__ import annotations
 import logging
 
 from mmdet.registry import HOOKS
-from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from .once import OnceHook
+
 
 @HOOKS.register_module()
-class BatchSizeCheckHook(Hook):
+class BatchSizeCheckHook(OnceHook):
     """Warns of a batch size that the config's schedule was not made for.
 
     The usual way into it is to run on one GPU what was made for eight: the learning rate is then

@@ -7,17 +7,17 @@ from typing import Any
 
 from mmdet.registry import HOOKS
 from mmengine.dist import all_gather_object
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..ranks import of_all_ranks
 from .dataset_check import innermost
+from .once import OnceHook
 
 MAX_NAMED = 100
 
 
 @HOOKS.register_module()
-class BrokenImagesHook(Hook):
+class BrokenImagesHook(OnceHook):
     """Writes ``train/images_skipped``, the number of all processes since the run began, and names.
 
     Counts what datasets with ``skip_broken`` count (``BrokenImagePolicy.num_broken``); workers load

@@ -12,7 +12,6 @@ import numpy as np
 from mmdet.datasets import CocoDataset, LVISV05Dataset
 from mmdet.evaluation import OVCocoMetric
 from mmdet.registry import HOOKS
-from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
@@ -20,10 +19,11 @@ from ...datasets.checks import check_classes, check_coco, check_split, read_json
 from ...datasets.transforms.unmoved import leaves_proposals_behind
 from ...evaluation import OVCocoAPMetric
 from ..ranks import on_main_process
+from .once import OnceHook
 
 
 @HOOKS.register_module()
-class DatasetCheckHook(Hook):
+class DatasetCheckHook(OnceHook):
     """Checks datasets and metrics before training, validation and testing.
 
     Serves stock datasets, too, and looks through mmengine's and mmdet's dataset wrappers.

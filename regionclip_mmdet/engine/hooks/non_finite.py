@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from mmdet.registry import HOOKS
 from mmengine.dist import all_reduce, get_rank
-from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
+
+from .once import OnceHook
 
 
 class NonFiniteLossError(RuntimeError):
@@ -20,7 +21,7 @@ class NonFiniteLossError(RuntimeError):
 
 
 @HOOKS.register_module()
-class NonFiniteLossHook(Hook):
+class NonFiniteLossHook(OnceHook):
     """Stops a run at the first loss that is not finite, or leaves out such updates and counts them.
 
     The loss is looked at before its gradients are, so the weights stay what they were. All

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from mmdet.registry import HOOKS
-from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
@@ -20,10 +19,11 @@ from ...visualization import draw_pseudo_labels
 from ...visualization.fonts import FontPath
 from ..randomness import untouched_generators
 from ..ranks import on_main_process
+from .once import OnceHook
 
 
 @HOOKS.register_module()
-class PseudoLabelPicturesHook(Hook):
+class PseudoLabelPicturesHook(OnceHook):
     """Draws the teacher's pseudo labels of the batch that was just trained on, and its captions.
 
     Images are those of the pipeline, flips included; the regions are another draw of

@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 from mmdet.registry import HOOKS
-from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ...known_files import require_file
 from ...models.roi_heads import RegionTextHead
 from ...models.weights import WeightGuard
+from .once import OnceHook
 
 
 @HOOKS.register_module()
-class RequiredFilesHook(Hook):
+class RequiredFilesHook(OnceHook):
     """Refuses a run whose files are missing, and says how to make them.
 
     Models are built without any file, so that configs can be looked at. Before the first iteration
@@ -31,6 +31,7 @@ class RequiredFilesHook(Hook):
         Raises:
             FileNotFoundError: There is none.
         """
+        super().before_run(runner)
         if runner._load_from is not None:
             require_file(runner._load_from, 'checkpoint')
 

@@ -14,11 +14,13 @@ from typing import Any
 from mmdet.registry import HOOKS
 from mmengine.dist import is_main_process
 from mmengine.fileio import join_path
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
+from ...fileio import write_text
 from ..ranks import any_rank, failing_together
 from .atomic_checkpoint import BACKEND
+from .once import OnceHook
 
 
 class StoppedBySignal(SystemExit):  # noqa: N818
@@ -26,7 +28,7 @@ class StoppedBySignal(SystemExit):  # noqa: N818
 
 
 @HOOKS.register_module()
-class SaveOnSignalHook(Hook):
+class SaveOnSignalHook(OnceHook):
     """Ends training after the current iteration, with a checkpoint, when a signal arrives.
 
     Clusters send SIGTERM some time before SIGKILL, when a job reaches its limit or makes room for
@@ -135,7 +137,7 @@ class SaveOnSignalHook(Hook):
                 backend_args=backend_args,
             )
             if is_main_process():  # where mmengine looks for the newest one
-                (Path(runner.work_dir) / 'last_checkpoint').write_text(path)
+                write_text(Path(runner.work_dir) / 'last_checkpoint', path)
         return path
 
     def _stop(self, runner: Runner, path: str | None) -> None:

@@ -14,9 +14,11 @@ from mmengine.hooks import Hook, LoggerHook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from .once import OnceHook
+
 
 @HOOKS.register_module()
-class ThroughputHook(Hook):
+class ThroughputHook(OnceHook):
     """Writes the scalars ``train/images_per_second`` and ``train/data_wait``.
 
     Of the iterations since the scalars were last written, and of all processes together:
@@ -47,6 +49,9 @@ class ThroughputHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Have an eye on the end of everything that belongs to an iteration."""
+        super().before_run(runner)
+        if self not in runner.hooks:
+            return
         runner.register_hook(self._clock, priority='LOWEST')
         loggers = [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)]
         self._every = self.interval or (loggers or [50])[0]

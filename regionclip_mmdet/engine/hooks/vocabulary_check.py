@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from mmdet.registry import HOOKS
 from mmengine.dataset import BaseDataset
-from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
@@ -13,10 +12,11 @@ from torch import nn
 
 from ...models.roi_heads import TextEmbeddingBBoxHead
 from ...models.text import TextEmbeddingClassifier
+from .once import OnceHook
 
 
 @HOOKS.register_module()
-class VocabularyCheckHook(Hook):
+class VocabularyCheckHook(OnceHook):
     """Compares vocabulary and dataset categories by name before training and evaluation.
 
     Labels are indices: with another order a detector trains and evaluates without complaint, on

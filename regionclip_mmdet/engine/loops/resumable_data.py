@@ -84,11 +84,12 @@ class SeededBatches:
             sampler.set_epoch(epoch)
 
 
-class ResumableLoader:
+class ResumableLoader(DataLoader):
     """Stands in for a ``DataLoader`` in a training loop; ``batches`` starts anywhere.
 
     Everything else (``dataset``, ``batch_sampler``, ``num_workers``, ...) is the original loader's,
-    so that hooks find what they look for.
+    so that hooks find what they look for. It is a ``DataLoader`` by class alone, which
+    ``FlexibleRunner`` asks for; it builds one itself when batches are wanted.
 
     Args:
         source: Any loader of a map-style dataset with automatic batching; never iterated itself.

@@ -12,10 +12,12 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 
+from ..checkpoint_choice import choose_start
 from ..randomness import ITERATION, derive_seed, seed_generators
 from ..ranks import of_all_ranks
 from .data_position import KEY, adopt_sampler_seed, batches_to_skip, describe
 from .dead_workers import DataWorkerError, explain_dead_workers
+from .full_disk import explain_full_disk
 from .lost_processes import explain_lost_processes
 from .resumable_data import ResumableLoader
 
@@ -65,6 +67,7 @@ class ResumableLoop(BaseLoop):
         allow_changed_data: bool = False,
         **kwargs: Any,
     ) -> None:
+        choose_start(runner)
         BaseLoop.__init__(self, runner, dataloader)  # builds it from a config
         super().__init__(runner, ResumableLoader(self.dataloader), *args, **kwargs)
         self.allow_changed_data = allow_changed_data
@@ -149,11 +152,13 @@ class ResumableLoop(BaseLoop):
             ValueError: Processes have different numbers of batches in an epoch.
             DataWorkerError: A process that loads data died.
             LostProcessError: Another process of the run is gone.
+            OSError: Of a full disk, with the work dir.
         """
         try:
             with (
                 explain_dead_workers(self.dataloader),
                 explain_lost_processes(lambda: self._iter + 1),
+                explain_full_disk(self.runner.work_dir),
             ):
                 self.runner.call_hook('before_train')
                 self._check_ranks()

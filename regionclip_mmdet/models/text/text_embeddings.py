@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...checkpoints.files import read_file
+from ...compat.checkpoints import save_whole
 from ...known_files import require_file
 
 if TYPE_CHECKING:
@@ -147,17 +147,7 @@ class TextEmbeddings:
             matrix=self.matrix.cpu().clone(),
             provenance=self.provenance,
         )
-        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        # of its own: several threads or processes may fill one cache
-        unfinished = f'{os.fspath(path)}.{os.getpid()}.{threading.get_ident()}.unfinished'
-        try:
-            # not by name, which torch would write into the file: bytes depend on the content alone
-            with open(unfinished, 'wb') as file:
-                torch.save(content, file)
-            os.replace(unfinished, path)
-        finally:
-            if os.path.exists(unfinished):
-                os.remove(unfinished)
+        save_whole(content, path)
 
     @classmethod
     def load(cls, path: PathLike) -> TextEmbeddings:

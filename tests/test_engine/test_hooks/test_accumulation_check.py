@@ -64,4 +64,4 @@ def test_no_reason(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_every_run_has_the_hook() -> None:
     runtime = Config.fromfile(Path(config_path('_base_/default_runtime.py')))
-    assert dict(type='AccumulationCheckHook') in runtime.custom_hooks
+    assert dict(type='AccumulationCheckHook') in runtime.default_hooks.values()

@@ -4,18 +4,27 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 
 import pytest
 import tiny_models
 import torch
+from disks import mounted
 from mmdet.registry import MODELS
 from mmengine.runner import Runner
 from tiny_runner import PREPROCESSOR, make_runner
 
-from regionclip_mmdet.engine.hooks import AtomicLocalBackend, newest_whole_checkpoint
-from regionclip_mmdet.engine.hooks.atomic_checkpoint import TEMPORARY_SUFFIX
+from regionclip_mmdet.engine.checkpoint_choice import newest_whole_checkpoint
+from regionclip_mmdet.engine.hooks import AtomicLocalBackend
+from regionclip_mmdet.engine.work_dir_lock import (
+    LOCK_FILE,
+    WorkDirInUseError,
+    _state_and_birth,
+    _this_process,
+)
+from regionclip_mmdet.fileio import UNFINISHED, write_whole
 
 
 def disk_full(handle: int) -> None:
@@ -51,7 +60,9 @@ def test_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Monke
     path = tmp_path / 'file.pth'
     AtomicLocalBackend().put(b'old', path)
     monkeypatch.setattr(os, 'fsync', disk_full)
-    with pytest.raises(OSError, match=r'file\.pth .* could not be written: No space left') as info:
+    with pytest.raises(
+        OSError, match=r'file\.pth could not be written: No space left.*--resume'
+    ) as info:
         AtomicLocalBackend().put(b'new', path)
     assert info.value.errno == errno.ENOSPC
     assert path.read_bytes() == b'old'
@@ -85,21 +96,34 @@ def test_the_only_checkpoint_survives_a_crash_while_the_next_is_written(
     assert newest_whole_checkpoint(tmp_path) == tmp_path / 'iter_1.pth'
 
 
-def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
-    leftover = tmp_path / f'iter_9.pthabc{TEMPORARY_SUFFIX}'
+def test_a_second_run_in_the_same_work_dir_is_refused(tmp_path: Path) -> None:
+    other = json.dumps(
+        _this_process() | dict(pid=os.getppid(), born=_state_and_birth(os.getppid())[1])
+    )
+    (tmp_path / LOCK_FILE).write_text(other)
+    leftover = tmp_path / f'iter_9.pth.abc{UNFINISHED}'
     leftover.write_bytes(b'half')
-    runner(tmp_path, max_iters=1).train()
-    assert not leftover.exists() and names(tmp_path) == ['iter_1.pth']
+    with pytest.raises(WorkDirInUseError, match=f'in use: process {os.getppid()} '):
+        runner(tmp_path, max_iters=1).train()
+    assert leftover.exists() and names(tmp_path) == [leftover.name]
+    assert (tmp_path / LOCK_FILE).read_text() == other
 
 
-def test_newest_whole_checkpoint(tmp_path: Path) -> None:
-    assert newest_whole_checkpoint(tmp_path) is None
-    for step in (9, 10, 11):
-        path = tmp_path / f'iter_{step}.pth'
-        torch.save(dict(state=torch.zeros(1000)), path)
-        os.utime(path, (step, step))
-    assert newest_whole_checkpoint(tmp_path).name == 'iter_11.pth'
-    whole = (tmp_path / 'iter_11.pth').read_bytes()
-    (tmp_path / 'iter_11.pth').write_bytes(whole[: len(whole) // 2])
-    os.utime(tmp_path / 'iter_11.pth', (11, 11))
-    assert newest_whole_checkpoint(tmp_path).name == 'iter_10.pth'
+@pytest.mark.parametrize('size', [4, 40], ids=['log', 'checkpoint'])
+def test_training_on_a_full_disk(tmp_path: Path, size: int) -> None:
+    with mounted(tmp_path / f'disk_{size}', 'size=1m') as disk:
+        made = runner(disk, max_iters=1)
+        free = os.statvfs(disk)
+        (disk / 'other').write_bytes(bytes(max(free.f_bavail * free.f_bsize - size * 1024, 0)))
+        with pytest.raises(OSError, match=f'{disk}.* could not be written: No space.*work_dir'):
+            made.train()
+        assert not list(disk.glob('iter_*'))
+
+
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    leftover = tmp_path / f'iter_9.pthabc{UNFINISHED}'
+    leftover.write_bytes(b'half')
+    with write_whole(tmp_path / 'iter_8.pth', suffix='') as being_written:
+        runner(tmp_path, max_iters=1).train()
+        assert not leftover.exists() and being_written.exists()
+    assert names(tmp_path) == ['iter_1.pth', 'iter_8.pth']

@@ -224,4 +224,4 @@ def test_each_dataset_is_read_once(tmp_path: Path) -> None:
 def test_part_of_the_default_runtime() -> None:
     configs = Path(__file__).parents[3] / 'configs'
     runtime = Config.fromfile(configs / '_base_' / 'default_runtime.py')
-    assert dict(type='DatasetCheckHook') in runtime.custom_hooks
+    assert dict(type='DatasetCheckHook') in runtime.default_hooks.values()

@@ -191,6 +191,7 @@ def test_the_tool(tmp_path: Path, processes: int) -> None:
     # torchrun tells of its processes' exit codes and ends with its own
     assert code == (143 if processes == 1 else 1), output[-3000:]
     assert f'SIGTERM: {folders[1]}/iter_6.pth is written' in output
+    assert not list(folders[1].glob('*.lock'))  # free for the next
     assert processes == 1 or 'exitcode  : 143' in output
     forget_diaries(folders[1])
     assert start(straight, folders[1], processes, '--resume')[0] == 0

@@ -21,7 +21,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from regionclip_mmdet.compat import prepare_cpu_launch
+from regionclip_mmdet.compat import prepare_launch
 from regionclip_mmdet.engine.hooks import throughput
 from regionclip_mmdet.engine.hooks.throughput import images_in
 
@@ -139,7 +139,7 @@ def test_counts_waiting_and_work_alone(tmp_path: Path) -> None:
 def work(rank: int) -> dict:
     os.environ['LOCAL_RANK'] = str(rank)
     cfg = Config(dict(launcher='pytorch'))
-    prepare_cpu_launch(cfg)
+    prepare_launch(cfg)
     return values(train(Path(os.environ['FOLDER']), {}, launcher='pytorch', cfg=cfg))
 
 
