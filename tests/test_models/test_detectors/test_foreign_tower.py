@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from regionclip_mmdet.apis import RegionCLIPInferencer, encode_images, query_image
 from regionclip_mmdet.apis.image_inputs import ImageInputs
+from regionclip_mmdet.export import export_detector
 from regionclip_mmdet.features import RegionMaker, RegionSettings
 from regionclip_mmdet.models.backbones import CLIPResNet
 from regionclip_mmdet.models.detectors.shared_steps import SharedFrozenSteps
@@ -246,6 +247,14 @@ def test_the_inferencer(loaded: nn.Module, tmp_path: Path) -> None:
     assert set(found['label_names']) <= {'owl', 'fox'} and found['scores']
     with pytest.raises(ValueError, match='the sizes of the text tower are not known'):
         inferencer(str(clip))(image, texts=['owl', 'fox'])
+
+
+def test_exporting_is_refused(loaded: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match='ConvNeXtMap and ConvNeXtRegions cannot be exported'):
+        export_detector(loaded, tmp_path, formats=('torch',))
+    with pytest.raises(ValueError, match='made of float32 weights'):
+        export_detector(tiny_inference.detector().half(), tmp_path, formats=('torch',))
+    assert not list(tmp_path.iterdir())
 
 
 def test_region_features(loaded: nn.Module, tmp_path: Path) -> None:
