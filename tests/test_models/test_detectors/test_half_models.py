@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 
 import pytest
+import tiny_inference
 import tiny_models
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from mmdet.registry import MODELS
 from precision_models import FP16_ON_CPU, SIZES, detector, pretrainer, samples
 from torch import Tensor, nn
 
+from regionclip_mmdet.apis import encode_images, query_image
 from regionclip_mmdet.models.backbones.folding import fold
 from regionclip_mmdet.models.localizers import CLIP_MEAN, CLIP_STD
 
@@ -174,6 +176,20 @@ def test_checkpoints_cross_types(dtype: torch.dtype) -> None:
     half.load_state_dict(model.state_dict())
     weight = half.backbone.conv1.weight
     assert weight.dtype == dtype and torch.equal(weight, model.backbone.conv1.weight.to(dtype))
+
+
+def test_an_image_that_is_encoded_once(dtype: torch.dtype, device: torch.device) -> None:
+    """Its map, kept for masks, has 16 bits; embeddings and scores are float32."""
+    model = tiny_inference.detector(with_mask=True, bbox_head=dict(temperature=0.1)).to(device)
+    scores = []
+    for variant in (model, reduced(model, dtype)):
+        (encoded,) = encode_images(variant, tiny_inference.image())
+        found = query_image(variant, encoded, tiny_models.vocabulary(('owl', 'fox')))
+        assert encoded.embeddings.dtype == found.scores.dtype == torch.float32
+        assert len(found.masks) == len(found) > 10
+        scores.append(found.scores[:10])
+    assert encoded.feature_map.dtype == dtype
+    torch.testing.assert_close(*scores, rtol=0, atol=0.02)
 
 
 def test_an_image_text_model(dtype: torch.dtype) -> None:
