@@ -17,6 +17,7 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
+from ...apis.command_line import positive
 from ..pair_losses import FORMS, largest_differences, measure_rank
 
 HELP = 'image-text losses over many processes: memory and time of one of them'
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--width', type=int, default=1024, help='of embeddings (default: 1024)')
     parser.add_argument('--device', default='cpu', help='cpu (default) or cuda')
-    parser.add_argument('--repeats', type=int, default=5, help='timed steps (default: 5)')
+    parser.add_argument('--repeats', type=positive(int), default=5, help='timed steps (default: 5)')
     parser.add_argument('--threads', type=int, default=0, help="torch's threads on a CPU")
 
 

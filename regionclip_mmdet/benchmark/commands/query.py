@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from mmdet.structures import DetDataSample
 from mmengine.logging import MMLogger
 
+from ...apis.command_line import positive
 from ...apis.encoding import encode_samples
 from ...apis.querying import query_image
 from ...models.text import TextEmbeddings
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='in the scores (default: none)',
     )  # fmt: skip
     parser.add_argument('--score-thr', type=float, default=0.001, help='(default: 0.001)')
-    parser.add_argument('--repeats', type=int, default=5, help='timed runs (default: 5)')
+    parser.add_argument('--repeats', type=positive(int), default=5, help='timed runs (default: 5)')
     parser.add_argument('--device', default='cpu', help='cpu (default) or cuda')
     parser.add_argument('--threads', type=int, default=0, help="torch's threads on a CPU")
 

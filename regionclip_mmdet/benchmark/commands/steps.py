@@ -7,6 +7,7 @@ import argparse
 from dataclasses import asdict, replace
 from typing import Any
 
+from ...apis.command_line import positive
 from ..measure import measure
 from ..report import Result, format_report
 from ..switches import SWITCHES, ladder
@@ -35,7 +36,9 @@ def add_step_arguments(parser: argparse.ArgumentParser, workload: str) -> None:
     )
     parser.add_argument('--device', help='cpu (default) or cuda')
     parser.add_argument('--dtype', choices=['float32', 'bfloat16', 'float16'])
-    parser.add_argument('--repeats', type=int, default=5, help='timed steps per row (default: 5)')
+    parser.add_argument(
+        '--repeats', type=positive(int), default=5, help='timed steps per row (default: 5)'
+    )
     parser.add_argument(
         '--warm-ups',
         type=int,

@@ -72,6 +72,7 @@ class WeightGuard(nn.Module):
         self._parts = tuple(p for p in parts if _find(self, p) is not None)
         absent = tuple(f'{p}.' for p in parts if p not in self._parts)
         self._may_be_missing = tuple(may_be_missing)
+        self._logged_random: tuple[str, ...] = ()
         self._may_be_unexpected = (*may_be_unexpected, *absent)
         self.unsaved_parts = tuple(p for p in unsaved if _find(self, p) is not None)
         for part in self.unsaved_parts:
@@ -118,8 +119,12 @@ class WeightGuard(nn.Module):
                 self._settle_random_part(name, module, learning)
 
     def _log_random_parts(self, names: Sequence[str]) -> None:
-        random = [n for n in names if (part := _find(self, n)) and not _source(part)]
-        if random:
+        found = {name: _find(self, name) for name in names}
+        random = tuple(
+            name for name, part in found.items() if part is not None and not _source(part)
+        )
+        if random and random != self._logged_random:
+            self._logged_random = random
             note = 'A graph of random weights is traced: counts mean something, numbers do not'
             print_log(f'{note} ({", ".join(random)}).', 'current', WARNING)
 
