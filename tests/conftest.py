@@ -37,9 +37,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(params=['cpu', pytest.param('cuda', marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.device:
+def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
     """A test with it runs on the CPU; with ``-m gpu`` on a GPU, in full float32 precision."""
     import torch
+    from devices import full_float32
 
     from regionclip_mmdet.compat import why_cuda_is_unusable
 
@@ -51,9 +52,8 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
             pytest.skip('GPUs are hidden from the other tests: make test-gpu')
         if reason := why_cuda_is_unusable():
             pytest.skip(f'no GPU to test on: {reason}')
-        monkeypatch.setattr(torch.backends.cuda.matmul, 'allow_tf32', False)
-        monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
-    return torch.device(request.param)
+    with full_float32():
+        yield torch.device(request.param)
 
 
 @pytest.fixture(scope='session')

@@ -65,7 +65,7 @@ def generated_model(cfg: Config) -> OpenVocabularyRCNN:
         cfg: Changed: no part names a file any more.
     """
     without_init(cfg.model)
-    arch = cfg.model.backbone.arch
+    arch = cfg.model.backbone.get('arch')
     if cfg.model.get('text_encoder') is None and isinstance(arch, str):
         cfg.model.text_encoder = dict(type='CLIPTextEncoder', arch=arch)
     with torch.random.fork_rng(devices=[]):

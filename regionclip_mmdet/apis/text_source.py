@@ -107,7 +107,7 @@ def _given(
     if arch is None and model.text_encoder is not None:
         arch = model.text_encoder.arch
     if arch is None:
-        arch = model.cfg.model.backbone.arch
+        arch = model.cfg.model.backbone.get('arch')
         if not isinstance(arch, str):
             raise ValueError(
                 f'text_encoder={str(given)!r}: the sizes of the text tower are not known, because '

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmengine.logging import MMLogger
@@ -14,17 +16,18 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from .switches import SWITCHES, switched_off
-from .timing import now, part_times, peak_memory_mib
+from .timing import WARM_UPS, median_seconds, now, part_times, peak_memory_mib
 from .workloads import WORKLOADS, Settings
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """The quickest of several steps, and what it gave.
+    """The median of several steps, and what one gave.
 
     Attributes:
-        total: Seconds of the step.
-        parts: Seconds by stage, summing up to ``total``.
+        total: Seconds of a step that nothing looks into.
+        parts: Seconds by stage, medians of further steps. At the borders of stages a GPU is waited
+            for, so they may add up to more than ``total``.
         memory_mib: Peak memory of the process (CPU, torch itself included) or of tensors (GPU).
         outputs: Results of the step, by name.
         regions: Regions encoded in the step.
@@ -47,6 +50,7 @@ def measure(
     repeats: int,
     threads: int,
     count_flops: bool = False,
+    warm_ups: int = WARM_UPS,
 ) -> Measurement:
     """Time a variant in a fresh process: peak memory is its own, and nothing is left behind.
 
@@ -54,14 +58,16 @@ def measure(
         workload: Key of ``WORKLOADS``.
         settings: Sizes.
         switched_on: Speed-ups to use; the workload's others are taken away.
-        repeats: Steps to time, after one to warm up.
+        repeats: Steps to time, and as many again to time by stage.
         threads: Torch's threads on the CPU; 0 leaves the default.
         count_flops: Count operations in one more step.
+        warm_ups: Steps before the first that counts.
     """
     context = multiprocessing.get_context('spawn')
     with context.Pool(1) as pool:
         return pool.apply(
-            _measure_here, (workload, settings, switched_on, repeats, threads, count_flops)
+            _measure_here,
+            (workload, settings, switched_on, repeats, threads, count_flops, warm_ups),
         )
 
 
@@ -72,6 +78,7 @@ def _measure_here(
     repeats: int,
     threads: int,
     count_flops: bool = False,
+    warm_ups: int = WARM_UPS,
 ) -> Measurement:
     if threads:
         torch.set_num_threads(threads)
@@ -84,11 +91,6 @@ def _measure_here(
         if workload in workloads and name not in switched_on
     ]
     parts = {k: v for k, v in task.parts.items() if settings.localizer or k != 'localizer'}
-    counted: list[int] = []
-    task.model.roi_head.region_encoder.roi_align.register_forward_hook(
-        lambda module, args, output: counted.append(len(args[1]))
-    )
-    best: Measurement | None = None
     reduced = workload == 'inference' and settings.dtype != 'float32'
     autocast = (
         torch.autocast(torch.device(settings.device).type, getattr(torch, settings.dtype))
@@ -96,18 +98,33 @@ def _measure_here(
         else nullcontext()
     )
     with switched_off(task.model, off), autocast:
-        for _ in range(1 + repeats):
-            counted.clear()
-            with part_times(task.model, parts, settings.device) as seconds:
-                start = now(settings.device)
-                outputs = task.step()
-                total = now(settings.device) - start
-            seconds[task.rest] = total - sum(seconds.values())
-            if best is None or total < best.total:
-                memory = peak_memory_mib(settings.device)
-                best = Measurement(total, dict(seconds), memory, outputs, sum(counted))
+        total, outputs = median_seconds(task.step, repeats, settings.device, warm_ups)
+        memory = peak_memory_mib(settings.device)
+        seconds, regions = _by_stage(task, parts, repeats, settings.device)
+        flops = None
         if count_flops:
             with FlopCounterMode(display=False) as counter:
                 task.step()
-            best = replace(best, flops=counter.get_total_flops())
-    return best
+            flops = counter.get_total_flops()
+    return Measurement(total, seconds, memory, outputs, regions, flops)
+
+
+def _by_stage(
+    task: Any, parts: Mapping[str, str], repeats: int, device: str
+) -> tuple[dict[str, float], int]:
+    """Median seconds of each part and of the rest, and the regions of a step."""
+    counted: list[int] = []
+    handle = task.model.roi_head.region_encoder.roi_align.register_forward_hook(
+        lambda module, args, output: counted.append(len(args[1]))
+    )
+    steps = []
+    for _ in range(repeats):
+        counted.clear()
+        with part_times(task.model, parts, device) as seconds:
+            start = now(device)
+            task.step()
+            total = now(device) - start
+        steps.append({**seconds, task.rest: total - sum(seconds.values())})
+    handle.remove()
+    medians = {name: statistics.median(step[name] for step in steps) for name in steps[0]}
+    return medians, sum(counted)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..models.losses import ImageTextContrastiveLoss, ImageTextSigmoidLoss, image_text_contrastive
 from .pretended_ranks import pretended_rank
-from .timing import now, peak_of
+from .timing import WARM_UPS, median_seconds, peak_of
 
 TEMPERATURE = 0.01
 
@@ -56,7 +56,7 @@ class Cost:
     """One step of one process.
 
     Attributes:
-        seconds: Of the quickest forward and backward pass.
+        seconds: Median of a forward and backward pass, after some to warm up.
         memory_mib: Peak above what was in use before, embeddings included there.
     """
 
@@ -104,12 +104,8 @@ def _measure_here(
         leaves = [x[:own].clone().requires_grad_() for x in (images, texts)]
         with peak_of(device) as peak:
             loss(*leaves).backward()
-        times = []
-        for _ in range(repeats):
-            start = now(device)
-            loss(*leaves).backward()
-            times.append(now(device) - start)
-    return Cost(min(times), peak[0])
+        seconds, _ = median_seconds(lambda: loss(*leaves).backward(), repeats, device, WARM_UPS - 1)
+    return Cost(seconds, peak[0])
 
 
 def largest_differences(

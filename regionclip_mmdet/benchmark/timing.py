@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import resource
+import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 MIB = 2**20
+# Kernels are chosen and memory is reserved in the first steps.
+WARM_UPS = 3
 
 
 def now(device: torch.device | str = 'cpu') -> float:
@@ -20,6 +24,34 @@ def now(device: torch.device | str = 'cpu') -> float:
     if torch.device(device).type == 'cuda':
         torch.cuda.synchronize(device)
     return time.perf_counter()
+
+
+def median_seconds(
+    step: Callable[[], Any],
+    repeats: int,
+    device: torch.device | str = 'cpu',
+    warm_ups: int = WARM_UPS,
+) -> tuple[float, Any]:
+    """Median time of a step with nothing in between: a GPU is waited for before and after it.
+
+    Args:
+        step: What is timed.
+        repeats: How often.
+        device: Where the step computes.
+        warm_ups: Steps before the first that counts.
+
+    Returns:
+        Seconds, and what the last step returned.
+    """
+    for _ in range(warm_ups):
+        step()
+    seconds, result = [], None
+    for _ in range(repeats):
+        result = None  # memory of one result at a time
+        start = now(device)
+        result = step()
+        seconds.append(now(device) - start)
+    return statistics.median(seconds), result
 
 
 def peak_memory_mib(device: torch.device | str = 'cpu') -> float:

@@ -11,6 +11,7 @@ from .cuda import warn_of_unusable_gpu, why_cuda_is_unusable
 from .dependencies import DEPENDENCIES, Dependency, check_dependencies
 from .distributed import end_distributed_run, is_first_process, prepare_launch
 from .installed_packages import provide_package_lookup
+from .loading_pipeline import know_derived_loaders
 from .lvis import provide_numpy_float
 from .operators import install_operator_fallback, uses_operator_fallback
 
@@ -25,6 +26,7 @@ __all__ = [
     'install_operator_fallback',
     'install_shims',
     'is_first_process',
+    'know_derived_loaders',
     'prepare_launch',
     'provide_numpy_float',
     'provide_package_lookup',
@@ -40,3 +42,4 @@ def install_shims() -> None:
     allow_mmengine_checkpoints()
     provide_package_lookup()
     provide_numpy_float()
+    know_derived_loaders()

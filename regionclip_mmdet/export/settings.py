@@ -6,7 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
+
+from ..models.backbones import CLIPResNet
+from ..models.region_encoders import RegionEncoder
 
 # Transforms of a test pipeline that leave the pixels as they are.
 HARMLESS = ('LoadImage', 'LoadAnnotations', 'LoadProposals', 'LoadRegionProposals', 'Pack')
@@ -24,6 +28,17 @@ def export_settings(model: nn.Module, test_pipeline: Sequence[Mapping] | None) -
     Raises:
         ValueError: The model or the pipeline does something that is not made again there.
     """
+    encoder = model.roi_head.region_encoder
+    if not (isinstance(model.backbone, CLIPResNet) and isinstance(encoder, RegionEncoder)):
+        raise ValueError(
+            f'{type(model.backbone).__name__} and {type(encoder).__name__} cannot be exported: the '
+            'graphs are those of CLIPResNet and RegionEncoder.'
+        )
+    if any(parameter.dtype != torch.float32 for parameter in model.parameters()):
+        raise ValueError(
+            'The graphs are made of float32 weights, but some of this model have another type, as '
+            'after half(). Load the checkpoint into a model as it is built.'
+        )
     preprocessor = model.data_preprocessor
     if getattr(preprocessor, 'pad_size_divisor', 1) != 1:
         raise ValueError(

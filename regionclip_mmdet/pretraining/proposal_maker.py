@@ -13,10 +13,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
+from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from ..models.detectors.regionclip import FrozenRegionTeacher
+from ..models.precision import CastsCarefully
 from ..models.weights import WeightGuard
 
 PRECISIONS = ('float32', 'bfloat16')
@@ -33,8 +36,10 @@ class Made(NamedTuple):
     embeddings: np.ndarray | None
 
 
-class ProposalMaker(WeightGuard):
+class ProposalMaker(WeightGuard, CastsCarefully, BaseModel):
     """A config's localizer and, if wanted, its teacher, on images of equal size.
+
+    One of mmengine's models, so that its data preprocessor brings images to the device it is on.
 
     Args:
         localizer: Config of an ``RPNLocalizer``.
@@ -55,12 +60,11 @@ class ProposalMaker(WeightGuard):
         precision: str = 'float32',
         teacher_dtype: str = 'float16',
     ) -> None:
-        super().__init__()
+        super().__init__(data_preprocessor=MODELS.build(data_preprocessor))
         if precision not in PRECISIONS:
             raise ValueError(f'precision must be one of {PRECISIONS}, not {precision!r}.')
-        self.preprocessor = MODELS.build(data_preprocessor)
         self.localizer = MODELS.build(localizer)
-        self.localizer.check_inputs(self.preprocessor)
+        self.localizer.check_inputs(self.data_preprocessor)
         self.localizer.follow_autocast = precision != 'float32'
         self.teacher = FrozenRegionTeacher(**teacher) if teacher else None
         limit = self.localizer.test_cfg.max_per_img
@@ -136,11 +140,27 @@ class ProposalMaker(WeightGuard):
             inputs=[sample['inputs'] for sample in packed],
             data_samples=[sample['data_samples'] for sample in packed],
         )
-        data = self.preprocessor(data, training=False)
-        inputs, metas = data['inputs'], [sample.metainfo for sample in data['data_samples']]
+        return self(**self.data_preprocessor(data, training=False), stored=stored)
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: Sequence[DetDataSample],
+        mode: str = 'predict',
+        stored: Sequence[np.ndarray] | None = None,
+    ) -> list[Made]:
+        """``make`` of a batch that the data preprocessor has made.
+
+        Args:
+            inputs: ``(B, 3, H, W)``, normalised.
+            data_samples: One per image.
+            mode: Always ``'predict'``.
+            stored: See ``make``.
+        """
+        metas = [sample.metainfo for sample in data_samples]
         height, width = metas[0]['img_shape'][:2]
         size = inputs.new_tensor([width, height, width, height])
-        logits: list[Tensor] = [inputs.new_zeros(0)] * len(packed)
+        logits: list[Tensor] = [inputs.new_zeros(0)] * len(metas)
         with self._autocast(inputs):
             if stored is None:
                 found = [p[: self.num] for p in self.localizer(inputs, metas)]
@@ -148,7 +168,7 @@ class ProposalMaker(WeightGuard):
                 logits = [proposals.objectness_logits.float() for proposals in found]
             else:
                 boxes = [torch.as_tensor(part).to(size) for part in stored]
-            embeddings: Sequence[Tensor | None] = [None] * len(packed)
+            embeddings: Sequence[Tensor | None] = [None] * len(metas)
             if self.teacher is not None:
                 # from the fractions, as they will be read, so that both ways give the same
                 rois = bbox2roi([part * size for part in boxes])

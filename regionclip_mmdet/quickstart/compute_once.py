@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.device import get_device
 
 from ..datasets import ImageTextDataset
 from ..datasets.preparation import pack_shards
@@ -46,4 +47,5 @@ def propose_regions(cfg: Config) -> ProposalsReport:
     maker.ensure_weights()
     dataset = from_config.build_dataset(cfg, pipeline)
     folder = from_config.proposals_folder(cfg, dataset)
+    maker.to(get_device())
     return precompute_proposals(dataset, maker, pipeline, folder, batch_size=16, progress=False)

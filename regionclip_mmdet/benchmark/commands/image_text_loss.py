@@ -7,7 +7,7 @@
 Every number comes from a fresh process that takes the part of the first of so many: its own pairs
 against those of all. Nothing is sent; the others' embeddings lie in memory, and are not counted.
 Memory is the peak of the first step above what was in use before it: of resident memory on a CPU,
-of tensors on a GPU. Time is that of the quickest forward and backward pass. Gradients are compared
+of tensors on a GPU. Time is the median of a forward and backward pass. Gradients are compared
 in real processes (gloo on this machine), averaged as data parallelism does.
 """
 
@@ -17,6 +17,7 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
+from ...apis.command_line import positive
 from ..pair_losses import FORMS, largest_differences, measure_rank
 
 HELP = 'image-text losses over many processes: memory and time of one of them'
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--width', type=int, default=1024, help='of embeddings (default: 1024)')
     parser.add_argument('--device', default='cpu', help='cpu (default) or cuda')
-    parser.add_argument('--repeats', type=int, default=2, help='timed steps (default: 2)')
+    parser.add_argument('--repeats', type=positive(int), default=5, help='timed steps (default: 5)')
     parser.add_argument('--threads', type=int, default=0, help="torch's threads on a CPU")
 
 

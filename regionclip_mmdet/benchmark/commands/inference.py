@@ -6,8 +6,9 @@
     python tools/benchmark.py inference --device cuda --dtype bfloat16 --batch-size 4
 
 The first row computes as CLIP's own modules do. All rows come from one run, each from a process of
-its own; times are those of the quickest of several steps. Weights and inputs are generated: times
-do not depend on them, except for the share of regions that can be left out.
+its own; times are medians of several steps, after some to warm up, and stages are timed in steps of
+their own. Weights and inputs are generated: times do not depend on them, except for the share of
+regions that can be left out.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from ..loading import (
     training_step,
     waits_beside_steps,
 )
-from ..timing import now
+from ..timing import median_seconds
 from ..workloads import PretrainingWorkload, Settings
 
 HELP = 'the training data loader, alone and beside training steps'
@@ -113,7 +114,8 @@ def _rows(args: argparse.Namespace, config: Any, shards: str | None) -> dict[str
             dtype=args.dtype,
         )
         step = training_step(PretrainingWorkload(settings))
-        alone = batch_size / _seconds(step, first, args.steps, args.device)
+        seconds, _ = median_seconds(partial(step, first), args.steps, args.device)
+        alone = batch_size / seconds
     rows = []
     for workers in args.workers:
         print(f'  measuring {workers} workers ...', flush=True)
@@ -131,12 +133,3 @@ def _rows(args: argparse.Namespace, config: Any, shards: str | None) -> dict[str
         step_alone=alone,
         rows=[vars(row) for row in rows],
     )
-
-
-def _seconds(step: Any, batch: Any, steps: int, device: str) -> float:
-    """Mean seconds of a step that has its batch, after one to warm up."""
-    step(batch)
-    start = now(device)
-    for _ in range(steps):
-        step(batch)
-    return (now(device) - start) / steps

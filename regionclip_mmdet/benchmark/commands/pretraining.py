@@ -6,8 +6,9 @@ r"""Time a pretraining step, by stage, with one speed-up more in every row.
         --image-size 800 1066 --peak-tflops 989
 
 The first row computes as CLIP's own modules do, with the localizer in the step. All rows come from
-one run, each from a process of its own; times are those of the quickest of several steps. Weights,
-images and proposals are generated: times do not depend on them.
+one run, each from a process of its own; times are medians of several steps, after some to warm up,
+and stages are timed in steps of their own. Weights, images and proposals are generated: times do
+not depend on them.
 """
 
 from __future__ import annotations

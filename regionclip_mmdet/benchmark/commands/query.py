@@ -5,9 +5,9 @@
     python tools/benchmark.py query --names 100 5000 --nms soft --objectness sigmoid
 
 The image is encoded at full size, with generated weights and boxes; the names are generated unit
-embeddings, so that embedding them is no part of it. Seconds are those of the quickest of several
-runs, memory is what a question adds to the process at its peak. Limits: a question may cost 2 % of
-the image's encoding with up to 1203 names, and 20 % with up to 20 000.
+embeddings, so that embedding them is no part of it. Seconds are the median of several runs after
+some to warm up, memory is what a question adds to the process at its peak. Limits: a question may
+cost 2 % of the image's encoding with up to 1203 names, and 20 % with up to 20 000.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ import torch.nn.functional as F
 from mmdet.structures import DetDataSample
 from mmengine.logging import MMLogger
 
+from ...apis.command_line import positive
 from ...apis.encoding import encode_samples
 from ...apis.querying import query_image
 from ...models.text import TextEmbeddings
-from ..timing import now, peak_of
+from ..timing import WARM_UPS, median_seconds, peak_of
 from ..workloads import InferenceWorkload, Settings
 
 HELP = 'questions to an encoded image, against the cost of encoding it'
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='in the scores (default: none)',
     )  # fmt: skip
     parser.add_argument('--score-thr', type=float, default=0.001, help='(default: 0.001)')
-    parser.add_argument('--repeats', type=int, default=3, help='timed runs (default: 3)')
+    parser.add_argument('--repeats', type=positive(int), default=5, help='timed runs (default: 5)')
     parser.add_argument('--device', default='cpu', help='cpu (default) or cuda')
     parser.add_argument('--threads', type=int, default=0, help="torch's threads on a CPU")
 
@@ -75,14 +76,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     model.roi_head.test_cfg.update(nms=NMS[args.nms], score_thr=args.score_thr)
     sample = generated_sample(settings)
     encode = lambda: encode_samples(model, [sample], all_regions=True)[0]  # noqa: E731
-    encoding, _, encoded = quickest(encode, args.repeats, args.device)
+    encoding, _, encoded = measured(encode, args.repeats, args.device)
     width = encoded.embeddings.shape[1]
     print(f'encoding: {encoding:.3f} s for {len(encoded)} regions')
     rows = []
     for count in args.names:
         vocabulary = generated_vocabulary(count, width)
         ask = lambda v=vocabulary: query_image(model, encoded, v)  # noqa: E731
-        seconds, memory, found = quickest(ask, args.repeats, args.device)
+        seconds, memory, found = measured(ask, args.repeats, args.device)
         rows.append(row(count, seconds, encoding, memory, len(found)))
     print(format_rows(rows))
     return dict(
@@ -109,16 +110,12 @@ def generated_vocabulary(count: int, width: int) -> TextEmbeddings:
     return TextEmbeddings(tuple(f'name {i}' for i in range(count)), matrix)
 
 
-def quickest(step: Callable[[], Any], repeats: int, device: str) -> tuple[float, float, Any]:
-    """Seconds of the quickest run after one to warm up, the peak MiB of that, its result."""
+def measured(step: Callable[[], Any], repeats: int, device: str) -> tuple[float, float, Any]:
+    """Median seconds of a run after some to warm up, the peak MiB of the first, the result."""
     with peak_of(device) as memory:
-        result = step()
-    seconds = []
-    for _ in range(repeats):
-        start = now(device)
         step()
-        seconds.append(now(device) - start)
-    return min(seconds), memory[0], result
+    seconds, result = median_seconds(step, repeats, device, WARM_UPS - 1)
+    return seconds, memory[0], result
 
 
 def row(

@@ -7,9 +7,11 @@ import argparse
 from dataclasses import asdict, replace
 from typing import Any
 
+from ...apis.command_line import positive
 from ..measure import measure
 from ..report import Result, format_report
 from ..switches import SWITCHES, ladder
+from ..timing import WARM_UPS
 from ..workloads import Settings
 
 
@@ -34,7 +36,15 @@ def add_step_arguments(parser: argparse.ArgumentParser, workload: str) -> None:
     )
     parser.add_argument('--device', help='cpu (default) or cuda')
     parser.add_argument('--dtype', choices=['float32', 'bfloat16', 'float16'])
-    parser.add_argument('--repeats', type=int, default=3, help='timed steps per row (default: 3)')
+    parser.add_argument(
+        '--repeats', type=positive(int), default=5, help='timed steps per row (default: 5)'
+    )
+    parser.add_argument(
+        '--warm-ups',
+        type=int,
+        default=WARM_UPS,
+        help='steps before the first that counts (default: %(default)s)',
+    )
     parser.add_argument('--threads', type=int, default=0, help="torch's threads on a CPU")
     parser.add_argument(
         '--flops',
@@ -83,9 +93,14 @@ def run_steps(workload: str, defaults: Settings, args: argparse.Namespace) -> di
     for number, rung in enumerate(rungs, start=1):
         print(f'  measuring {" + ".join(rung) or "none"} ...', flush=True)
         counted = count_flops and number == len(rungs)
-        seen = measure(workload, settings, rung, args.repeats, args.threads, counted)
+        seen = measure(workload, settings, rung, args.repeats, args.threads, counted, args.warm_ups)
         results.append(Result(rung, seen))
     print('\n' + format_report(results))
+    print(
+        f's: median of {args.repeats} steps after {args.warm_ups} to warm up, nothing in between. '
+        'Stages: medians of as\nmany further steps; a GPU is waited for at each border, so that '
+        'they may add up to more.'
+    )
     for name in rungs[-1]:
         print(f'{name}: {SWITCHES[name][0]}')
     last = results[-1].measurement

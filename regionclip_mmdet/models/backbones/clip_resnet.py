@@ -148,6 +148,8 @@ class CLIPResNet(BaseModule):
         missing = [max(STRIDE - side, 0) for side in x.shape[-2:]]
         if any(missing):
             x = F.pad(x, (0, missing[1], 0, missing[0]))
+        # images come in float32; after half() the weights do not
+        x = x.to(self.conv1.weight.dtype)
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         for conv, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):

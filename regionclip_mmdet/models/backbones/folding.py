@@ -34,9 +34,14 @@ def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
 
 
 def fold(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight ``(C', C, k, k)`` and bias ``(C')`` of a convolution followed by a fixed norm."""
+    """Weight ``(C', C, k, k)`` and bias ``(C')`` of a convolution followed by a fixed norm.
+
+    In the type of the convolution's weight, but computed in that of the norm, if it has more bits.
+    """
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    return conv.weight * scale.view(-1, 1, 1, 1), norm.bias - norm.running_mean * scale
+    weight = conv.weight * scale.view(-1, 1, 1, 1)
+    shift = norm.bias - norm.running_mean * scale
+    return weight.to(conv.weight.dtype), shift.to(conv.weight.dtype)
 
 
 def _has_fixed_statistics(norm: nn.Module) -> bool:

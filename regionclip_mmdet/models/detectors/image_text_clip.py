@@ -16,12 +16,13 @@ from torch import Tensor
 
 from ...compat import cast_masks_under_cpu_autocast
 from ..backbones.clip_arch import resolve_arch
+from ..precision import CastsCarefully
 
 MAX_LOGIT_SCALE = 100.0
 
 
 @MODELS.register_module()
-class ImageTextCLIP(BaseModel):
+class ImageTextCLIP(CastsCarefully, BaseModel):
     """open_clip's ``CLIP`` with a modified ResNet, trained by the symmetric contrastive loss.
 
     RegionCLIP starts from a CLIP that has seen captions only. This class makes such a CLIP where
@@ -84,6 +85,7 @@ class ImageTextCLIP(BaseModel):
                 f'ImageTextCLIP pools {self.image_size} x {self.image_size} pixels, got '
                 f'{tuple(images.shape[-2:])}. Resize in the pipeline with keep_ratio=False.'
             )
+        images = images.to(self.clip.visual.conv1.weight.dtype)
         return self.clip.encode_image(images, normalize=True)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:

@@ -12,6 +12,7 @@ from mmengine.config import ConfigDict
 from torch import Tensor
 
 from ..localizers import get_proposals
+from ..precision import CastsCarefully
 from ..text import TextEmbeddingClassifier, TextEmbeddings
 from ..weights import WeightGuard
 from .active_names import ActiveNames
@@ -32,7 +33,7 @@ PRETRAINING_KEYS = ('teacher.', 'text_encoder.', 'roi_head.loss_image_text.')
 
 
 @MODELS.register_module()
-class OpenVocabularyRCNN(ActiveNames, WeightGuard, TwoStageDetector):
+class OpenVocabularyRCNN(ActiveNames, WeightGuard, CastsCarefully, TwoStageDetector):
     """A two-stage detector that names regions by text (RegionCLIP, section 3.4).
 
     mmdet's ``TwoStageDetector`` without an RPN of its own: proposals are read from the samples or

@@ -13,10 +13,11 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
 from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..localizers import get_proposals
 from ..post_processing import add_label_names
+from ..precision import CastsCarefully
 from ..text import TextEmbeddingClassifier
 from ..weights import WeightGuard
 from .image_text_clip import caption_of
@@ -36,6 +37,14 @@ FROZEN_PARTS = ('teacher', 'text_encoder', 'localizer')
 LOSS_PART = 'roi_head.loss_image_text'
 # A detector may be pretrained further; its heads are not used. Nor is what another loss learned.
 UNUSED_KEYS = ('roi_head.bbox_head.', 'roi_head.mask_head.', f'{LOSS_PART}.')
+
+
+def maps_after(backbone: nn.Module, x: Tensor, first_step: int) -> tuple[Tensor, ...]:
+    """Maps of a batch, or of what a backbone's first steps made of it.
+
+    Only a ``CLIPResNet`` is asked to begin later: other towers know nothing of steps.
+    """
+    return backbone(x, first_step) if first_step else backbone(x)
 
 
 class FrozenRegionTeacher(BaseModule):
@@ -78,11 +87,11 @@ class FrozenRegionTeacher(BaseModule):
             ratios = [new / old for new, old in zip(size, batch_inputs.shape[-2:], strict=True)]
             batch_inputs = F.interpolate(batch_inputs, size, mode='bilinear', align_corners=False)
             rois = rois * rois.new_tensor([1, ratios[1], ratios[0], ratios[1], ratios[0]])
-        return self.region_encoder(self.backbone(batch_inputs, first_step), rois)
+        return self.region_encoder(maps_after(self.backbone, batch_inputs, first_step), rois)
 
 
 @MODELS.register_module()
-class RegionCLIP(WeightGuard, BaseDetector):
+class RegionCLIP(WeightGuard, CastsCarefully, BaseDetector):
     """Region-text pretraining (RegionCLIP, section 3.3, figure 2).
 
     Proposals of an image are matched with concepts by the teacher; the student learns from those
@@ -195,7 +204,8 @@ class RegionCLIP(WeightGuard, BaseDetector):
         """Losses of a batch of captioned images; inputs ``(B, 3, H, W)``."""
         self.ensure_weights(learning=self.training)
         teacher_embeddings = text_embeddings = None
-        rois = batch_inputs.new_zeros(0, 5)
+        # float32, whatever the inputs' type: coordinates are not to be rounded
+        rois = torch.zeros(0, 5, device=batch_inputs.device)
         maps, steps = batch_inputs, 0
         if self.stored_teacher:
             rois, teacher_embeddings = self._with_embeddings(batch_inputs, batch_data_samples)
@@ -203,13 +213,14 @@ class RegionCLIP(WeightGuard, BaseDetector):
             rois = self.sample_regions(batch_inputs, batch_data_samples)
             if self.teacher.scale == 1:
                 steps = self._shared_steps.count(self.backbone, self.teacher.backbone)
-            with torch.no_grad():
-                maps = self.backbone.run_steps(batch_inputs, 0, steps)
+            if steps:
+                with torch.no_grad():
+                    maps = self.backbone.run_steps(batch_inputs, 0, steps)
             teacher_embeddings = self.teacher(maps, rois, steps)
         if self.text_encoder is not None:
             text_embeddings = self.text_encoder([caption_of(s) for s in batch_data_samples])
         return self.roi_head.loss(
-            self.backbone(maps, steps),
+            maps_after(self.backbone, maps, steps),
             rois,
             teacher_embeddings,
             text_embeddings,

@@ -15,19 +15,21 @@ from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from ..precision import StaysFloat32
+
 CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
 CLIP_STD = (68.5005327, 66.6321579, 70.32316305)
 IMAGENET_BGR_MEAN = (103.530, 116.280, 123.675)
 
 
 @MODELS.register_module()
-class RPNLocalizer(BaseModule):
+class RPNLocalizer(StaysFloat32, BaseModule):
     """A stock mmdet RPN, frozen, that proposes regions for a CLIP-normalised batch.
 
     It undoes CLIP's normalisation, applies its own, and zeroes the padding again, since both
-    networks were trained with padding after normalisation. ``eval()`` survives ``train()``, nothing
-    takes gradients, and proposals are selected on raw objectness logits: mmdet's sigmoid scores
-    saturate to equal values in float32 above logits of about 17.
+    networks were trained with padding after normalisation. ``eval()`` survives ``train()``, float32
+    survives ``half()``, nothing takes gradients, and proposals are selected on raw objectness
+    logits: mmdet's sigmoid scores saturate to equal values in float32 above logits of about 17.
 
     Args:
         backbone: Config of an mmdet backbone.

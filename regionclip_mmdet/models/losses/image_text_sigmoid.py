@@ -12,6 +12,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from ..precision import StaysFloat32
 from .cosine import at_least_float32
 from .gathering import mean_over_pairs, own_rank, rows_of_ranks
 
@@ -73,7 +74,7 @@ class _SumOfLosses(torch.autograd.Function):
 
 
 @MODELS.register_module()
-class ImageTextSigmoidLoss(nn.Module):
+class ImageTextSigmoidLoss(StaysFloat32):
     """Sigmoid loss over image-caption pairs (SigLIP, Zhai et al. 2023, section 3.2, algorithm 1).
 
     Logits ``exp(t') * cos(v_i, t_j) + b``; the mean over images of the sum over captions of

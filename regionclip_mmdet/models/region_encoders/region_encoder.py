@@ -77,6 +77,11 @@ class RegionEncoder(BaseModule):
         """Size ``D`` of the embeddings."""
         return self.arch.embed_dim
 
+    @property
+    def map_channels(self) -> int:
+        """Channels of the maps that ``region_maps`` puts out, which a mask head reads."""
+        return self.arch.stage_channels(4)
+
     def forward(self, feats: Sequence[Tensor], rois: Tensor) -> Tensor:
         """Embed regions.
 

@@ -21,6 +21,7 @@ from ..post_processing import (
     first_chunk,
     objectness_weight,
 )
+from ..region_encoders import check_map_channels, embed_and_keep_maps, split_regions
 from ..text import TextEmbeddingClassifier
 
 Classifiers = Sequence[TextEmbeddingClassifier | None]
@@ -36,7 +37,8 @@ class OpenVocabRoIHead(StandardRoIHead):
     the final boxes, pooled anew.
 
     Args:
-        region_encoder: Config of a ``RegionEncoder``.
+        region_encoder: Config of a ``RegionEncoder``, or of another that embeds regions (see
+            ``region_encoders/any_encoder.py``).
         bbox_head: Config of a ``TextEmbeddingBBoxHead``.
         mask_head: Config of a ``RegionMaskHead``, if masks are wanted.
         train_cfg: ``assigner`` and ``sampler``, as in mmdet.
@@ -84,16 +86,11 @@ class OpenVocabRoIHead(StandardRoIHead):
         """Build the mask head on the region encoder's maps.
 
         Raises:
-            ValueError: The head does not fit the maps.
+            ValueError: The head does not fit the maps, or the encoder has none.
         """
         self.mask_head = MODELS.build(mask_head)
         self.share_roi_extractor = True
-        channels = self.region_encoder.arch.stage_channels(4)
-        if self.mask_head.in_channels != channels:
-            raise ValueError(
-                f'mask_head.in_channels is {self.mask_head.in_channels}, but layer4 of this region '
-                f'encoder puts out {channels} channels.'
-            )
+        check_map_channels(self.region_encoder, self.mask_head.in_channels)
         if self.test_cfg is not None:
             self.test_cfg = ConfigDict({'mask_thr_binary': 0.5, **self.test_cfg})
 
@@ -138,8 +135,8 @@ class OpenVocabRoIHead(StandardRoIHead):
         foreground = torch.cat(
             [torch.arange(len(s.priors)) < len(s.pos_priors) for s in sampling_results]
         )
-        embeddings, maps = self.region_encoder.embed_and_keep_maps(
-            x, rois, foreground.to(rois.device)
+        embeddings, maps = embed_and_keep_maps(
+            self.region_encoder, x, rois, foreground.to(rois.device)
         )
         cls_score, bbox_pred = self.bbox_head(embeddings)
         results = self.bbox_head.loss_and_target(
@@ -168,7 +165,8 @@ class OpenVocabRoIHead(StandardRoIHead):
         if rois is None:
             return dict(mask_preds=self.mask_head(bbox_feats))
         encoder = self.region_encoder
-        logits = [self.mask_head(encoder.region_maps(x, part)) for part in encoder.split(rois)]
+        parts = split_regions(encoder, rois)
+        logits = [self.mask_head(encoder.region_maps(x, part)) for part in parts]
         return dict(mask_preds=torch.cat(logits))
 
     def predict(

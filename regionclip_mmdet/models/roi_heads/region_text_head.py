@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...known_files import require_file
 from ..losses import cosine_logits
+from ..precision import StaysFloat32
 from ..text import TextEmbeddings
 
 
@@ -34,7 +35,7 @@ class PseudoLabels:
 
 
 @MODELS.register_module()
-class RegionTextHead(BaseModule):
+class RegionTextHead(StaysFloat32, BaseModule):
     """Region-text part of RegionCLIP's pretraining (section 3.3, equations 1 to 3).
 
     The teacher matches its region embeddings with its concept pool; regions whose best concept is

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..losses.cosine import at_least_float32
 from ..post_processing import fuse_objectness, select_detections
+from ..precision import StaysFloat32
 from ..text import TextEmbeddingClassifier, TextEmbeddings
 
 FOCAL_SCALED = dict(type='FocalScaledCrossEntropyLoss', gamma=0.5, background_weight=0.2)
@@ -32,7 +33,7 @@ BOX_CODER = dict(
 
 
 @MODELS.register_module()
-class TextEmbeddingBBoxHead(BBoxHead):
+class TextEmbeddingBBoxHead(StaysFloat32, BBoxHead):
     """Cosine classification against text and class-agnostic box regression (section 3.4).
 
     The logit of a class is ``cos(region, text) / temperature``, that of background exactly 0; the

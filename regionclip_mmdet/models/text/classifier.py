@@ -12,15 +12,16 @@ import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.logging import print_log
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...known_files import require_file
 from ..losses.cosine import cosine_logits
+from ..precision import StaysFloat32
 from .text_embeddings import TextEmbeddings, decode_names, encode_names, names_difference
 
 
 @MODELS.register_module()
-class TextEmbeddingClassifier(nn.Module):
+class TextEmbeddingClassifier(StaysFloat32):
     """Logits = cosine of region and name, divided by a temperature (RegionCLIP, section 3.3).
 
     The vocabulary lives in persistent buffers, names included, so a checkpoint knows what it can

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ...compat import cast_masks_under_cpu_autocast
+from ..precision import StaysFloat32
 from .causal_tower import embed_trimmed, embed_with_shared_beginning
 from .prompts import clean_name, fill_prompts, get_templates
 from .text_embeddings import TextEmbeddings, check_names_valid
@@ -58,7 +59,7 @@ def tower_settings(arch: str | Mapping[str, Any]) -> dict[str, Any]:
 
 
 @MODELS.register_module()
-class CLIPTextEncoder(BaseModule):
+class CLIPTextEncoder(StaysFloat32, BaseModule):
     """Text to embeddings.
 
     The parameters under ``model.`` carry CLIP's own names (``transformer.*``,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from logging import INFO, WARNING
 
+import torch
 from mmengine.logging import print_log
 from mmengine.model import initialize
 from torch import Tensor, nn
@@ -71,6 +72,7 @@ class WeightGuard(nn.Module):
         self._parts = tuple(p for p in parts if _find(self, p) is not None)
         absent = tuple(f'{p}.' for p in parts if p not in self._parts)
         self._may_be_missing = tuple(may_be_missing)
+        self._logged_random: tuple[str, ...] = ()
         self._may_be_unexpected = (*may_be_unexpected, *absent)
         self.unsaved_parts = tuple(p for p in unsaved if _find(self, p) is not None)
         for part in self.unsaved_parts:
@@ -96,10 +98,16 @@ class WeightGuard(nn.Module):
                 where all of a part learns. Being in training mode does not say that: it is the
                 mode a model is built in.
 
+        While torch traces a graph, e.g. to count operations (mmdet's ``get_flops.py``, which loads
+        no checkpoint), nothing is filled or refused; random parts are logged.
+
         Raises:
             RuntimeError: A part has random weights and is not being trained.
         """
         names = self._parts if part is None else (part,)
+        if torch.jit.is_tracing():
+            self._log_random_parts(names)
+            return
         if getattr(self, 'init_cfg', None) and any(not _source(_find(self, n)) for n in names):
             initialize(self, self.init_cfg)  # Pretrained, for example: a whole checkpoint
         for name in names:
@@ -109,6 +117,16 @@ class WeightGuard(nn.Module):
                 initialize(module, module.init_cfg)
             if _source(module) is None:
                 self._settle_random_part(name, module, learning)
+
+    def _log_random_parts(self, names: Sequence[str]) -> None:
+        found = {name: _find(self, name) for name in names}
+        random = tuple(
+            name for name, part in found.items() if part is not None and not _source(part)
+        )
+        if random and random != self._logged_random:
+            self._logged_random = random
+            note = 'A graph of random weights is traced: counts mean something, numbers do not'
+            print_log(f'{note} ({", ".join(random)}).', 'current', WARNING)
 
     def _settle_random_part(self, part: str, module: nn.Module, learning: bool) -> None:
         params = list(module.parameters())
