@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets.checks import check_coco, read_json
+from ..datasets.annotation_file import read_annotation_file
+from ..datasets.checks import check_coco
 from ..datasets.transforms.made_proposals import GridProposals
 from .images import ImageList, whole_number
 
@@ -112,7 +113,7 @@ class CocoBoxes:
     """
 
     def __init__(self, path: str, images: ImageList) -> None:
-        content = read_json(path)
+        content = read_annotation_file(path)
         self.path, self.images = path, images
         self._sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         if isinstance(content, list):
@@ -122,7 +123,7 @@ class CocoBoxes:
                     'annotation file of these images as IMAGES.'
                 )
             rows = [self._result(row, place) for place, row in enumerate(content)]
-            self._told_by, listing = images.source, read_json(images.source)
+            self._told_by, listing = images.source, read_annotation_file(images.source)
         else:
             check_coco(content, path)
             rows = [row for row in content['annotations'] if not row.get('iscrowd')]

@@ -102,7 +102,9 @@ def test_a_missing_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ('prepare_ov_coco', 'instances_train2017'),
         ('prepare_ov_lvis', 'lvis_v1_train'),
     ):
-        with pytest.raises(SystemExit, match=f'no annotation file .*{file}.json. docs/data.md'):
+        with pytest.raises(
+            SystemExit, match=f'annotation file .*{file}.json does not exist. docs/data.md'
+        ):
             run_tool(monkeypatch, name, tmp_path)
     assert not list(tmp_path.iterdir())
 

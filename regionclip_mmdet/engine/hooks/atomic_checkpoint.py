@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.fileio import LocalBackend, register_backend
-from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..ranks import failing_together
+from .best_results import BestResults
 
 BACKEND = 'atomic_local'
 TEMPORARY_SUFFIX = '.being-written'
@@ -72,7 +72,7 @@ register_backend(BACKEND, AtomicLocalBackend, force=True)
 
 
 @HOOKS.register_module()
-class AtomicCheckpointHook(CheckpointHook):
+class AtomicCheckpointHook(BestResults):
     """mmengine's ``CheckpointHook``; every checkpoint is whole, and there always is one.
 
     Files are written by ``AtomicLocalBackend``, unless another ``backend_args`` is given, and
