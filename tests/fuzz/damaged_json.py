@@ -24,14 +24,24 @@ ODD = (
 )
 
 
-def damaged(rng: np.random.Generator, content: Any) -> bytes:
+def damaged(rng: np.random.Generator, content: Any, key: str | None = None) -> bytes:
     """A file's bytes.
 
     Args:
         rng: Source of all that is random.
         content: A sound file as parsed; stays as it is.
+        key: What is below this key is changed in half of the files.
     """
     content = copy.deepcopy(content)
+    if key is not None and rng.random() < 0.5:
+        owners = [c for c, k in _places(content) if k == key and isinstance(c, dict)]
+        owner = owners[rng.integers(len(owners))]
+        owner[key] = (
+            _changed(rng, owner[key])
+            if rng.random() < 0.5
+            else copy.deepcopy(ODD[rng.integers(len(ODD))])
+        )
+        return json.dumps(content).encode('utf-8', errors='surrogatepass')
     if rng.random() < 0.2:
         return _bytes(rng, json.dumps(content).encode())
     for _ in range(int(rng.integers(1, 3))):

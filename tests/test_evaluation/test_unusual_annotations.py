@@ -45,7 +45,9 @@ SPLIT = dict(base_classes=COCO_NAMES[:3], novel_classes=COCO_NAMES[3:])
 def renumbered(truth: dict, number: Callable[[int], Any]) -> dict:
     """A copy with ids that are ``number`` of their places."""
     truth = copy.deepcopy(truth)
-    new = {p: {e['id']: number(k) for k, e in enumerate(truth[p])} for p in ('images', 'categories')}
+    new = {
+        p: {e['id']: number(k) for k, e in enumerate(truth[p])} for p in ('images', 'categories')
+    }
     for part in ('images', 'categories', 'annotations'):
         for place, entry in enumerate(truth[part]):
             entry['id'] = number(place)
@@ -239,13 +241,17 @@ def test_files_without_crowds_or_masks(tmp_path: Path) -> None:
     samples = generated.detections(np.random.default_rng(5), truth, own)
     meta = dict(SPLIT, classes=COCO_NAMES)
     expected = evaluate(OVCocoAPMetric(write(tmp_path / 'a.json', truth)), samples, meta)
-    for ann, mask in zip(truth['annotations'], [None, [], 'x', [1, 2], {}, [[]]] * 99, strict=False):
+    for ann, mask in zip(
+        truth['annotations'], [None, [], 'x', [1, 2], {}, [[]]] * 99, strict=False
+    ):
         del ann['iscrowd']
         ann['segmentation'] = mask
     del truth['annotations'][7]['segmentation']
     path = write(tmp_path / 'b.json', truth)
     assert evaluate(OVCocoAPMetric(path), samples, meta) == expected
-    with pytest.raises(ValueError, match=r"b\.json, annotation 0 .*no segmentation\. metric='segm'"):
+    with pytest.raises(
+        ValueError, match=r"b\.json, annotation 0 .*no segmentation\. metric='segm'"
+    ):
         OVCocoAPMetric(path, ['bbox', 'segm'])
     with pytest.raises(ValueError, match=r"b\.json, annotation 0 .*metric='segm'"):
         OVLVISMetric(path, 'segm')
