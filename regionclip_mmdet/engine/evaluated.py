@@ -77,7 +77,7 @@ def compare_images(metric: BaseMetric, dataset: Any) -> None:
         metric.compare_images(images)
         return
     who = type(metric).__name__
-    known = {image['id']: ImageIdentity.annotated(image) for image in api.dataset['images']}
+    known = {id: ImageIdentity.annotated(image) for id, image in api.imgs.items()}
     part = f'{who} misses the objects of the others; ours (docs/data.md) evaluate a part as a part.'
     check_tested(images, known, 'its ann_file', who, part)
     wrong = [id for id in api.anns if type(id) is not int or id < 1]

@@ -8,11 +8,12 @@ from 1 in the order of the file, whatever the ids are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..datasets.annotation_file import read_annotation_file
 from ..datasets.checks import area_of, check_coco
+from ..datasets.class_checks import class_names
 from ..datasets.mask_checks import check_masks
 from .tested_images import ImageIdentity
 
@@ -104,12 +105,17 @@ class AnnotatedImages:
             ],
         )
 
-    def numbers_of(self, names: Sequence[str], who: str) -> list[int]:
-        """Number of each class's category.
+    def numbers_of(self, meta: Mapping[str, Any], who: str) -> list[int]:
+        """Number of the category of each class of a dataset.
+
+        Args:
+            meta: The dataset's metainfo.
+            who: The metric, for messages.
 
         Raises:
-            ValueError: The file lacks a class.
+            ValueError: The file lacks a class, or classes are no list of names.
         """
+        names = class_names(meta, who)
         known = {category['name']: place for place, category in enumerate(self.categories, start=1)}
         missing = [name for name in names if name not in known]
         if missing:

@@ -141,8 +141,7 @@ class OVCocoAPMetric(ComparesImages, OVCocoMetric):
             if truth is None:
                 content = {'annotations': [], **load(self.gt_to_coco_json(truths, prefix))}
                 truth = AnnotatedImages(content, 'the boxes of the samples', self._masks)
-            classes = self.dataset_meta['classes']
-            numbers = truth.numbers_of(classes, 'OVCocoAPMetric')
+            numbers = truth.numbers_of(self.dataset_meta, 'OVCocoAPMetric')
             self.cat_ids = [truth.categories[number - 1]['id'] for number in numbers]
             files = self.results2json(predictions, prefix)
             logger: MMLogger = MMLogger.get_current_instance()

@@ -15,6 +15,7 @@ from mmdet.evaluation import LVISMetric
 from mmdet.registry import METRICS
 
 from .. import fileio
+from ..datasets.class_checks import class_names
 from ..datasets.preparation import read_image_ids
 from .annotated_images import AnnotatedImages
 from .lvis_lists import category_frequencies, federated_lists
@@ -117,17 +118,18 @@ class OVLVISMetric(ComparesImages, LVISMetric):
             ValueError: The file has other classes than the dataset; there are no masks; the
                 images are not those of the file; none was tested.
         """
-        classes = list(self.dataset_meta['classes'])
-        names = [category['name'] for category in self._truth.categories]
-        if sorted(classes) == sorted(names) and classes != names:
-            raise ValueError(
-                f'OVLVISMetric: {self._truth.path} has its categories in another order than the '
-                'dataset its classes. Give metric and dataset the same file.'
-            )
+        classes = class_names(self.dataset_meta, 'OVLVISMetric')
         if len(classes) != len(self.cat_ids):
             raise ValueError(
                 f'OVLVISMetric: the annotation file has {len(self.cat_ids)} categories, the '
                 f'dataset {len(classes)} classes. Give metric and dataset the same file.'
+            )
+        names = [category['name'] for category in self._truth.categories]
+        # one of LVIS' own names is spelled otherwise in mmdet's list
+        if sorted(classes) == sorted(names) and list(classes) != names:
+            raise ValueError(
+                f'OVLVISMetric: {self._truth.path} has its categories in another order than the '
+                'dataset its classes. Give metric and dataset the same file.'
             )
         images = [truth['image'] for truth, _ in results]
         self.compare_images(images, turned=True)

@@ -297,3 +297,10 @@ def test_categories_of_an_lvis_file_in_another_order(tmp_path: Path) -> None:
     metric = OVLVISMetric(write(tmp_path / 'a.json', truth))
     with pytest.raises(ValueError, match=r'a\.json has its categories in another order'):
         evaluate(metric, samples, dict(classes=LVIS_NAMES[::-1]))
+
+
+@pytest.mark.parametrize('metric', [OVCocoAPMetric, OVLVISMetric])
+def test_classes_that_are_a_text(tmp_path: Path, metric: type[BaseMetric]) -> None:
+    path = write(tmp_path / 'a.json', by_hand_truth())
+    with pytest.raises(ValueError, match=r"classes is the text 'cat', not a list of names"):
+        evaluate(metric(path), [found()], dict(classes='cat'))
