@@ -15,6 +15,7 @@ from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
+from mmengine.runner.runner import _SlicedDataset
 
 from ...datasets.annotation_file import read_annotation_file
 from ...datasets.checks import check_coco
@@ -129,7 +130,9 @@ class DatasetCheckHook(Hook):
 
 def innermost(dataset: Any) -> Iterator[Any]:
     """The datasets inside mmengine's and mmdet's wrappers."""
-    if hasattr(dataset, 'datasets'):
+    if isinstance(dataset, _SlicedDataset):  # num_batch_per_epoch of a loader
+        yield from innermost(dataset._dataset)
+    elif hasattr(dataset, 'datasets'):
         for part in dataset.datasets:
             yield from innermost(part)
     elif hasattr(dataset, 'dataset'):

@@ -11,6 +11,7 @@ from annotated_runner import NAMES, SPLIT, dataset_config, make_runner, write
 from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 from mmengine.dataset import ConcatDataset, RepeatDataset
+from mmengine.runner.runner import _SlicedDataset
 
 from regionclip_mmdet.datasets.checks import check_coco
 from regionclip_mmdet.engine import DatasetCheckHook
@@ -123,7 +124,9 @@ def test_wrapped_datasets_are_checked(tmp_path: Path) -> None:
     parts = [build(tmp_path / name) for name in ('a', 'b')]
     joined, repeated = ConcatDataset(parts), RepeatDataset(parts[1], 2)
     assert list(innermost(joined)) == parts and list(innermost(repeated)) == parts[1:]
-    for wrapped in (joined, repeated):
+    few = _SlicedDataset(joined, 2)  # num_batch_per_epoch of a loader
+    assert list(innermost(few)) == parts
+    for wrapped in (joined, repeated, few):
         with pytest.raises(ValueError, match=r'b/a\.json, annotation 0 .*category_id 9'):
             check(wrapped)
 

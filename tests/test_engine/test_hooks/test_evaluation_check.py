@@ -83,6 +83,17 @@ def test_other_images_than_the_metrics(
         check(data, metric(tmp_path / 'c', kind))
 
 
+def test_a_run_of_a_few_batches(tmp_path: Path) -> None:
+    """``num_batch_per_epoch`` of a loader hides its dataset."""
+    write(tmp_path, number=5)
+    runner = make_runner(*[tmp_path] * 3, SPLIT, metric='OVCocoAPMetric')
+    runner._test_dataloader['num_batch_per_epoch'] = 1
+    runner.train()
+    assert 'coco/bbox_all_ap50' in runner.test()
+    (log,) = (tmp_path / 'work').glob('*/*.log')
+    assert 'OVCocoAPMetric: 3 of the 5 images of' in log.read_text()
+
+
 def test_stock_metrics_and_ids_from_0(tmp_path: Path, logged: pytest.LogCaptureFixture) -> None:
     write(tmp_path)
     check(dataset(tmp_path), metric(tmp_path, 'CocoMetric'))
