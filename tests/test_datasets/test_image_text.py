@@ -104,7 +104,7 @@ def test_empty_captions_can_be_refused(tmp_path: Path) -> None:
         (
             '{"images": [{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}], '
             '"annotations": []}',
-            'image 1: the id 1 occurs twice',
+            'not unique',
         ),
     ],
 )
