@@ -142,7 +142,7 @@ class NamedSplits:
         self.coco_report = check_coco(content, self.ann_file)
         self.check_categories([category['name'] for category in content['categories']])
         if loads_masks(self.pipeline):
-            check_masks(content, self.ann_file, 'LoadAnnotations(with_mask=True)', _is_used)
+            check_masks(content, self.ann_file, 'LoadAnnotations(with_mask=True)', is_used)
         for image in content['images']:
             image['file_name'] = self._file_name(image)
         # What mmdet would read from the file once more.
@@ -180,7 +180,7 @@ def _names(key: str, value: Any) -> Any:
     return tuple(list_from_file(value)) if osp.isfile(value) else (value,)
 
 
-def _is_used(ann: Mapping[str, Any]) -> bool:
+def is_used(ann: Mapping[str, Any]) -> bool:
     """Whether mmdet keeps an annotation, as far as that does not depend on its image."""
     return not ann.get('ignore') and ann['area'] > 0 and min(ann['bbox'][2:]) >= 1
 

@@ -20,7 +20,7 @@ from terminaltables import AsciiTable
 
 from .annotated_images import AnnotatedImages
 from .precision import AREAS, IOU_50, class_groups, mean_of_valid, standard_items
-from .tested_images import ComparesImages, ImageIdentity
+from .tested_images import ComparesImagesOfPairs, ImageIdentity
 
 _ITEMS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 
@@ -48,7 +48,7 @@ class _EvaluationMP(_LeavesOut, COCOevalMP):
 
 
 @METRICS.register_module()
-class OVCocoAPMetric(ComparesImages, OVCocoMetric):
+class OVCocoAPMetric(ComparesImagesOfPairs, OVCocoMetric):
     """AP50 of novel, base and all classes, as the official evaluation of OV-COCO computes it.
 
     One evaluation over all classes (the generalised setting); a group's AP50 is the mean of the
@@ -113,14 +113,6 @@ class OVCocoAPMetric(ComparesImages, OVCocoMetric):
             self._truth = AnnotatedImages.read(ann_file, who, self.backend_args, self._masks)
             self.known_images = (ann_file, self._truth.images)
             self._coco_api = _api(self._truth)  # mmdet asks samples for their boxes without one
-
-    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep ground truth and predictions of a batch; see ``ComparesImages.look_at``."""
-        images = self.look_at(data_samples)
-        super().process(data_batch, data_samples)
-        if images:
-            for (truth, _), image in zip(self.results[-len(images) :], images, strict=True):
-                truth['image'] = image
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the results.

@@ -20,13 +20,13 @@ from ..datasets.preparation import read_image_ids
 from .annotated_images import AnnotatedImages
 from .lvis_lists import category_frequencies, federated_lists
 from .precision import AREAS, FREQUENCIES, IOU_50, mean_of_valid, standard_items
-from .tested_images import ComparesImages
+from .tested_images import ComparesImagesOfPairs
 
 _ITEMS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl')
 
 
 @METRICS.register_module()
-class OVLVISMetric(ComparesImages, LVISMetric):
+class OVLVISMetric(ComparesImagesOfPairs, LVISMetric):
     """AP of LVIS: rare (novel), common and frequent classes, and all.
 
     The numbers are those of the ``lvis`` package; mmdet's ``LVISMetric`` rounds them to three
@@ -100,14 +100,6 @@ class OVLVISMetric(ComparesImages, LVISMetric):
                 )
             self.img_ids = sorted(wanted)
 
-    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep ground truth and predictions of a batch; see ``ComparesImages.look_at``."""
-        images = self.look_at(data_samples)
-        super().process(data_batch, data_samples)
-        if images:
-            for (truth, _), image in zip(self.results[-len(images) :], images, strict=True):
-                truth['image'] = image
-
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the results.
 
@@ -134,10 +126,10 @@ class OVLVISMetric(ComparesImages, LVISMetric):
         images = [truth['image'] for truth, _ in results]
         self.compare_images(images, turned=True)
         tested = {image.id for image in images}
-        counted = [id for id in self.img_ids if id in tested]
+        counted = {id: self._truth.numbers[id] for id in self.img_ids if id in tested}
         if not counted:
             raise ValueError('OVLVISMetric: no image that counts was tested.')
-        predictions = [found for _, found in results if found['img_id'] in set(counted)]
+        predictions = [found for _, found in results if found['img_id'] in counted]
         metrics: dict[str, float] = {}
         for kind in self.metrics:
             detections = self._detections(predictions, kind)
@@ -146,7 +138,7 @@ class OVLVISMetric(ComparesImages, LVISMetric):
                 text = json.dumps(detections, default=bytes.decode)
                 fileio.write_text(f'{self.outfile_prefix}.{kind}.json', text)
             if not self.format_only:
-                table = self._precision(detections, kind, counted)
+                table = self._precision(detections, kind, list(counted.values()))
                 found = self._results(table)
                 metrics.update({f'{kind}_{name}': value for name, value in found.items()})
         return metrics
@@ -188,12 +180,11 @@ class OVLVISMetric(ComparesImages, LVISMetric):
                 detections.append(detection)
         return detections
 
-    def _precision(self, detections: list[dict], kind: str, images: Sequence[Any]) -> np.ndarray:
+    def _precision(self, detections: list[dict], kind: str, images: Sequence[int]) -> np.ndarray:
         """Precision ``(IoU, recall, category in the order of the file, area)``."""
-        numbers = [self._truth.numbers[id] for id in images]
         limit = -1 if self.max_per_image is None else self.max_per_image
         if not detections:  # the package cannot do without
-            return self._precision_of_nothing(numbers)
+            return self._precision_of_nothing(images)
         places = {id: place for place, id in enumerate(self.cat_ids, start=1)}
         numbered = [
             {
@@ -205,7 +196,7 @@ class OVLVISMetric(ComparesImages, LVISMetric):
         ]
         found = LVISResults(self._lvis_api, numbered, max_dets=limit)
         evaluator = LVISEval(self._lvis_api, found, kind)
-        evaluator.params.img_ids = numbers
+        evaluator.params.img_ids = images
         evaluator.params.max_dets = limit
         evaluator.evaluate()
         evaluator.accumulate()

@@ -198,3 +198,19 @@ class ComparesImages:
                     here = {image.id: known[image.id]} if image.id in known else {}
                     check_tested([image], here or known, path, type(self).__name__, '', True)
         return images
+
+
+class ComparesImagesOfPairs(ComparesImages):
+    """The same for mmdet's metrics, which keep pairs of ground truth and predictions."""
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Keep ground truth and predictions of a batch, and which images they are of.
+
+        Raises:
+            ValueError: See ``look_at``.
+        """
+        images = self.look_at(data_samples)
+        super().process(data_batch, data_samples)
+        kept = self.results[len(self.results) - len(images) :]
+        for (truth, _), image in zip(kept, images, strict=True):
+            truth['image'] = image

@@ -21,7 +21,7 @@ from ...datasets.annotation_file import read_annotation_file
 from ...datasets.checks import check_coco
 from ...datasets.class_checks import check_classes, check_split, class_names
 from ...datasets.mask_checks import check_masks
-from ...datasets.named_splits import loads_masks
+from ...datasets.named_splits import is_used, loads_masks
 from ...evaluation import OVCocoAPMetric
 from ..evaluated import compare_images, metrics_with_datasets
 from ..ranks import on_main_process
@@ -156,7 +156,7 @@ def check_coco_dataset(dataset: CocoDataset) -> None:
         content = read_annotation_file(path, backend_args, type(dataset).__name__)
         report = check_coco(content, path)
         if loads_masks(dataset.pipeline):
-            check_masks(content, path, 'LoadAnnotations(with_mask=True)')
+            check_masks(content, path, 'LoadAnnotations(with_mask=True)', is_used)
         if not isinstance(dataset, LVISV05Dataset):  # mmdet takes all of an LVIS file's categories
             names = [category['name'] for category in content['categories']]
             hint = (
