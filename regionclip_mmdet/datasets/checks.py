@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-from mmengine.fileio import exists, get_local_path
 
+# Of an image in an LVIS file: categories known to be absent, or not annotated completely.
+LVIS_LISTS = ('neg_category_ids', 'not_exhaustive_category_ids')
 PARTS = ('images', 'annotations', 'categories')
+# No image is so large, and no place in one so far out; float32 still tells pixels apart.
+MOST_PIXELS = 1e7
 
 
 @dataclass
@@ -27,6 +29,7 @@ class CocoReport:
         tiny: Boxes mmdet leaves out: no area, or a side under one pixel.
         outside: Boxes mmdet leaves out: no pixel inside the image.
         cut: Boxes that reach out of the image: kept; mmdet's Resize cuts them at its border.
+        ignored: Boxes with ``"ignore": 1``: they are neither trained on nor evaluated.
     """
 
     images: int
@@ -35,6 +38,7 @@ class CocoReport:
     tiny: int
     outside: int
     cut: int
+    ignored: int = 0
 
     @property
     def left_out(self) -> int:
@@ -48,77 +52,28 @@ class CocoReport:
             (self.tiny, 'boxes left out: no area or a side under 1 pixel'),
             (self.outside, 'boxes left out: outside their image'),
             (self.cut, 'boxes reach out of their image and are cut'),
+            (self.ignored, 'boxes with "ignore": 1, neither trained on nor evaluated'),
         ):
             if count:
                 parts.append(f'{count} {text}')
         return '; '.join(parts)
 
 
-def require_file(
-    path: str,
-    backend_args: dict | None = None,
-    who: str = 'The dataset',
-    get_with: str | None = None,
-) -> None:
-    """Refuse an annotation file that is not there.
-
-    Args:
-        path: A file.
-        backend_args: mmengine file backend.
-        who: For the message.
-        get_with: A command that makes or downloads the file, for the message.
-
-    Raises:
-        FileNotFoundError: No such file.
-    """
-    if not exists(path, backend_args=backend_args):
-        remedy = f' Get it with: {get_with}' if get_with else ''
-        raise FileNotFoundError(
-            f'{who}: no annotation file {path}. Check ann_file and data_root.{remedy}'
-        )
-
-
-def read_json(path: str, backend_args: dict | None = None, who: str = 'The dataset') -> Any:
-    """Content of a JSON file.
-
-    Args:
-        path: A file.
-        backend_args: mmengine file backend.
-        who: For messages.
-
-    Raises:
-        FileNotFoundError: No such file.
-        ValueError: Not JSON, or not UTF-8.
-    """
-    require_file(path, backend_args, who)
-    with get_local_path(path, backend_args=backend_args) as local:
-        return parse_json(local, path)
-
-
-def parse_json(local: str, path: str) -> Any:
-    """Content of a local JSON file (UTF-8, with or without a byte order mark).
-
-    Raises:
-        ValueError: Not JSON, or not UTF-8; the message calls the file ``path``.
-    """
-    try:
-        with open(local, encoding='utf-8-sig') as file:
-            return json.load(file)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f'{path} is no valid JSON: {error}') from None
-
-
-def check_coco(content: Any, path: str) -> CocoReport:
+def check_coco(content: Any, path: str, files: bool = True, areas: bool = True) -> CocoReport:
     """Refuse annotations that cannot be meant; count what mmdet treats specially.
+
+    Masks have a check of their own, ``check_masks``, where they are wanted.
 
     Args:
         content: A COCO (or LVIS) file as parsed.
         path: Of the file, for messages.
+        files: Whether images must have a file name and a size; metrics can do without.
+        areas: Whether annotations must have an ``area``.
 
     Raises:
-        ValueError: Missing parts; ids that are missing, double or unknown; images without name
-            or size; boxes that are no four finite numbers or have negative sides; more than half
-            of all boxes unusable.
+        ValueError: Missing parts; ids that are missing, double, unknown or none; images without
+            name or size; boxes that are no four finite numbers or have negative sides; more than
+            half of all boxes unusable. Names file and record.
     """
     if not isinstance(content, Mapping) or not all(
         isinstance(content.get(part), list) for part in PARTS
@@ -128,34 +83,48 @@ def check_coco(content: Any, path: str) -> CocoReport:
             f"{path} is no COCO annotation file: it needs the lists 'images', 'annotations' and "
             f"'categories'{f'; missing: {missing}' if missing else ''}."
         )
-    images = _index(content['images'], 'image', path)
-    categories = _index(content['categories'], 'category', path)
-    _index(content['annotations'], 'annotation', path)
-    names = [category.get('name') for category in content['categories']]
-    doubles = sorted(str(name) for name, count in Counter(names).items() if count > 1)
-    if doubles or None in names:
-        raise ValueError(
-            f'{path}: category names must be present and distinct'
-            f'{f"; double: {doubles[:5]}" if doubles else ""}.'
-        )
+    images = index_records(content['images'], 'image', path)
+    categories = index_records(content['categories'], 'category', path)
+    index_records(content['annotations'], 'annotation', path)
+    _check_names(content['categories'], path)
     for number, image in enumerate(content['images']):
-        _check_image(image, f'{path}, image {number} (id {image["id"]})')
+        _check_image(image, f'{path}, image {number} (id {image["id"]})', files)
     for number, ann in enumerate(content['annotations']):
         for key, known in (('image_id', images), ('category_id', categories)):
-            if ann.get(key) not in known:
+            value = ann.get(key)
+            if not is_id(value) or value not in known:
                 raise ValueError(
-                    f'{path}, annotation {number} (id {ann["id"]}): {key} {ann.get(key)!r} is not '
+                    f'{path}, annotation {number} (id {ann["id"]}): {key} {shown(value)} is not '
                     f'among the {"images" if key == "image_id" else "categories"} of the file.'
                 )
-    return _check_boxes(content['annotations'], images, path)
+        for key in ('iscrowd', 'ignore'):
+            if ann.get(key) not in (None, 0, 1):
+                raise ValueError(
+                    f'{path}, annotation {number} (id {ann["id"]}): {key} must be 0 or 1, not '
+                    f'{shown(ann[key])}.'
+                )
+    return _check_boxes(content['annotations'], images, path, areas)
 
 
-def _index(entries: list, what: str, path: str) -> dict[Any, dict]:
-    """Entries by id, which must be there once each."""
+def index_records(entries: list, what: str, path: str) -> dict[Any, dict]:
+    """Entries by id, which must be there once each.
+
+    Args:
+        entries: Images, annotations or categories.
+        what: One of them, for messages.
+        path: Of the file, for messages.
+
+    Raises:
+        ValueError: One is no object, or its id is missing, none, or another's, too.
+    """
     found: dict[Any, dict] = {}
     for number, entry in enumerate(entries):
         if not isinstance(entry, Mapping) or 'id' not in entry:
             raise ValueError(f"{path}, {what} {number}: needs an object with the key 'id'.")
+        if not is_id(entry['id']):
+            raise ValueError(
+                f'{path}, {what} {number}: an id is a number or a text, not {shown(entry["id"])}.'
+            )
         if entry['id'] in found:
             raise ValueError(
                 f'{path}, {what} {number}: the id {entry["id"]!r} occurs twice. Ids of each kind '
@@ -165,20 +134,85 @@ def _index(entries: list, what: str, path: str) -> dict[Any, dict]:
     return found
 
 
-def _check_image(image: Mapping, where: str) -> None:
-    if not isinstance(image.get('file_name', image.get('coco_url')), str):
-        raise ValueError(f"{where}: needs 'file_name', a path below the image folder.")
+def is_id(value: Any) -> bool:
+    """Whether records can be told apart by it: text, or a number that equals itself."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, str | int) and not isinstance(value, bool)
+
+
+def is_id_list(value: Any) -> bool:
+    """Whether it is a list of ids."""
+    return isinstance(value, list) and all(map(is_id, value))
+
+
+def is_pixels(value: Any) -> bool:
+    """Whether it is a finite number that can be a place or a length in an image."""
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and -MOST_PIXELS <= value <= MOST_PIXELS
+    )
+
+
+def is_file_name(value: Any) -> bool:
+    """Whether it is text that a file can be called."""
+    if not isinstance(value, str) or not value or '\0' in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half of a pair of surrogates
+        return False
+    return True
+
+
+def shown(value: Any) -> str:
+    """A value for a message: in one line, and not longer than that."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number too long to print; nested deeply
+        text = f'a value of type {type(value).__name__}'
+    return text if len(text) <= 80 else f'{text[:77]}...'
+
+
+def _check_names(categories: list, path: str) -> None:
+    for number, category in enumerate(categories):
+        name = category.get('name')
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(
+                f'{path}, category {number} (id {category["id"]}): category names must be present '
+                f'and distinct texts, not {shown(name)}.'
+            )
+    counts = Counter(category['name'] for category in categories)
+    doubles = sorted(name for name, count in counts.items() if count > 1)
+    if doubles:
+        raise ValueError(
+            f'{path}: category names must be present and distinct; double: {doubles[:5]}.'
+        )
+
+
+def _check_image(image: Mapping, where: str, files: bool) -> None:
+    names = [image[key] for key in ('file_name', 'coco_url') if image.get(key) is not None]
+    if (files and not names) or not all(is_file_name(n) or (n == '' and not files) for n in names):
+        raise ValueError(
+            f"{where}: needs 'file_name', a path below the image folder"
+            f'{f", not {shown(names)}" if names else ""}.'
+        )
     for key in ('height', 'width'):
         size = image.get(key)
-        if not isinstance(size, (int, float)) or not size > 0:
-            raise ValueError(f'{where}: {key} must be a positive number of pixels, not {size!r}.')
+        if (files or size is not None) and not (is_pixels(size) and size > 0):
+            raise ValueError(
+                f'{where}: {key} must be a positive number of pixels, not {shown(size)}.'
+            )
 
 
-def _check_boxes(annotations: list, images: Mapping[Any, Mapping], path: str) -> CocoReport:
-    boxes = _boxes(annotations, path)
+def _check_boxes(
+    annotations: list, images: Mapping[Any, Mapping], path: str, need_areas: bool
+) -> CocoReport:
+    boxes, areas = _boxes(annotations, path, need_areas)
     owners = [images[ann['image_id']] for ann in annotations]
-    sizes = np.array([(i['width'], i['height']) for i in owners], dtype=np.float64).reshape(-1, 2)
-    areas = np.array([ann['area'] for ann in annotations], dtype=np.float64)
+    sizes = [(i.get('width') or np.inf, i.get('height') or np.inf) for i in owners]
+    sizes = np.array(sizes, dtype=np.float64).reshape(-1, 2)
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     tiny = (areas <= 0) | (boxes[:, 2:] < 1).any(axis=1)
     outside = ((np.minimum(high, sizes) - np.maximum(low, 0)) <= 0).any(axis=1) & ~tiny
@@ -191,6 +225,7 @@ def _check_boxes(annotations: list, images: Mapping[Any, Mapping], path: str) ->
         tiny=int(tiny.sum()),
         outside=int(outside.sum()),
         cut=int(cut.sum()),
+        ignored=sum(bool(ann.get('ignore')) for ann in annotations),
     )
     if report.left_out > len(annotations) / 2:
         first = int(np.flatnonzero(tiny | outside)[0])
@@ -203,100 +238,49 @@ def _check_boxes(annotations: list, images: Mapping[Any, Mapping], path: str) ->
     return report
 
 
-def _boxes(annotations: list, path: str) -> np.ndarray:
-    """All boxes ``(N, 4)``, x y width height; refuses the first bad one."""
+def _boxes(annotations: list, path: str, need_areas: bool) -> tuple[np.ndarray, np.ndarray]:
+    """All boxes ``(N, 4)``, x y width height, and areas ``(N,)``; refuses the first bad one."""
     try:
         # no dtype: numpy would turn the string '1' into a number, which mmdet does not
         boxes = np.array([ann['bbox'] for ann in annotations] or np.zeros((0, 4)))
-        areas = np.array([ann['area'] for ann in annotations] or np.zeros(0))
-        fine = boxes.ndim == 2 and boxes.shape[1] == 4
+        areas = np.array([area_of(ann, need_areas) for ann in annotations] or np.zeros(0))
+        fine = boxes.shape == (len(annotations), 4) and areas.shape == (len(annotations),)
         fine = fine and all(a.dtype.kind in 'iuf' and np.isfinite(a).all() for a in (boxes, areas))
-        fine = fine and bool((boxes[:, 2:] >= 0).all())
-    except (KeyError, TypeError, ValueError):
+        fine = fine and bool((np.abs(boxes) <= MOST_PIXELS).all() and (boxes[:, 2:] >= 0).all())
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         fine = False
     if fine:
-        return boxes.astype(np.float64)
+        return boxes.astype(np.float64), areas.astype(np.float64)
     for number, ann in enumerate(annotations):
         where = f'{path}, annotation {number} (id {ann["id"]}, image_id {ann["image_id"]})'
-        box, area = ann.get('bbox'), ann.get('area')
-        if not (isinstance(box, (list, tuple)) and len(box) == 4 and all(map(_finite, box))):
+        box = ann.get('bbox')
+        if not (isinstance(box, list | tuple) and len(box) == 4 and all(map(is_pixels, box))):
             raise ValueError(
-                f'{where}: bbox must be four finite numbers (x, y, width, height), not {box!r}.'
+                f'{where}: bbox must be four finite numbers (x, y, width, height), not '
+                f'{shown(box)}.'
             )
         if min(box[2:]) < 0:
             raise ValueError(
                 f'{where}: bbox {box} has a negative side; boxes are (x, y, width, height).'
             )
-        if not _finite(area):
+        area = area_of(ann, False) if not need_areas else ann.get('area')
+        if not _is_area(area):
             raise ValueError(
                 f"{where}: 'area' must be a finite number (mmdet and COCO's metrics read it), not "
-                f'{area!r}; without masks it is width * height.'
+                f'{shown(area)}; without masks it is width * height.'
             )
     raise AssertionError('unreachable: the fast check refused what the slow one accepts')
 
 
-def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and bool(np.isfinite(value))
+def area_of(ann: Mapping, needed: bool = True) -> Any:
+    """The area of an annotation; if it is not needed and not there, that of its box."""
+    area = ann.get('area')
+    if area is None and not needed:
+        return ann['bbox'][2] * ann['bbox'][3]
+    return area
 
 
-def check_classes(in_file: Sequence[str], wanted: Sequence[str], path: str, hint: str) -> None:
-    """Refuse classes that would get other labels than the dataset says.
-
-    mmdet numbers labels by the category order of the *file* and drops classes that the file lacks
-    without a word; a different order or a missing class would shift every label.
-
-    Args:
-        in_file: Category names in the order of the file.
-        wanted: Classes of the dataset's metainfo.
-        path: Of the file, for messages.
-        hint: What to do about missing classes.
-
-    Raises:
-        ValueError: Classes are missing or in another order.
-    """
-    wanted = list(wanted)
-    missing = [name for name in wanted if name not in set(in_file)]
-    if missing:
-        raise ValueError(
-            f'{path} has no categories {missing[:5]} ({len(missing)} of {len(wanted)} classes '
-            f'missing). {hint}'
-        )
-    found = [name for name in in_file if name in set(wanted)]
-    if found != wanted:
-        pairs = enumerate(zip_longest(found, wanted))
-        place, theirs, ours = next((i, a, b) for i, (a, b) in pairs if a != b)
-        raise ValueError(
-            f'{path} lists its categories in another order than the dataset: at place {place} it '
-            f'has {theirs!r} instead of {ours!r}. Give the classes in the order of the file.'
-        )
-
-
-def check_split(metainfo: Mapping[str, Any], what: str, may_be_empty: bool = False) -> None:
-    """Refuse metainfo without the base/novel split that a metric reports by.
-
-    Args:
-        metainfo: With ``classes``, ``base_classes`` and ``novel_classes``.
-        what: For messages.
-        may_be_empty: Accept a part without names, as long as the other has some.
-
-    Raises:
-        ValueError: A part is missing or empty, has unknown names, or the parts overlap.
-    """
-    classes = metainfo.get('classes') or ()
-    parts = {key: metainfo.get(key) for key in ('base_classes', 'novel_classes')}
-    for key, names in parts.items():
-        if names is None or not (names or (may_be_empty and any(parts.values()))):
-            raise ValueError(
-                f'{what}: the metric reports base and novel classes apart, but the metainfo has no '
-                f"{key}. Add base_classes and novel_classes to the dataset's metainfo, or use "
-                'CocoMetric.'
-            )
-        unknown = [name for name in names if name not in set(classes)]
-        if unknown:
-            raise ValueError(
-                f'{what}: {key} names {unknown[:5]} ({len(unknown)} of {len(names)}), which are no '
-                'classes of the dataset.'
-            )
-    both = sorted(set(parts['base_classes']) & set(parts['novel_classes']))
-    if both:
-        raise ValueError(f'{what}: {both[:5]} are both base and novel classes.')
+def _is_area(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return -(MOST_PIXELS**2) <= value <= MOST_PIXELS**2

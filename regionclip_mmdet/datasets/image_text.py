@@ -13,8 +13,8 @@ from mmengine.fileio import get_local_path, join_path
 from mmengine.logging import print_log
 
 from ..fileio import parse_json
+from .annotation_file import require_annotation_file
 from .broken_images import BrokenImagePolicy
-from .checks import require_file
 from .proposal_file import ProposalFile
 from .shards.captions import is_unicode
 
@@ -99,7 +99,9 @@ class ImageTextDataset(BrokenImagePolicy, ProposalFile, BaseDataset):
             TypeError: A caption is no string.
             MemoryError: The file is too large.
         """
-        require_file(self.ann_file, self.backend_args, type(self).__name__, self.get_with)
+        require_annotation_file(
+            self.ann_file, self.backend_args, type(self).__name__, self.get_with
+        )
         readers = {'.json': self._read_coco, '.jsonl': self._read_json_lines}
         suffix = next((s for s in readers if self.ann_file.endswith(s)), None)
         if suffix is None:

@@ -3,10 +3,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os.path as osp
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from .checks import check_classes, read_json, require_file
+from mmdet.datasets import CocoDataset, LVISV05Dataset
+from mmdet.datasets.api_wrappers import COCO
+from mmengine.fileio import list_from_file
+
+from .annotation_file import read_annotation_file
+from .checks import CocoReport, check_coco
+from .class_checks import check_classes
+from .mask_checks import check_masks
+
+_PUBLIC = 'http://images.cocodataset.org/'
 
 
 class NamedSplits:
@@ -22,13 +34,18 @@ class NamedSplits:
             file must hold them in that order.
         get_with: A command that makes or downloads the annotation file; an error says so if the
             file is missing.
-        metainfo: As in mmdet; its ``classes``, if given, win over ``class_split``.
+        metainfo: As in mmdet; its ``classes``, if given, win over ``class_split``. A text in place
+            of a list of names is one name, or a file with a name a line.
         *args: For the dataset class.
         **kwargs: For the dataset class.
     """
 
     CLASS_SPLITS: ClassVar[Mapping[str, Sequence[str]]] = {}
     FILE_HINT: ClassVar[str] = 'Choose ann_file and class_split that belong together.'
+    # Which of them says where an image lies, below the image folder.
+    IMAGE_KEYS: ClassVar[tuple[str, str]] = ('file_name', 'coco_url')
+    # Of the annotation file, once it has been read and checked; for ``DatasetCheckHook``.
+    coco_report: CocoReport | None = None
 
     def __init__(
         self,
@@ -44,7 +61,7 @@ class NamedSplits:
                 f'{list(self.CLASS_SPLITS)}'
             )
         self.get_with = get_with
-        metainfo = metainfo or {}
+        metainfo = {key: _names(key, value) for key, value in (metainfo or {}).items()}
         classes = metainfo.get('classes', self.CLASS_SPLITS[class_split])
         super().__init__(*args, metainfo={**self._of_classes(classes), **metainfo}, **kwargs)
 
@@ -76,15 +93,23 @@ class NamedSplits:
         """The filter of mmdet; with ``filter_empty_gt``, images with nothing but crowds go, too.
 
         detectron2 drops them as well: in training all their regions would be background.
+
+        Raises:
+            ValueError: Nothing is left.
         """
         items = super().filter_data()
-        if self.test_mode or not (self.filter_cfg or {}).get('filter_empty_gt', False):
-            return items
-        return [
-            item
-            for item in items
-            if any(not instance['ignore_flag'] for instance in item['instances'])
-        ]
+        if not self.test_mode and (self.filter_cfg or {}).get('filter_empty_gt', False):
+            items = [
+                item
+                for item in items
+                if any(not instance['ignore_flag'] for instance in item['instances'])
+            ]
+        if not items:
+            raise ValueError(
+                f'{self.ann_file}: no image is left for this {type(self).__name__} '
+                f'(filter_cfg={self.filter_cfg}): {self.coco_report}.'
+            )
+        return items
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """One image, as mmdet has it, with polygons of whole numbers as floats.
@@ -95,7 +120,7 @@ class NamedSplits:
         info = super().parse_data_info(raw_data_info)
         for instance in info['instances']:
             mask = instance.get('mask')
-            if isinstance(mask, list):
+            if isinstance(mask, list) and all(isinstance(polygon, list) for polygon in mask):
                 instance['mask'] = [
                     [float(v) for v in polygon]
                     if all(isinstance(v, int) for v in polygon)
@@ -105,22 +130,66 @@ class NamedSplits:
         return info
 
     def load_data_list(self) -> list[dict]:
-        """Load the annotations.
+        """Load the annotations; the file is read once and checked before mmdet parses it.
 
         Raises:
             FileNotFoundError: No annotation file; says how to get it.
-            ValueError: The file has another number of the classes.
+            ValueError: It is damaged, see ``check_coco``; it has no masks, which the pipeline
+                loads; its categories are not the classes.
         """
-        require_file(self.ann_file, self.backend_args, type(self).__name__, self.get_with)
-        items = super().load_data_list()
-        classes = self.metainfo['classes']
-        if len(self.cat_ids) != len(classes):
-            categories = read_json(self.ann_file, self.backend_args)['categories']
-            there = {category['name'] for category in categories}
-            lost = [name for name in classes if name not in there]  # misspelled, perhaps
-            raise ValueError(
-                f'{self.ann_file} has {len(self.cat_ids)} categories for the {len(classes)} '
-                f'classes of this {type(self).__name__}'
-                f'{f", none for {lost[:5]}" if lost else ""}. {self.FILE_HINT}'
-            )
-        return items
+        who = type(self).__name__
+        content = read_annotation_file(self.ann_file, self.backend_args, who, self.get_with)
+        self.coco_report = check_coco(content, self.ann_file)
+        self.check_categories([category['name'] for category in content['categories']])
+        if loads_masks(self.pipeline):
+            check_masks(content, self.ann_file, 'LoadAnnotations(with_mask=True)', is_used)
+        for image in content['images']:
+            image['file_name'] = self._file_name(image)
+        # What mmdet would read from the file once more.
+        self.COCOAPI = lambda path: _api(content)
+        try:
+            if isinstance(self, LVISV05Dataset):  # its own loader reads with the lvis package
+                return CocoDataset.load_data_list(self)
+            return super().load_data_list()
+        finally:
+            del self.COCOAPI
+
+    def _file_name(self, image: Mapping[str, Any]) -> str:
+        """Where an image lies below the image folder."""
+        key = next(key for key in self.IMAGE_KEYS if image.get(key))
+        name = image[key]
+        if key == 'file_name':
+            return name
+        if name.startswith(_PUBLIC):
+            return name.removeprefix(_PUBLIC)
+        return '/'.join(name.split('/')[-2:])  # of other addresses folder and file
+
+
+def loads_masks(pipeline: Any) -> bool:
+    """Whether a pipeline, or a transform in it, loads the masks of annotations."""
+    parts = getattr(pipeline, 'transforms', None) or ()
+    if getattr(pipeline, 'with_mask', False):
+        return True
+    return isinstance(parts, Sequence) and any(loads_masks(part) for part in parts)
+
+
+def _names(key: str, value: Any) -> Any:
+    """A metainfo's value; a text in place of names is one name, or a file of them."""
+    if key not in ('classes', 'base_classes', 'novel_classes') or not isinstance(value, str):
+        return value
+    return tuple(list_from_file(value)) if osp.isfile(value) else (value,)
+
+
+def is_used(ann: Mapping[str, Any]) -> bool:
+    """Whether mmdet keeps an annotation, as far as that does not depend on its image."""
+    return not ann.get('ignore') and ann['area'] > 0 and min(ann['bbox'][2:]) >= 1
+
+
+def _api(content: dict[str, Any]) -> COCO:
+    """Pycocotools' view of a file that was read already."""
+    api = COCO()
+    api.dataset = content
+    with contextlib.redirect_stdout(io.StringIO()):
+        api.createIndex()
+    api.img_ann_map, api.cat_img_map = api.imgToAnns, api.catToImgs
+    return api

@@ -59,7 +59,8 @@ class OVLVISDataset(NamedSplits, BrokenImagePolicy, ProposalFile, LVISV1Dataset)
 
     Names are those of the LVIS files; mmdet's list spells one of them otherwise
     ('speaker_(stereo_equipment)'). mmdet numbers labels through *all* categories of an LVIS file,
-    so the file must hold the split's alone: ``tools/data/prepare_ov_lvis.py`` makes them.
+    so the file must hold the split's alone: ``tools/data/prepare_ov_lvis.py`` makes them. Images
+    lie where ``coco_url`` says, as mmdet has it, or else ``file_name``.
 
     Args:
         class_split: 'all' (1203 names), 'base' (866) or 'novel' (337). By LVIS' ids.
@@ -80,6 +81,7 @@ class OVLVISDataset(NamedSplits, BrokenImagePolicy, ProposalFile, LVISV1Dataset)
         'base': OV_LVIS_BASE,
         'novel': OV_LVIS_NOVEL,
     }
+    IMAGE_KEYS: ClassVar[tuple[str, str]] = ('coco_url', 'file_name')
 
     def check_categories(self, names: Sequence[str]) -> None:
         """Refuse a file whose categories are not the split's, all of them and in order."""

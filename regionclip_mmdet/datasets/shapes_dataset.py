@@ -10,7 +10,6 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
 from .broken_images import BrokenImagePolicy
-from .checks import check_coco, read_json, require_file
 from .named_splits import NamedSplits
 from .proposal_file import ProposalFile
 from .shapes_world.splits import BASE_CLASSES, CLASSES, COLOURS, NOVEL_CLASSES, SHAPES
@@ -57,12 +56,3 @@ class ShapesWorldDataset(NamedSplits, BrokenImagePolicy, ProposalFile, CocoDatas
     FILE_HINT: ClassVar[str] = (
         "Use instances.json for all 64 classes, or class_split='base' with instances_base.json."
     )
-
-    def load_data_list(self) -> list[dict]:
-        """Load the annotations, after checking the file and that labels mean what they should."""
-        require_file(self.ann_file, self.backend_args, type(self).__name__, self.get_with)
-        content = read_json(self.ann_file, self.backend_args, type(self).__name__)
-        check_coco(content, self.ann_file)
-        self.check_categories([category['name'] for category in content['categories']])
-        self.annotations_checked = True  # for DatasetCheckHook
-        return super().load_data_list()

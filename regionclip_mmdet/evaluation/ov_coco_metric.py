@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,37 @@ from mmengine.fileio import load
 from mmengine.logging import MMLogger
 from terminaltables import AsciiTable
 
-from .precision import IOU_50, class_groups, mean_of_valid, standard_items
+from .annotated_images import AnnotatedImages
+from .precision import AREAS, IOU_50, class_groups, mean_of_valid, standard_items
+from .tested_images import ComparesImagesOfPairs, ImageIdentity
 
 _ITEMS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 
 
+class _LeavesOut:
+    """pycocotools' evaluation, in which objects with 'left_out' are ignored: mix in first.
+
+    Like crowds, they need not be found, and are not wrong to be found. pycocotools itself knows
+    crowds alone, and takes no notice of ``"ignore"``.
+    """
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        for objects in self._gts.values():
+            for one in objects:
+                one['ignore'] = one['left_out']
+
+
+class _Evaluation(_LeavesOut, COCOeval):
+    pass
+
+
+class _EvaluationMP(_LeavesOut, COCOevalMP):
+    pass
+
+
 @METRICS.register_module()
-class OVCocoAPMetric(OVCocoMetric):
+class OVCocoAPMetric(ComparesImagesOfPairs, OVCocoMetric):
     """AP50 of novel, base and all classes, as the official evaluation of OV-COCO computes it.
 
     One evaluation over all classes (the generalised setting); a group's AP50 is the mean of the
@@ -34,6 +60,9 @@ class OVCocoAPMetric(OVCocoMetric):
     * ``base_classes`` or ``novel_classes`` may be empty; mmdet would take *all* classes then.
     * Numbers are not rounded to three digits.
     * A run without a single detection has the results 0, not none.
+    * Objects with ``"ignore": 1`` need not be found, and are not wrong to be found.
+    * Ids may be anything (0, text, ...); the file is checked when the metric is built.
+    * Only the images that were tested count: a part is evaluated as a part, and the log says so.
 
     Results, with the prefix 'coco/': ``bbox_novel_ap50``, ``bbox_base_ap50``, ``bbox_all_ap50``,
     ``bbox_novel_ap``, ``bbox_base_ap`` (mean over IoU 0.5 to 0.95) and mmdet's ``bbox_mAP``,
@@ -48,6 +77,11 @@ class OVCocoAPMetric(OVCocoMetric):
         classwise: Log a table of all classes, too.
         **kwargs: ``format_only``, ``outfile_prefix``, ``use_mp_eval``, ``backend_args``,
             ``collect_device`` and ``prefix`` as in mmdet.
+
+    Raises:
+        FileNotFoundError: No annotation file.
+        ValueError: Unknown ``metric``; the annotation file is damaged, or lacks the masks that
+            'segm' needs.
     """
 
     def __init__(
@@ -66,12 +100,19 @@ class OVCocoAPMetric(OVCocoMetric):
                 'proposals is ProposalRecallMetric.'
             )
         super().__init__(
-            ann_file=ann_file,
+            ann_file=None,
             metric=kinds,
             classwise=classwise,
             proposal_nums=(max_dets,),
             **kwargs,
         )
+        self._masks = "metric='segm'" if 'segm' in kinds else None
+        self._truth: AnnotatedImages | None = None
+        if ann_file is not None:
+            who = type(self).__name__
+            self._truth = AnnotatedImages.read(ann_file, who, self.backend_args, self._masks)
+            self.known_images = (ann_file, self._truth.images)
+            self._coco_api = _api(self._truth)  # mmdet asks samples for their boxes without one
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the results.
@@ -80,65 +121,82 @@ class OVCocoAPMetric(OVCocoMetric):
             results: Pairs of ground truth and predictions, as ``process`` keeps them.
 
         Raises:
-            ValueError: The annotation file lacks a class of the dataset; there are no masks.
+            ValueError: The annotation file lacks a class of the dataset; there are no masks; the
+                images are not those of the file; none was tested.
         """
+        images: list[ImageIdentity] = [truth['image'] for truth, _ in results]
+        self.compare_images(images, turned=True)
         truths, predictions = zip(*results, strict=True)
         with tempfile.TemporaryDirectory() as folder:
             prefix = self.outfile_prefix or str(Path(folder, 'results'))
-            if self._coco_api is None:
-                self._coco_api = COCO(self.gt_to_coco_json(truths, prefix))
-            self.cat_ids = self._category_ids()
+            truth = self._truth
+            if truth is None:
+                content = {'annotations': [], **load(self.gt_to_coco_json(truths, prefix))}
+                truth = AnnotatedImages(content, 'the boxes of the samples', self._masks)
+            numbers = truth.numbers_of(self.dataset_meta, 'OVCocoAPMetric')
+            self.cat_ids = [truth.categories[number - 1]['id'] for number in numbers]
             files = self.results2json(predictions, prefix)
             logger: MMLogger = MMLogger.get_current_instance()
             if self.format_only:
                 logger.info(f'results are saved in {Path(prefix).parent}')
                 return {}
+            tested = [truth.numbers[image.id] for image in images]
+            own = dict(zip(self.cat_ids, numbers, strict=True))
             metrics: dict[str, float] = {}
             for kind in self.metrics:
                 if kind not in files:
                     raise ValueError(f'{kind} is to be evaluated, but the predictions have none.')
-                table = self._precision(load(files[kind]), kind)
-                found = self._results(table)
+                detections = load(files[kind])
+                for found in detections:
+                    found['image_id'] = truth.numbers[found['image_id']]
+                    found['category_id'] = own[found['category_id']]
+                table = self._precision(_api(truth), detections, kind, tested, numbers)
+                found = self._results(table, self.dataset_meta)
                 metrics.update({f'{kind}_{name}': value for name, value in found.items()})
                 if self.classwise:
                     logger.info(f'{kind}\n{self._classwise_table(table)}')
         return metrics
 
-    def _category_ids(self) -> list[int]:
-        """Category id of each label."""
-        known = {category['name']: id for id, category in self._coco_api.cats.items()}
-        classes = self.dataset_meta['classes']
-        missing = [name for name in classes if name not in known]
-        if missing:
-            raise ValueError(
-                f'OVCocoAPMetric: the annotation file lacks {missing[:5]} ({len(missing)} of '
-                f'{len(classes)} classes of the dataset). Give metric and dataset the same file.'
-            )
-        return [known[name] for name in classes]
+    def result_keys(self, meta: Mapping[str, Any]) -> list[str]:
+        """Names of the results, without prefix, of a dataset with this metainfo."""
+        if self.format_only:
+            return []
+        empty = np.full((10, 1, len(meta['classes']), len(AREAS)), -1.0)
+        return [f'{kind}_{name}' for kind in self.metrics for name in self._results(empty, meta)]
 
-    def _precision(self, detections: list[dict], kind: str) -> np.ndarray:
+    def _precision(
+        self,
+        truth: COCO,
+        detections: list[dict],
+        kind: str,
+        images: Sequence[int],
+        categories: Sequence[int],
+    ) -> np.ndarray:
         """Precision ``(IoU, recall, label, area)``."""
         if kind == 'segm':
             for detection in detections:  # with boxes, their areas would decide on small and large
                 detection.pop('bbox')
-        if detections:
-            found = self._coco_api.loadRes(detections)
-        else:
-            found = COCO()
-            found.dataset = {**self._coco_api.dataset, 'annotations': []}
-            found.createIndex()
-        evaluator = (COCOevalMP if self.use_mp_eval else COCOeval)(self._coco_api, found, kind)
-        evaluator.params.catIds = self.cat_ids
+        with contextlib.redirect_stdout(io.StringIO()):
+            if detections:
+                found = truth.loadRes(detections)
+            else:
+                found = COCO()
+                found.dataset = {**truth.dataset, 'annotations': []}
+                found.createIndex()
+        evaluator = (_EvaluationMP if self.use_mp_eval else _Evaluation)(truth, found, kind)
+        evaluator.params.imgIds = list(images)
+        evaluator.params.catIds = list(categories)
         evaluator.params.iouThrs = np.asarray(self.iou_thrs)
         evaluator.params.maxDets = list(self.proposal_nums)
         evaluator.evaluate()
         evaluator.accumulate()
         # pycocotools sorts the ids
-        order = np.searchsorted(np.sort(self.cat_ids), self.cat_ids)
+        order = np.searchsorted(np.sort(categories), categories)
         return evaluator.eval['precision'][..., -1][:, :, order]
 
-    def _results(self, table: np.ndarray) -> dict[str, float]:
-        groups = class_groups(self.dataset_meta)
+    @staticmethod
+    def _results(table: np.ndarray, meta: Mapping[str, Any]) -> dict[str, float]:
+        groups = class_groups(meta)
         groups = {name: groups[name] for name in ('novel', 'base') if name in groups}
         metrics = {
             f'{name}_ap50': mean_of_valid(table[IOU_50][:, labels, 0])
@@ -157,3 +215,11 @@ class OVCocoAPMetric(OVCocoMetric):
                 [name, f'{mean_of_valid(whole):.4f}', f'{mean_of_valid(whole[IOU_50]):.4f}']
             )
         return AsciiTable(rows).table
+
+
+def _api(truth: AnnotatedImages) -> COCO:
+    api = COCO()
+    api.dataset = truth.dataset()
+    with contextlib.redirect_stdout(io.StringIO()):
+        api.createIndex()
+    return api

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation.functional import bbox_overlaps
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
-from mmengine.fileio import get_local_path
+
+from .annotated_images import AnnotatedImages
+from .tested_images import ComparesImages, ImageIdentity
 
 
 def match_proposals(gt_boxes: np.ndarray, proposals: np.ndarray) -> np.ndarray:
@@ -40,7 +41,7 @@ def match_proposals(gt_boxes: np.ndarray, proposals: np.ndarray) -> np.ndarray:
 
 
 @METRICS.register_module()
-class ProposalRecallMetric(BaseMetric):
+class ProposalRecallMetric(ComparesImages, BaseMetric):
     """Recall of the top-scoring boxes of a class-agnostic localizer.
 
     mmdet's ``CocoMetric(metric='proposal_fast')`` computes the same AR, but builds a ragged array,
@@ -55,10 +56,14 @@ class ProposalRecallMetric(BaseMetric):
 
     Args:
         ann_file: COCO- or LVIS-format file with the boxes to find. Crowd and ignored boxes do not
-            count.
+            count, and only the images that were tested.
         proposal_nums: How many proposals per image to use.
         collect_device: As in mmengine.
         prefix: As in mmengine. Defaults to 'proposals'.
+
+    Raises:
+        FileNotFoundError: No annotation file.
+        ValueError: It is damaged.
     """
 
     default_prefix: ClassVar[str | None] = 'proposals'
@@ -78,48 +83,69 @@ class ProposalRecallMetric(BaseMetric):
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.proposal_nums = sorted(proposal_nums)
-        with get_local_path(ann_file) as path:
-            self._coco = COCO(path)
+        self._truth = AnnotatedImages.read(ann_file, type(self).__name__)
+        self.known_images = (ann_file, self._truth.images)
+        self._objects: dict[int, list[dict]] = defaultdict(list)
+        for found in self._truth.objects:
+            if not found['left_out']:
+                self._objects[found['image_id']].append(found)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the best boxes of ``pred_instances`` of every sample."""
-        for sample in data_samples:
+        """Keep the best boxes of ``pred_instances`` of every sample.
+
+        Raises:
+            ValueError: See ``ComparesImages.look_at``.
+        """
+        images = self.look_at(data_samples)
+        for image, sample in zip(images, data_samples, strict=True):
             pred = sample['pred_instances']
             order = pred['scores'].sort(descending=True, stable=True)[1][: self.proposal_nums[-1]]
-            self.results.append((sample['img_id'], pred['bboxes'][order].cpu().numpy()))
+            self.results.append((image, pred['bboxes'][order].cpu().numpy()))
 
-    def _targets(self, img_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Boxes ``(G, 4)``, category ids ``(G,)`` and areas ``(G,)`` of an image."""
-        annotations = [
-            ann
-            for ann in self._coco.load_anns(self._coco.get_ann_ids(img_ids=[img_id]))
-            if not ann.get('iscrowd', 0) and not ann.get('ignore', 0)
-        ]
-        boxes = np.array([ann['bbox'] for ann in annotations], dtype=np.float32).reshape(-1, 4)
+    def _targets(self, img_id: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes ``(G, 4)``, category numbers ``(G,)`` and areas ``(G,)`` of an image."""
+        objects = self._objects[self._truth.numbers[img_id]]
+        boxes = np.array([found['bbox'] for found in objects], dtype=np.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
-        categories = np.array([ann['category_id'] for ann in annotations], dtype=np.int64)
-        return boxes, categories, np.array([ann['area'] for ann in annotations], dtype=np.float64)
+        categories = np.array([found['category_id'] for found in objects], dtype=np.int64)
+        return boxes, categories, np.array([found['area'] for found in objects], dtype=np.float64)
 
-    def _groups(self, categories: np.ndarray, areas: np.ndarray) -> dict[str, np.ndarray]:
+    def _groups(
+        self, categories: np.ndarray, areas: np.ndarray, meta: Mapping[str, Any] | None
+    ) -> dict[str, np.ndarray]:
         """Which objects of an image belong to each group; keys are the results' prefixes."""
         groups = {'': np.ones(len(areas), dtype=bool)}
-        ids = {category['name']: id for id, category in self._coco.cats.items()}
-        meta = self.dataset_meta or {}
+        places = {c['name']: number for number, c in enumerate(self._truth.categories, start=1)}
         for name in ('base', 'novel'):
-            names = meta.get(f'{name}_classes')
+            names = (meta or {}).get(f'{name}_classes')
             if names:
-                members = [ids[n] for n in names if n in ids]
+                members = [places[n] for n in names if n in places]
                 groups[f'{name}_'] = np.isin(categories, members)
         for name, (low, high) in self.AREAS.items():
             groups[f'{name}_'] = (areas >= low) & (areas <= high)
         return groups
 
-    def compute_metrics(self, results: list[tuple[int, np.ndarray]]) -> dict[str, float]:
-        """Recalls over all images seen."""
+    def result_keys(self, meta: Mapping[str, Any]) -> list[str]:
+        """Names of the results, without prefix, of a dataset with this metainfo."""
+        nothing = np.zeros(0)
+        return [
+            f'{group}{kind}@{number}'
+            for group in self._groups(nothing, nothing, meta)
+            for number in self.proposal_nums
+            for kind in ('AR', 'R50')
+        ]
+
+    def compute_metrics(self, results: list[tuple[ImageIdentity, np.ndarray]]) -> dict[str, float]:
+        """Recalls over all images seen.
+
+        Raises:
+            ValueError: They are not those of the annotation file.
+        """
+        self.compare_images([image for image, _ in results], turned=True)
         overlaps: dict[tuple[str, int], list[np.ndarray]] = defaultdict(list)
-        for img_id, found in results:
-            boxes, categories, areas = self._targets(img_id)
-            for name, mask in self._groups(categories, areas).items():
+        for image, found in results:
+            boxes, categories, areas = self._targets(image.id)
+            for name, mask in self._groups(categories, areas, self.dataset_meta).items():
                 for number in self.proposal_nums:
                     matched = match_proposals(boxes[mask], found[:number])
                     overlaps[name, number].append(matched)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from .precision import class_groups
+from .tested_images import ComparesImages, ImageIdentity
 
 _SETTINGS = (
     "test_cfg.rcnn=dict(score_thr=0.0, nms=dict(type='nms', iou_threshold=1.0), max_per_img=-1, "
@@ -21,7 +22,7 @@ _SETTINGS = (
 
 
 @METRICS.register_module()
-class RegionClassificationMetric(BaseMetric):
+class RegionClassificationMetric(ComparesImages, BaseMetric):
     """Accuracy and AP of naming ground-truth boxes: recognition without localisation.
 
     For a detector whose proposals are the annotated boxes (``ProposalsFromGT``) and which puts out
@@ -35,7 +36,8 @@ class RegionClassificationMetric(BaseMetric):
     ``frequent_...`` (of LVIS). All names compete in every group. -1 without boxes.
 
     This AP ranks boxes and knows no duplicates; the zero-shot AP50 on annotated boxes that is
-    published for RegionCLIP is ``OVCocoAPMetric`` with the official threshold and NMS.
+    published for RegionCLIP is ``OVCocoAPMetric`` with the official threshold and NMS. Boxes are
+    those of the samples: mmdet loads none with ``"ignore": 1``, and crowds do not count.
 
     Args:
         average_precision: False leaves AP out. It keeps all scores: boxes x classes x 4 bytes,
@@ -62,7 +64,9 @@ class RegionClassificationMetric(BaseMetric):
         Raises:
             KeyError: Predictions do not say which region they belong to, or boxes were not loaded.
         """
-        classes = len(self.dataset_meta['classes'])
+        # MultiDatasetsEvaluator hands over a list until it has all results; names are the model's
+        metas = self.dataset_meta if isinstance(self.dataset_meta, list) else [self.dataset_meta]
+        classes = len(metas[0]['classes'])
         for sample in data_samples:
             found, truth = sample['pred_instances'], sample.get('gt_instances', {})
             if 'region_inds' not in found or 'labels' not in truth:
@@ -89,10 +93,16 @@ class RegionClassificationMetric(BaseMetric):
             wanted = min(max(self.TOPS), classes)
             incomplete = int((np.isfinite(scores).sum(axis=1) < wanted).sum())
             kept = scores if self.average_precision else None
-            self.results.append((labels, ranks, kept, incomplete))
+            image = ImageIdentity.of_sample(sample)
+            self.results.append((labels, ranks, kept, incomplete, image))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Compute the results over all boxes seen."""
+        """Compute the results over all boxes seen.
+
+        Raises:
+            ValueError: No image was tested, or one twice.
+        """
+        self.compare_images([result[4] for result in results])
         labels, ranks = (np.concatenate([r[k] for r in results]) for k in (0, 1))
         incomplete = sum(result[3] for result in results)
         if incomplete:
@@ -104,10 +114,8 @@ class RegionClassificationMetric(BaseMetric):
                 level=logging.WARNING,
             )
         precision = self._average_precision(labels, results) if self.average_precision else None
-        groups = {'': np.arange(len(self.dataset_meta['classes']))}
-        groups.update({f'{k}_': v for k, v in class_groups(self.dataset_meta).items()})
         metrics: dict[str, float] = {}
-        for name, members in groups.items():
+        for name, members in _groups(self.dataset_meta).items():
             chosen = ranks[np.isin(labels, members)]
             for top in self.TOPS:
                 share = float((chosen < top).mean()) if len(chosen) else -1.0
@@ -116,6 +124,11 @@ class RegionClassificationMetric(BaseMetric):
                 valid = precision[members][precision[members] >= 0]
                 metrics[f'{name}ap'] = float(valid.mean()) if len(valid) else -1.0
         return metrics
+
+    def result_keys(self, meta: Mapping[str, Any]) -> list[str]:
+        """Names of the results, without prefix, of a dataset with this metainfo."""
+        kinds = [f'top{top}' for top in self.TOPS] + ['ap'] * self.average_precision
+        return [f'{group}{kind}' for group in _groups(meta) for kind in kinds]
 
     def _average_precision(self, labels: np.ndarray, results: list) -> np.ndarray:
         """AP of each class; -1 without boxes."""
@@ -129,3 +142,9 @@ class RegionClassificationMetric(BaseMetric):
             found = np.isfinite(column[order[at]])  # boxes that were not scored are not found
             precision[label] = (np.arange(1, len(at) + 1) / (at + 1) * found).mean()
         return precision
+
+
+def _groups(meta: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Labels of each group; keys are the results' prefixes."""
+    groups = {'': np.arange(len(meta['classes']))}
+    return {**groups, **{f'{name}_': labels for name, labels in class_groups(meta).items()}}

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from mmengine.dist import get_dist_info
 
-from ..datasets.checks import check_coco, read_json
+from ..datasets.annotation_file import read_annotation_file
+from ..datasets.checks import check_coco
 from ..datasets.transforms.made_proposals import GridProposals
 from .images import ImageList, file_name, whole_number
 
@@ -135,7 +136,7 @@ class CocoBoxes:
     """
 
     def __init__(self, path: str, images: ImageList) -> None:
-        content = read_json(path)
+        content = read_annotation_file(path)
         self.path, self.images = path, images
         by_id = images.source.lower().endswith('.json')
         self._sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
@@ -146,7 +147,7 @@ class CocoBoxes:
                     'annotation file of these images as IMAGES.'
                 )
             rows = [self._result(row, place) for place, row in enumerate(content)]
-            self._told_by, listing = images.source, read_json(images.source)
+            self._told_by, listing = images.source, read_annotation_file(images.source)
             # other boxes of these images are not asked for
             listing = {'categories': [], **listing, 'annotations': []}
             check_coco(listing, images.source)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..apis.image_kinds import READ_ENDINGS, is_image
-from ..datasets.checks import check_coco, read_json
+from ..datasets.annotation_file import read_annotation_file
+from ..datasets.checks import check_coco
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _numbered(paths: Sequence[str]) -> list[ImageEntry]:
 
 
 def _of_annotations(path: str) -> list[ImageEntry]:
-    content = read_json(path)
+    content = read_annotation_file(path)
     if not isinstance(content, dict) or 'images' not in content:
         raise ValueError(
             f'{path} has no "images": IMAGES must be an annotation file in COCO\'s format. A file '

@@ -339,5 +339,5 @@ def test_missing_files_name_their_command(
     command = next(value for key, value in expected.items() if name.startswith(key))
     loaders = [config.train_dataloader] + ([config.val_dataloader] if name in DETECTION else [])
     for loader in loaders[:1] if name == 'lvis_detection' else loaders:
-        with pytest.raises(FileNotFoundError, match=f'no annotation file .*Get it with: {command}'):
+        with pytest.raises(FileNotFoundError, match=f'annotation file .*Get it with: {command}'):
             DATASETS.build(loader.dataset)

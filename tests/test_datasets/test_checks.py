@@ -11,7 +11,9 @@ import pytest
 from mmdet.datasets import CocoDataset
 
 from regionclip_mmdet.datasets import ImageTextDataset, ShapesWorldDataset
-from regionclip_mmdet.datasets.checks import check_classes, check_coco, check_split, read_json
+from regionclip_mmdet.datasets.annotation_file import read_annotation_file
+from regionclip_mmdet.datasets.checks import check_coco
+from regionclip_mmdet.datasets.class_checks import check_classes, check_split
 
 NAMES = ('cat', 'dog', 'bird')
 
@@ -77,6 +79,9 @@ def broken(part: str, number: int, **fields: object) -> dict:
 
 
 NAN, INF = float('nan'), float('inf')
+NESTED: list = []
+for _ in range(100_000):
+    NESTED = [NESTED]
 
 
 @pytest.mark.parametrize(
@@ -112,6 +117,31 @@ NAN, INF = float('nan'), float('inf')
         (broken('annotations', 0, bbox=[9, 9, -3, 4]), 'has a negative side'),
         (broken('annotations', 1, area=None), r"'area' must be .*not None; .*width \* height"),
         (broken('annotations', 1, area=NAN), "'area' must be a finite number .* nan"),
+        (broken('annotations', 1, area=10**30), "'area' must be a finite number"),
+        (broken('annotations', 0, bbox=[1, 2, 3, 10**400]), 'four finite numbers'),
+        (broken('annotations', 0, bbox=[[1], 2, 3, 4]), 'four finite numbers'),
+        (broken('annotations', 0, bbox={'x': 1}), r"four finite numbers .* not \{'x': 1\}"),
+        (broken('annotations', 0, id=[1]), r'annotation 0: an id is a number or a text, not \[1\]'),
+        (broken('images', 1, id=NAN), 'image 1: an id is a number or a text, not nan'),
+        (broken('categories', 0, id={}), r'category 0: an id is .*, not \{\}'),
+        (broken('categories', 0, id=True), 'category 0: an id is .*, not True'),
+        (broken('annotations', 0, image_id=[1]), r'image_id \[1\] is not among'),
+        (broken('annotations', 0, category_id=NESTED), 'category_id a value of type list is not'),
+        (broken('annotations', 2, iscrowd='no'), r'annotation 2 \(id 3\): iscrowd must be 0 or 1'),
+        (broken('annotations', 2, ignore=[0]), r'ignore must be 0 or 1, not \[0\]'),
+        (broken('categories', 1, name=['cat']), r"category 1 \(id 2\): .* texts, not \['cat'\]"),
+        (broken('categories', 1, name=' '), "must be present and distinct texts, not ' '"),
+        (broken('images', 0, file_name=7), r"image 0 \(id 1\): needs 'file_name'.* not \[7\]"),
+        (broken('images', 0, file_name='a\0b'), "needs 'file_name'"),
+        (broken('images', 0, file_name='\ud800'), "needs 'file_name'"),
+        (broken('images', 0, height=NAN), 'height must be a positive number of pixels, not nan'),
+        (broken('images', 0, width=INF), 'width must be a positive number of pixels, not inf'),
+        (broken('images', 0, width=10**400), 'width must be a positive number of pixels, not 1000'),
+        (broken('images', 0, width='40'), "width must be a positive number of pixels, not '40'"),
+        (
+            {**coco(), 'images': [[coco()['images'][0]]]},
+            "image 0: needs an object with the key 'id'",
+        ),
         (
             {**coco(), 'annotations': [ann(1, 0.1, 0.2, 0.3, 0.4), ann(2, 0.1, 0.2, 0.5, 0.5)]},
             r'2 of 2 boxes are smaller than a pixel .*annotation 0 .*in pixels',
@@ -123,16 +153,33 @@ def test_what_cannot_be_meant_is_refused(content: object, message: str) -> None:
         check_coco(content, 'a.json')
 
 
+def test_metrics_need_neither_names_nor_sizes_of_images() -> None:
+    content = broken('images', 0, file_name=None, width=None)
+    assert check_coco(content, 'a.json', files=False).outside == 0
+    with pytest.raises(ValueError, match=r'height must be .* not 0'):
+        check_coco(broken('images', 0, height=0), 'a.json', files=False)
+    content = broken('annotations', 0, area=None)
+    assert check_coco(content, 'a.json', areas=False).tiny == 0
+    with pytest.raises(ValueError, match="'area' must be"):
+        check_coco(broken('annotations', 0, area='x'), 'a.json', areas=False)
+
+
+def test_ignored_boxes_are_counted() -> None:
+    content = coco()
+    content['annotations'][1]['ignore'] = 1
+    assert '1 boxes with "ignore": 1, neither trained' in str(check_coco(content, 'a.json'))
+
+
 def test_files(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r'Mine: no annotation file .*none\.json.*ann_file'):
-        read_json(str(tmp_path / 'none.json'), who='Mine')
+    with pytest.raises(FileNotFoundError, match=r'Mine: annotation file .*none\.json.*ann_file'):
+        read_annotation_file(str(tmp_path / 'none.json'), who='Mine')
     path = tmp_path / 'a.json'
     for content in (b'{"images": [', b'\xff\xfe{}', b''):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r'a\.json is no valid JSON'):
-            read_json(str(path))
+            read_annotation_file(str(path))
     path.write_bytes(b'\xef\xbb\xbf{"a": "\xc3\xa9"}')  # a byte order mark, as Windows writes it
-    assert read_json(str(path)) == {'a': 'é'}
+    assert read_annotation_file(str(path)) == {'a': 'é'}
 
 
 def test_classes_are_compared_by_name_and_order() -> None:
@@ -150,6 +197,8 @@ def test_classes_are_compared_by_name_and_order() -> None:
         (dict(base_classes=('cat',)), 'no novel_classes.*CocoMetric'),
         (dict(base_classes=('cat',), novel_classes=('cow',)), r"novel_classes names \['cow'\]"),
         (dict(base_classes=('cat', 'dog'), novel_classes=('dog',)), r"\['dog'\] are both"),
+        (dict(base_classes='cat'), r"base_classes is the text 'cat', .* base_classes=\['cat'\]"),
+        (dict(base_classes=('cat', 3)), 'base_classes has 3, which is no text'),
     ],
 )
 def test_splits(metainfo: dict, message: str) -> None:
@@ -175,9 +224,7 @@ def test_shapes_worlds_are_checked_when_built(scenes: Path, tmp_path: Path) -> N
     (tmp_path / 'instances.json').write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r'instances\.json, annotation 5 .*nan'):
         ShapesWorldDataset(data_root=str(tmp_path), ann_file='instances.json')
-    with pytest.raises(
-        FileNotFoundError, match=r'ShapesWorldDataset: no annotation file .*b\.json'
-    ):
+    with pytest.raises(FileNotFoundError, match=r'ShapesWorldDataset: annotation file .*b\.json'):
         ShapesWorldDataset(data_root=str(tmp_path), ann_file='b.json')
 
 

@@ -145,8 +145,14 @@ def test_tool(
     assert '  stop sign: stop sign (1 boxes)' in capsys.readouterr().out
     for args, message in (
         ((tmp_path / 'none.txt', '--annotations', boxes), 'none.txt'),
-        (('ov_coco', '--annotations', tmp_path / 'none.json'), 'no annotation file .*none.json'),
-        (('ov_coco', '--captions', tmp_path / 'none.json'), 'no annotation file .*none.json'),
+        (
+            ('ov_coco', '--annotations', tmp_path / 'none.json'),
+            'annotation file .*none.json does not exist',
+        ),
+        (
+            ('ov_coco', '--captions', tmp_path / 'none.json'),
+            'annotation file .*none.json does not exist',
+        ),
     ):
         with pytest.raises(SystemExit, match=message):
             run(monkeypatch, *args)

@@ -102,7 +102,9 @@ def test_a_missing_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ('prepare_ov_coco', 'instances_train2017'),
         ('prepare_ov_lvis', 'lvis_v1_train'),
     ):
-        with pytest.raises(SystemExit, match=f'no annotation file .*{file}.json. docs/data.md'):
+        with pytest.raises(
+            SystemExit, match=f'annotation file .*{file}.json does not exist. docs/data.md'
+        ):
             run_tool(monkeypatch, name, tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -118,7 +120,9 @@ def test_own_split(coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for bad, message in (
         (dict(base=['cat'], novel=['cat']), 'both'),
         (dict(base=['gnu'], novel=['cat']), r"no categories \['gnu'\]"),
-        (['cat'], "the lists 'base' and 'novel'"),
+        (['cat'], "split.json: needs an object with the lists 'base' and 'novel'"),
+        (dict(base='cat', novel=['dog']), "the lists 'base' and 'novel'"),
+        (dict(base=[['cat']], novel=['dog']), 'of names'),
     ):
         generated.write(split, bad)
         with pytest.raises(SystemExit, match=message):
@@ -211,9 +215,23 @@ def test_ov_lvis_refuses(
 def test_image_lists(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     assert preparation.read_image_ids(tmp_path / name) == {5, 7}
-    (tmp_path / name).write_text('["x"]' if name.endswith('json') else 'x.jpg')
-    with pytest.raises(ValueError, match='not a list of image ids'):
-        preparation.read_image_ids(tmp_path / name)
+    bad = ['x.jpg', '\xff']
+    if name.endswith('json'):
+        bad = [
+            '["x"]',
+            '7',
+            '{"images": 7}',
+            '{"images": [{"id": [5]}]}',
+            '[1.5]',
+            '[true]',
+            '[1e999]',
+        ]
+    for text in bad:
+        (tmp_path / name).write_text(text, encoding='latin-1')
+        with pytest.raises(ValueError, match=f'{name}: not a list of image ids'):
+            preparation.read_image_ids(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match=f'image list .*none{name}'):
+        preparation.read_image_ids(tmp_path / f'none{name}')
 
 
 def test_index_of_image_text(

@@ -145,14 +145,12 @@ def test_minival(truth_file: Path, tmp_path: Path) -> None:
 
 def test_no_detections(truth_file: Path) -> None:
     truth = json.loads(truth_file.read_text())
-    nothing = dict(
-        img_id=1,
-        ori_shape=(SIDE, SIDE),
-        pred_instances=dict(
-            bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long(), scores=torch.zeros(0)
-        ),
-    )
-    result = evaluate(OVLVISMetric(str(truth_file)), [nothing])
+    empty = dict(bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long(), scores=torch.zeros(0))
+    nothing = [
+        dict(img_id=image['id'], ori_shape=(SIDE, SIDE), pred_instances=empty)
+        for image in truth['images']
+    ]
+    result = evaluate(OVLVISMetric(str(truth_file)), nothing)
     # a detection that no image asks for: what lvis says about nothing
     image = next(i for i in truth['images'] if 12 not in i['neg_category_ids'])
     row = dict(image_id=image['id'], category_id=12, bbox=[1, 1, 2, 2], score=0.5)
@@ -160,7 +158,7 @@ def test_no_detections(truth_file: Path) -> None:
     assert {i: result[f'lvis/bbox_{i}'] for i in ITEMS} == {i: expected[i] for i in ITEMS}
     truth['annotations'] = [a for a in truth['annotations'] if a['category_id'] != 6]
     truth_file.write_text(json.dumps(truth))
-    result = evaluate(OVLVISMetric(str(truth_file)), [nothing])
+    result = evaluate(OVLVISMetric(str(truth_file)), nothing)
     assert (result['lvis/bbox_APc'], result['lvis/bbox_APr']) == (-1, 0)
 
 

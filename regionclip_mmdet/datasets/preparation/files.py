@@ -11,8 +11,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ... import fileio
 from ...fileio import naming_write_errors, write_whole
-from ..checks import check_coco, read_json
+from ..checks import LVIS_LISTS, check_coco, is_id_list, shown
 
 _CHUNK = 2000
 
@@ -25,14 +26,22 @@ def read_annotations(path: str | Path) -> dict[str, Any]:
         ValueError: See ``check_coco``.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f'no annotation file {path}. docs/data.md says where to download it and where it '
-            'belongs; --help names the options for other places.'
-        )
+    fileio.require_file(
+        path,
+        'annotation file',
+        'docs/data.md says where to download it and where it belongs; --help names the options '
+        'for other places.',
+    )
     print(f'reading {path} ({path.stat().st_size / 1e6:.0f} MB)', flush=True)
-    content = read_json(str(path))
+    content = fileio.read_json(path, 'annotation file')
     check_coco(content, str(path))
+    for number, image in enumerate(content['images']):
+        for key in LVIS_LISTS:
+            if key in image and not is_id_list(image[key]):
+                raise ValueError(
+                    f'{path}, image {number} (id {image["id"]}): {key} must be a list of category '
+                    f'ids, not {shown(image[key])}.'
+                )
     return content
 
 

@@ -7,16 +7,17 @@ single annotation of the wanted names is left out, in training and in evaluation
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ... import fileio
 from ..categories import OV_COCO_BASE, OV_COCO_NOVEL
 from .files import read_annotations
 from .subsets import Counts, check_counts, keep_categories
 
+_PARTS = ('base', 'novel')
 Prepared = tuple[dict[Path, Any], list[str]]
 
 # 118287 and 5000: COCO 2017 itself. 4836: a public log of the official evaluation.
@@ -59,10 +60,17 @@ class OVCocoSplit:
     @classmethod
     def read(cls, path: str | Path) -> OVCocoSplit:
         """A split from a JSON file ``{"base": [...], "novel": [...]}``."""
-        content = json.loads(Path(path).read_text(encoding='utf-8'))
-        if not isinstance(content, dict) or not {'base', 'novel'} <= set(content):
-            raise ValueError(f"{path}: needs an object with the lists 'base' and 'novel'.")
-        return cls(tuple(content['base']), tuple(content['novel']))
+        content = fileio.read_json(path, 'split')
+        parts = [content.get(key) if isinstance(content, dict) else None for key in _PARTS]
+        for part in parts:
+            if not isinstance(part, list) or not all(isinstance(name, str) for name in part):
+                raise ValueError(
+                    f"{path}: needs an object with the lists 'base' and 'novel', of names."
+                )
+        try:
+            return cls(*map(tuple, parts))
+        except ValueError as error:
+            raise ValueError(f'{path}: {error}') from None
 
 
 def _ids(content: dict[str, Any], names: Collection[str], path: str | Path) -> set[int]:

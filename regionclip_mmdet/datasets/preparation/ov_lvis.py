@@ -6,8 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ... import fileio
 from ..categories import LVIS_V1
-from ..checks import read_json
 from .files import read_annotations
 from .ov_coco import Prepared
 from .subsets import Counts, check_counts, keep_categories, keep_images
@@ -84,18 +84,31 @@ def read_image_ids(path: str | Path) -> set[int]:
     """
     path = Path(path)
     if path.suffix == '.json':
-        content = read_json(str(path), who='Image list')
+        content = fileio.read_json(path, 'image list')
         rows = content['images'] if isinstance(content, dict) and 'images' in content else content
+        if not isinstance(rows, list):
+            raise ValueError(
+                f'{path}: not a list of image ids, nor an object with one in "images".'
+            )
         rows = [row['id'] if isinstance(row, dict) and 'id' in row else row for row in rows]
     else:
-        rows = path.read_text(encoding='utf-8').split()
+        fileio.require_file(path, 'image list')
+        rows = path.read_bytes().split()
     try:
-        ids = {int(row) for row in rows}
-    except (TypeError, ValueError) as error:
+        ids = {_whole(row) for row in rows}
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f'{path}: not a list of image ids: {error}') from None
     if not ids:
         raise ValueError(f'{path}: has no image ids.')
     return ids
+
+
+def _whole(row: Any) -> int:
+    """An id, which may be written as text, or with a point."""
+    number = int(row)
+    if isinstance(row, bool) or (isinstance(row, float) and row != number):
+        raise ValueError(f'{row!r} is no whole number')
+    return number
 
 
 def prepare_ov_lvis_val(

@@ -7,8 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# LVIS: per image the categories known to be absent, or not annotated completely
-_IMAGE_LISTS = ('neg_category_ids', 'not_exhaustive_category_ids')
+from ..checks import LVIS_LISTS
 
 
 def keep_categories(
@@ -40,7 +39,7 @@ def keep_categories(
 
 
 def _limit(image: dict[str, Any], ids: set[int]) -> dict[str, Any]:
-    lists = {key: [i for i in image[key] if i in ids] for key in _IMAGE_LISTS if key in image}
+    lists = {key: [i for i in image[key] if i in ids] for key in LVIS_LISTS if key in image}
     return {**image, **lists} if lists else image
 
 

@@ -11,13 +11,13 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.fileio.backends.registry_utils import prefix_to_backends
-from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ...fileio import naming_write_errors, remove_unfinished, write_whole
 from ..ranks import failing_together
 from ..work_dir_lock import WorkDirLock, check_holder, give_back, hold
+from .best_results import BestResults
 
 BACKEND = 'atomic_local'
 REMEDY = (
@@ -54,7 +54,7 @@ register_backend(BACKEND, AtomicLocalBackend, force=True)
 
 
 @HOOKS.register_module()
-class AtomicCheckpointHook(CheckpointHook):
+class AtomicCheckpointHook(BestResults):
     """mmengine's ``CheckpointHook``; every checkpoint is whole, and there always is one.
 
     Files are written by ``AtomicLocalBackend``, unless another ``backend_args`` is given, and

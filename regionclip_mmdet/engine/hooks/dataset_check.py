@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import os.path as osp
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,16 @@ from mmdet.evaluation import OVCocoMetric
 from mmdet.registry import HOOKS
 from mmengine.logging import print_log
 from mmengine.runner import Runner
+from mmengine.runner.runner import _SlicedDataset
 
-from ...datasets.checks import check_classes, check_coco, check_split, read_json
+from ...datasets.annotation_file import read_annotation_file
+from ...datasets.checks import check_coco
+from ...datasets.class_checks import check_classes, check_split, class_names
+from ...datasets.mask_checks import check_masks
+from ...datasets.named_splits import is_used, loads_masks
 from ...datasets.transforms.unmoved import leaves_proposals_behind
 from ...evaluation import OVCocoAPMetric
+from ..evaluated import compare_images, metrics_with_datasets
 from ..ranks import on_main_process
 from .once import OnceHook
 
@@ -28,13 +34,16 @@ class DatasetCheckHook(OnceHook):
 
     Serves stock datasets, too, and looks through mmengine's and mmdet's dataset wrappers.
 
-    * COCO-format annotation files: see ``check_coco`` and ``check_classes``. The file is read once
-      more, by the main process alone (datasets that have checked their own file are left out).
+    * COCO-format annotation files: see ``check_coco`` and ``check_classes``, and ``check_masks`` if
+      the pipeline loads masks. The file is read once more, by the main process alone (our datasets
+      have checked their own).
     * Pipelines: nothing may move an image and leave its proposals behind.
     * Images: a sample of files must exist; only local files are looked for.
     * ``OVCocoMetric`` needs ``base_classes`` and ``novel_classes``, which it would otherwise miss
       after the first validation; of ``OVCocoAPMetric`` one of them may be empty. Training checks
       the validation's data as well.
+    * The images of a test or validation must be those of its metrics' annotation files: by id, and
+      by name and size. A part is said to be one.
 
     Part of the default runtime config.
 
@@ -50,6 +59,7 @@ class DatasetCheckHook(OnceHook):
         self.annotations = annotations
         self.num_images = num_images
         self._checked: list[Any] = []
+        self._compared: list[tuple[Any, Any]] = []
 
     def before_train(self, runner: Runner) -> None:
         """Check the training data and, if there is validation, its data and metrics."""
@@ -67,11 +77,16 @@ class DatasetCheckHook(OnceHook):
 
     def _check_evaluation(self, loop: Any, what: str) -> None:
         dataset = loop.dataloader.dataset
-        for metric in loop.evaluator.metrics:
+        pairs = metrics_with_datasets(loop.evaluator, dataset)
+        for metric, part in pairs:
             if isinstance(metric, OVCocoMetric):
                 ours = isinstance(metric, OVCocoAPMetric)
-                check_split(dataset.metainfo, f'The {what} dataset', may_be_empty=ours)
+                check_split(part.metainfo, f'The {what} dataset', may_be_empty=ours)
         self._check_dataset(dataset, what)
+        for metric, part in pairs:
+            if not any(metric is m and part is p for m, p in self._compared):
+                on_main_process(lambda metric=metric, part=part: compare_images(metric, part))
+                self._compared.append((metric, part))
 
     def _check_dataset(self, dataset: Any, what: str) -> None:
         for part in innermost(dataset):
@@ -81,11 +96,9 @@ class DatasetCheckHook(OnceHook):
             self._checked.append(part)
 
     def _check_one(self, dataset: Any, what: str) -> None:
-        if (
-            self.annotations
-            and isinstance(dataset, CocoDataset)
-            and not getattr(dataset, 'annotations_checked', False)
-        ):
+        if isinstance(getattr(dataset, 'metainfo', None), Mapping):
+            class_names(dataset.metainfo, f'The {what} dataset')
+        if self.annotations and isinstance(dataset, CocoDataset):
             check_coco_dataset(dataset)
         check_proposals_move(dataset, what)
         if self.num_images != 0:
@@ -120,7 +133,9 @@ class DatasetCheckHook(OnceHook):
 
 def innermost(dataset: Any) -> Iterator[Any]:
     """The datasets inside mmengine's and mmdet's wrappers."""
-    if hasattr(dataset, 'datasets'):
+    if isinstance(dataset, _SlicedDataset):  # num_batch_per_epoch of a loader
+        yield from innermost(dataset._dataset)
+    elif hasattr(dataset, 'datasets'):
         for part in dataset.datasets:
             yield from innermost(part)
     elif hasattr(dataset, 'dataset'):
@@ -150,17 +165,24 @@ def check_proposals_move(dataset: Any, what: str) -> None:
 def check_coco_dataset(dataset: CocoDataset) -> None:
     """Check the annotation file of a COCO-format dataset and log what it holds.
 
+    Our datasets did so when they were built; of theirs the file is not read again.
+
     Raises:
-        ValueError: See ``check_coco`` and ``check_classes``.
+        ValueError: See ``check_coco``, ``check_classes`` and ``check_masks``.
     """
     path = dataset.ann_file
-    content = read_json(path, getattr(dataset, 'backend_args', None), type(dataset).__name__)
-    report = check_coco(content, path)
-    names = [category['name'] for category in content['categories']]
-    if hasattr(dataset, 'check_categories'):
-        dataset.check_categories(names)
-    elif not isinstance(dataset, LVISV05Dataset):  # mmdet takes all of an LVIS file's categories
-        hint = "Set the dataset's metainfo=dict(classes=...) to names of the file, in its order."
-        check_classes(names, dataset.metainfo['classes'], path, hint)
-    level = logging.WARNING if report.left_out else logging.INFO
+    report = getattr(dataset, 'coco_report', None)
+    if report is None:
+        backend_args = getattr(dataset, 'backend_args', None)
+        content = read_annotation_file(path, backend_args, type(dataset).__name__)
+        report = check_coco(content, path)
+        if loads_masks(dataset.pipeline):
+            check_masks(content, path, 'LoadAnnotations(with_mask=True)', is_used)
+        if not isinstance(dataset, LVISV05Dataset):  # mmdet takes all of an LVIS file's categories
+            names = [category['name'] for category in content['categories']]
+            hint = (
+                "Set the dataset's metainfo=dict(classes=...) to names of the file, in its order."
+            )
+            check_classes(names, dataset.metainfo['classes'], path, hint)
+    level = logging.WARNING if report.left_out or report.ignored else logging.INFO
     print_log(f'{path}: {report}', logger='current', level=level)

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 
+from ...datasets.class_checks import class_names
 from ...models.roi_heads import TextEmbeddingBBoxHead
 from ...models.text import TextEmbeddingClassifier
 from .once import OnceHook
@@ -44,10 +45,12 @@ class VocabularyCheckHook(OnceHook):
     ) -> None:
         # a RegionNamingLoop has names of its own
         classifier = getattr(loop, 'classifier', None) or find_classifier(runner.model, training)
-        classes = dataset.metainfo.get('classes')
-        if classifier is None or classes is None:
-            return
         what = 'training' if training else 'evaluation'
+        # of datasets put together that differ mmdet has a list
+        metas = dataset.metainfo if isinstance(dataset.metainfo, list) else [dataset.metainfo]
+        lists = [class_names(meta, f'The {what} dataset') for meta in metas if 'classes' in meta]
+        if classifier is None or not lists:
+            return
         if classifier.missing_file is not None:
             classifier.require_vocabulary()
         if classifier.vocabulary is None:
@@ -55,7 +58,8 @@ class VocabularyCheckHook(OnceHook):
                 f'The box head has no vocabulary for {what}: set vocabulary or test_vocabulary of '
                 'roi_head.bbox_head, or load a checkpoint that holds one.'
             )
-        classifier.vocabulary.check_names(classes, f'the {what} dataset')
+        for classes in lists:
+            classifier.vocabulary.check_names(classes, f'the {what} dataset')
 
 
 def find_classifier(model: nn.Module, training: bool) -> TextEmbeddingClassifier | None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from mmdet.registry import DATASETS, LOOPS
 from mmengine.evaluator import Evaluator
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, ValLoop, autocast
 from torch.utils.data import DataLoader
@@ -102,6 +103,11 @@ def _limited(dataloader: DataLoader | dict, max_images: int) -> dict:
         dataset = DATASETS.build(dataset)
     dataset.full_init()
     if len(dataset) > max_images:
+        print_log(
+            f'RegionNamingLoop: {max_images} of {len(dataset)} images are looked at (max_images), '
+            'and the results are those of this part.',
+            logger='current',
+        )
         rows = np.linspace(0, len(dataset) - 1, max_images).round().astype(int)
         dataset = dataset.get_subset(rows.tolist())
     return {**dataloader, 'dataset': dataset}

@@ -7,27 +7,15 @@ import json
 from pathlib import Path
 
 import pytest
-import tiny_models
-import tiny_runner
+from annotated_runner import NAMES, SPLIT, dataset_config, make_runner, write
 from mmdet.datasets import CocoDataset
-from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.dataset import ConcatDataset, RepeatDataset
-from mmengine.runner import Runner
-from PIL import Image
+from mmengine.runner.runner import _SlicedDataset
 
+from regionclip_mmdet.datasets.checks import check_coco
 from regionclip_mmdet.engine import DatasetCheckHook
 from regionclip_mmdet.engine.hooks.dataset_check import innermost
-
-NAMES = tiny_models.NAMES
-SPLIT = dict(base_classes=NAMES[:2], novel_classes=NAMES[2:])
-PIPELINE = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Resize', scale=(64, 64), keep_ratio=True),
-    dict(type='ProposalsFromGT'),
-    dict(type='PackDetInputs'),
-]
 
 
 @pytest.fixture(autouse=True)
@@ -35,74 +23,6 @@ def _default_scope() -> None:
     from mmengine.registry import init_default_scope
 
     init_default_scope('mmdet')
-
-
-def write(folder: Path, number: int = 3, **changes: object) -> None:
-    """Images of 64 x 64, one box in each but the last; ``changes`` apply to box 0."""
-    (folder / 'im').mkdir(parents=True, exist_ok=True)
-    content = dict(
-        images=[dict(id=i, file_name=f'{i}.png', width=64, height=64) for i in range(number)],
-        annotations=[
-            dict(id=i, image_id=i, category_id=i % 3, bbox=[4, 4, 30, 30], area=900, iscrowd=0)
-            for i in range(number - 1)
-        ],
-        categories=[dict(id=i, name=name) for i, name in enumerate(NAMES)],
-    )
-    content['annotations'][0].update(changes)
-    (folder / 'a.json').write_text(json.dumps(content))
-    for i in range(number):
-        Image.new('RGB', (64, 64), (i * 9, 90, 30)).save(folder / 'im' / f'{i}.png')
-
-
-def dataset_config(folder: Path, metainfo: dict | None = None, **settings: object) -> dict:
-    return dict(
-        type='CocoDataset',
-        ann_file='a.json',
-        data_root=str(folder),
-        data_prefix=dict(img='im'),
-        metainfo=dict(classes=NAMES, **(metainfo or {})),
-        pipeline=PIPELINE,
-        **settings,
-    )
-
-
-def make_runner(
-    folder: Path,
-    train: Path,
-    test: Path,
-    metainfo: dict | None = None,
-    hook: dict | None = None,
-    metric: str = 'CocoMetric',
-) -> Runner:
-    """Trains one iteration on all images of ``train``, evaluates on ``test``."""
-
-    def loader(path: Path, **settings: object) -> dict:
-        return dict(
-            batch_size=3,
-            dataset=dataset_config(path, metainfo, **settings),
-            sampler=dict(type='DefaultSampler', shuffle=False),
-            collate_fn=dict(type='pseudo_collate'),
-        )
-
-    config = tiny_models.detector_config(data_preprocessor=tiny_runner.PREPROCESSOR)
-    evaluator = dict(type=metric, ann_file=str(test / 'a.json'), metric='bbox')
-    return Runner(
-        MODELS.build(config),
-        work_dir=str(folder / 'work'),
-        train_dataloader=loader(train),
-        train_cfg=dict(by_epoch=False, max_iters=1, val_interval=100),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-4)),
-        val_dataloader=loader(test, test_mode=True),
-        val_cfg=dict(),
-        val_evaluator=evaluator,
-        test_dataloader=loader(test, test_mode=True),
-        test_cfg=dict(),
-        test_evaluator=evaluator,
-        custom_hooks=[dict(type='DatasetCheckHook', **(hook or {}))],
-        default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=1)),
-        default_scope='mmdet',
-        experiment_name=folder.name,
-    )
 
 
 def test_sound_data_trains_and_tests_images_without_boxes_too(tmp_path: Path) -> None:
@@ -204,7 +124,9 @@ def test_wrapped_datasets_are_checked(tmp_path: Path) -> None:
     parts = [build(tmp_path / name) for name in ('a', 'b')]
     joined, repeated = ConcatDataset(parts), RepeatDataset(parts[1], 2)
     assert list(innermost(joined)) == parts and list(innermost(repeated)) == parts[1:]
-    for wrapped in (joined, repeated):
+    few = _SlicedDataset(joined, 2)  # num_batch_per_epoch of a loader
+    assert list(innermost(few)) == parts
+    for wrapped in (joined, repeated, few):
         with pytest.raises(ValueError, match=r'b/a\.json, annotation 0 .*category_id 9'):
             check(wrapped)
 
@@ -213,11 +135,12 @@ def test_each_dataset_is_read_once(tmp_path: Path) -> None:
     write(tmp_path)
     dataset, hook = build(tmp_path), DatasetCheckHook()
     hook._check_dataset(dataset, 'training')
+    content = (tmp_path / 'a.json').read_text()
     (tmp_path / 'a.json').unlink()
     hook._check_dataset(dataset, 'validation')
-    with pytest.raises(FileNotFoundError, match=r'CocoDataset: no annotation file'):
+    with pytest.raises(FileNotFoundError, match=r'CocoDataset: annotation file'):
         check(dataset)
-    dataset.annotations_checked = True
+    dataset.coco_report = check_coco(json.loads(content), 'a.json')  # as ours do when built
     check(dataset)
 
 

@@ -151,6 +151,8 @@ def test_at_most_so_many_images(folder: Path, trained: Path, tmp_path: Path) -> 
         for name in 'abc'
     )
     assert chosen == by_hand != all_of_them
+    (log,) = (tmp_path / 'a').glob('*/*.log')
+    assert 'RegionNamingLoop: 3 of 7 images are looked at' in log.read_text()
     assert all_of_them.items() <= accuracies(trained)[0].items()
 
 
