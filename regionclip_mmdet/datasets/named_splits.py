@@ -62,7 +62,14 @@ class NamedSplits:
             )
         self.get_with = get_with
         metainfo = {key: _names(key, value) for key, value in (metainfo or {}).items()}
-        classes = metainfo.get('classes', self.CLASS_SPLITS[class_split])
+        own = self.CLASS_SPLITS[class_split]
+        classes = metainfo.get('classes', own)
+        if tuple(classes) != tuple(own):
+            self.FILE_HINT = (
+                'These classes are those of metainfo in the config, inherited perhaps, which win '
+                f'over the ones of {type(self).__name__}; metainfo=None takes these. '
+                + type(self).FILE_HINT
+            )
         super().__init__(*args, metainfo={**self._of_classes(classes), **metainfo}, **kwargs)
 
     @classmethod

@@ -107,6 +107,14 @@ def test_a_project_inherits_the_real_config(signs: ModuleType, tmp_path: Path) -
         assert math.isfinite(runner.message_hub.get_scalar(f'val/coco/bbox_{key}').current())
 
 
+def test_names_of_an_inherited_config_are_told(signs: ModuleType) -> None:
+    write_photographs(Path('data/signs'), 'train', signs.dataset.BASE)
+    cfg = tiny_recipes.load(str(PROJECT / 'configs' / 'signs_rn50.py'))
+    cfg.train_dataloader.dataset.metainfo = dict(classes=('mug', 'teapot'))
+    with pytest.raises(ValueError, match='metainfo=None takes these. Files of the signs project'):
+        DATASETS.build(cfg.train_dataloader.dataset)
+
+
 def small_localizer() -> Config:
     cfg = tiny_recipes.load(LOCALIZER)
     shipped = Config.fromfile(config_path(LOCALIZER))
