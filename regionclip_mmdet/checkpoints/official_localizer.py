@@ -178,10 +178,12 @@ def check_anchors(state_dict: Mapping[str, Tensor]) -> None:
             raise ValueError(f'This localizer has anchors at level {level}; 5 levels are known.')
         sides = [(s / sqrt(r), s * sqrt(r)) for s in sizes for r in _RATIOS]
         wanted = torch.tensor([(-w / 2, -h / 2, w / 2, h / 2) for w, h in sides])
-        if anchors.shape != wanted.shape or not torch.allclose(anchors.cpu(), wanted, atol=1e-2):
+        if anchors.shape != wanted.shape or not torch.allclose(
+            anchors.float().cpu(), wanted, atol=1e-2
+        ):
             raise ValueError(
                 f'This localizer starts from other anchors than those of RegionCLIP (sizes 32 to '
-                f'512, ratios 0.5, 1, 2) at level {level}: {len(anchors)} anchors, the first '
+                f'512, ratios 0.5, 1, 2) at level {level}: shape {tuple(anchors.shape)}, the first '
                 f'{[round(x, 1) for x in anchors.flatten()[:4].tolist()]} instead of '
                 f'{[round(x, 1) for x in wanted[0].tolist()]}.'
             )
@@ -191,9 +193,9 @@ def other_normalisation(state_dict: Mapping[str, Tensor]) -> str:
     """How a localizer's file normalises images, if not as the configs here say; else ``''``."""
     said = []
     for name, usual in (('pixel_mean', _PIXEL_MEAN), ('pixel_std', _PIXEL_STD)):
-        values = state_dict.get(name)
-        if values is not None and not torch.allclose(
-            values.flatten().float().cpu(), torch.tensor(usual), atol=0.01
-        ):
-            said.append(f'{name.removeprefix("pixel_")}={values.flatten().tolist()}')
+        if name not in state_dict:
+            continue
+        values = state_dict[name].flatten().float().cpu()
+        if len(values) != 3 or not torch.allclose(values, torch.tensor(usual), atol=0.01):
+            said.append(f'{name.removeprefix("pixel_")}={values[:3].tolist()}')
     return ', '.join(said)

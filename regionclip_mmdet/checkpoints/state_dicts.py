@@ -71,29 +71,27 @@ def innermost(content: Any, what: str = 'The file') -> Mapping[str, Any]:
     while isinstance(content, Mapping):
         depth += 1
         if depth > _MOST_CONTAINERS:
-            raise ValueError(
-                f'{what} holds a state dict that contains itself, or is nested deeply.'
-            )
+            raise ValueError(f'{what} holds state dicts in one another without end.')
         name = next((key for key in _CONTAINERS if key in content), None)
         if name is None or isinstance(content[name], (Tensor, np.ndarray)):
             break
         content = content[name]
     if isinstance(content, Tensor):
         raise ValueError(
-            f'{what} holds a single tensor of shape {tuple(content.shape)}, not a state dict. If '
+            f'{what} holds a Tensor of shape {tuple(content.shape)}, not a state dict. If '
             'these are embeddings of names, tools/convert_checkpoint.py FILE --names NAMES -o '
             'VOCABULARY.pth makes a vocabulary of them.'
         )
     if not isinstance(content, Mapping):
         raise ValueError(
-            f'{what} holds a value of type {type(content).__name__}, not a state dict: names with '
-            'their tensors.'
+            f'{what} holds a {type(content).__name__}, not a state dict: tensors by name, or a '
+            "mapping with such a 'state_dict' or 'model'."
         )
     wrong = [key for key in content if not isinstance(key, str)]
     if wrong:
         raise ValueError(
-            f'{what} holds no state dict: {_count(len(wrong), "key")} of {len(content)} no '
-            f'strings, e.g. {wrong[0]!r}. Is it the state of an optimizer, or a list of parameters?'
+            f'{what} holds keys that are no names, e.g. {wrong[0]!r:.40} ({len(wrong)} of '
+            f'{len(content)}), so it is not a state dict. Is it the state of an optimizer?'
         )
     return content
 
@@ -124,7 +122,8 @@ def non_finite(state: Mapping[str, Tensor]) -> list[str]:
         for key, value in state.items()
         if isinstance(value, Tensor)
         and value.is_floating_point()
-        and not value.is_meta
+        and value.layout == torch.strided
+        and not (value.is_meta or value.is_nested)
         and not _is_finite(value)
     ]
 

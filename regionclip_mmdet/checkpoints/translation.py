@@ -15,6 +15,7 @@ from .layouts import (
     EMBEDDINGS,
     LOCALIZER,
     LOGIT_SCALE,
+    NAMELESS,
     OFFICIAL,
     UnknownKindError,
     Unused,
@@ -98,7 +99,12 @@ def _renamed(state: dict[str, Tensor], what: str) -> Conversion:
             result.unused.setdefault(place.reason, []).append(key)
             if key.endswith(LOGIT_SCALE) and tensor.numel() == 1:
                 result.notes['logit_scale'] = float(tensor)
-            if key in EMBEDDINGS:
+            if key in EMBEDDINGS and place.reason == NAMELESS:
+                if tensor.ndim != 2 or not tensor.is_floating_point():
+                    raise ValueError(
+                        f'{key} should hold class embeddings (classes, width), but is '
+                        f'{tuple(tensor.shape)}, {tensor.dtype}.'
+                    )
                 result.embeddings[EMBEDDINGS[key]] = tensor
         elif place in result.state_dict:
             raise ValueError(f'Two tensors of the file are {place} here; one of them is {key}.')
@@ -179,7 +185,8 @@ def by_clips_names(state: Mapping[str, Tensor], what: str = 'The file') -> dict[
 
 def _matters(key: str, result: Conversion) -> bool:
     """Whether a tensor will be computed with."""
-    return not isinstance(our_key(key, result.kind), Unused) or key in EMBEDDINGS
+    place = our_key(key, result.kind)
+    return not isinstance(place, Unused) or place.reason == NAMELESS
 
 
 def _check_background(state: Mapping[str, Tensor]) -> None:

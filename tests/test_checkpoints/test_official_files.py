@@ -302,6 +302,19 @@ LACKING: dict[str, tuple[Callable[[], State], str]] = {
         ),
         'anchors at level 5; 5 levels are known',
     ),
+    'whole numbers as anchors': (
+        lambda: (
+            official.localizer_file('fpn')
+            | {'proposal_generator.anchor_generator.cell_anchors.0': torch.ones(3, 4).long()}
+        ),
+        'other anchors than those of RegionCLIP .* at level 0',
+    ),
+    'embeddings that are none': (
+        lambda: (
+            official.finetuned() | {'roi_heads.box_predictor.cls_score.weight': torch.tensor(1.0)}
+        ),
+        r'cls_score.weight should hold class embeddings .* but is \(\), torch.float32',
+    ),
     'integers': (
         lambda: official.clip() | {'visual.layer1.0.bn1.weight': torch.ones(16, dtype=torch.int8)},
         r"'backbone': 1 tensors no floating point numbers, .*layer1.0.bn1.weight \(torch.int8\)",
@@ -319,6 +332,8 @@ def test_what_is_missing_or_mixed_is_named(name: str) -> None:
 def test_a_localizer_that_normalises_otherwise_is_told_of() -> None:
     state = official.localizer_file('c4') | {'pixel_std': torch.tensor([57.4, 57.1, 58.4])}
     assert 'std=[57.4' in str(convert(state)) and 'mean=' not in str(convert(state))
+    odd = state | {'pixel_mean': torch.ones(4)}
+    assert 'mean=[1.0, 1.0, 1.0], std=[57.4' in str(convert(odd))
     assert 'normalises' not in str(convert(official.localizer_file('c4')))
 
 
@@ -341,8 +356,10 @@ def test_weights_that_are_not_finite_are_refused(make: Callable, key: str, value
 
 def test_heads_that_are_not_used_may_be_anything() -> None:
     state = official.localizer_file('c4')
-    state['roi_heads.box_predictor.cls_score.bias'] = torch.full((49,), float('nan'))
-    assert set(convert(state).parts) == {'localizer'}
+    state['roi_heads.box_predictor.cls_score.weight'] = torch.full((49, 9), float('nan'))
+    result = convert(state)
+    assert set(result.parts) == {'localizer'}
+    assert not result.embeddings  # a classifier of its own is none of text
 
 
 def test_numbers_too_large_for_float32_are_refused() -> None:
