@@ -73,7 +73,7 @@ def innermost(content: Any, what: str = 'The file') -> Mapping[str, Any]:
         if depth > _MOST_CONTAINERS:
             raise ValueError(f'{what} holds state dicts in one another without end.')
         name = next((key for key in _CONTAINERS if key in content), None)
-        if name is None or isinstance(content[name], (Tensor, np.ndarray)):
+        if name is None or (name == 'model' and isinstance(content[name], (Tensor, np.ndarray))):
             break
         content = content[name]
     if isinstance(content, Tensor):
