@@ -22,13 +22,13 @@ from pathlib import Path
 import regionclip_mmdet  # noqa: F401
 
 # isort: split
-from torch import Tensor
-
 from regionclip_mmdet.checkpoints import conversion, load_clip_state_dict, provenance
 from regionclip_mmdet.checkpoints.expected import CLASS_EMBEDDINGS, PARTS
 from regionclip_mmdet.checkpoints.files import read_file
 from regionclip_mmdet.checkpoints.several import convert_several
+from regionclip_mmdet.checkpoints.state_dicts import find_state_dict
 from regionclip_mmdet.concepts import split_count
+from regionclip_mmdet.fileio import require_file
 from regionclip_mmdet.known_files import NAME_LISTS
 from regionclip_mmdet.models.backbones import CLIP_RESNETS
 from regionclip_mmdet.models.text import TextEmbeddings
@@ -81,11 +81,11 @@ def main() -> None:
     try:
         names = None if args.names is None else read_names(args.names)
         contents = [(path, read_input(path)) for path in args.inputs]
-        if len(contents) == 1 and isinstance(contents[0][1], Tensor):
+        if len(contents) == 1 and hasattr(contents[0][1], '__array__'):
             convert_embeddings(args, contents[0][1], names)
         else:
             convert_models(args, contents, names)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         raise SystemExit(f'Nothing was written. {error}') from None
 
 
@@ -100,12 +100,17 @@ def read_names(source: str) -> list[str]:
     """Names of a list, or of a file, which may hold empty ones and counts, as official files do."""
     if source in LISTS:
         return list(LISTS[source])
-    lines = Path(source).read_text(encoding='utf-8-sig').splitlines()
+    require_file(source, 'file of names', f'Known lists: {", ".join(NAME_LISTS)}.')
+    try:
+        lines = Path(source).read_text(encoding='utf-8-sig').splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f'file of names {source} is no UTF-8 text: {error}.') from None
     return [split_count(line)[0] for line in lines]
 
 
-def convert_embeddings(args: argparse.Namespace, matrix: Tensor, names: list[str] | None) -> None:
+def convert_embeddings(args: argparse.Namespace, content: object, names: list[str] | None) -> None:
     """Official class embeddings, a bare matrix, to a vocabulary."""
+    matrix = find_state_dict(dict(embeddings=content), str(args.inputs[0]))['embeddings']
     if names is None:
         raise ValueError(
             f'{args.inputs[0]} holds {tuple(matrix.shape)} embeddings without names: give --names.'
@@ -124,17 +129,20 @@ def convert_models(
     named = [(str(path), content) for path, content in contents]
     with_vocabulary = args.vocabulary is not None
     converted = convert_several(named, args.allow_missing, args.custom_sizes, with_vocabulary)
+    if names is not None:
+        conversion.name_embeddings(converted, names)
     for (name, _), conversion_of in zip(named, converted, strict=True):
         print(f'{name}: {conversion_of}')
     result, replaced = conversion.merge(converted)
     result.notes['sources'] = provenance.origins(args.inputs, converted)
     for part in replaced:
         print(f"'{part}' is taken from the later file.")
-    if names is not None:
-        conversion.name_embeddings(result, names)
-    elif result.embeddings and args.vocabulary is None:
+    if result.embeddings and args.vocabulary is None:
         sizes = ', '.join(str(len(matrix)) for matrix in result.embeddings.values())
-        print(f'Class embeddings of {sizes} classes are left out: --names makes a vocabulary.')
+        print(
+            f'Class embeddings of {sizes} classes are left out: --names makes a vocabulary of '
+            'those with as many rows.'
+        )
     if args.vocabulary is not None:
         conversion.add_vocabulary(result, TextEmbeddings.load(args.vocabulary))
     state = result.state_dict

@@ -46,7 +46,8 @@ def make_parser(description: str | None, what: str, metavar: str) -> argparse.Ar
     words.add_argument(
         '--text-encoder',
         metavar='FILE',
-        help='CLIP weights or a converted RegionCLIP checkpoint, if CHECKPOINT has no text encoder',
+        help='CLIP weights or a RegionCLIP checkpoint, official or converted, if CHECKPOINT has no '
+        'text encoder',
     )
     words.add_argument(
         '--templates',

@@ -18,6 +18,7 @@ from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from mmengine.visualization import Visualizer
 from torch import nn
 
+from ..checkpoints.translation import into_our_names
 from ..fileio import naming_write_errors
 from ..known_files import require_file
 from ..models.detectors import OpenVocabularyRCNN
@@ -213,8 +214,9 @@ class LoadedDetector(DetInferencer):
                 'a config from configs/zero_shot, ov_coco, ov_lvis or supervised.'
             )
         if checkpoint is not None:
-            state = checkpoint.get('state_dict', checkpoint)
+            state = dict(checkpoint.get('state_dict', checkpoint))
             if model.text_encoder is None:
+                into_our_names(state, self._weights, quiet=True)  # told of when it is loaded
                 self._carried = {
                     k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)
                 }

@@ -18,10 +18,10 @@ from ..recipes.text_encoders import load_text_encoder
 TextEncoderSource = str | Path | Mapping[str, Any] | CLIPTextEncoder
 PREFIX = 'text_encoder.'
 REMEDY = (
-    'Give one of: text_encoder=FILE (CLIP weights of OpenAI or open_clip, or a converted '
-    "RegionCLIP checkpoint), text_encoder='RN50/openai' (open_clip downloads it), a checkpoint "
-    'that holds text_encoder.*, a text_encoder in the model config; or embeddings made beforehand '
-    '(tools/embed_names.py), which need no text encoder.'
+    'Give one of: text_encoder=FILE (CLIP weights of OpenAI or open_clip, or a RegionCLIP '
+    "checkpoint, official or converted), text_encoder='RN50/openai' (open_clip downloads it), a "
+    'checkpoint that holds text_encoder.*, a text_encoder in the model config; or embeddings made '
+    'beforehand (tools/embed_names.py), which need no text encoder.'
 )
 
 

@@ -14,7 +14,8 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
 from .files import PathLike, read_file
-from .state_dicts import find_state_dict
+from .state_dicts import find_state_dict, refuse_non_finite
+from .translation import by_clips_names
 
 StateDict = dict[str, Tensor]
 
@@ -31,8 +32,9 @@ def load_clip_state_dict(source: PathLike) -> tuple[StateDict, dict[str, Any]]:
 
     Args:
         source: a local file (state dict, possibly nested under ``state_dict`` or ``model``;
-            OpenAI's TorchScript archive; ``.safetensors``), or an open_clip model with an optional
-            tag: ``'RN50'``, ``'RN50/openai'``, ``'RN50@yfcc15m'`` (the tag defaults to
+            OpenAI's TorchScript archive; ``.safetensors``; also a checkpoint of this project or of
+            the official RegionCLIP, of which the towers are taken), or an open_clip model with an
+            optional tag: ``'RN50'``, ``'RN50/openai'``, ``'RN50@yfcc15m'`` (the tag defaults to
             ``openai``; downloaded once, then taken from open_clip's cache).
 
     Returns:
@@ -41,7 +43,8 @@ def load_clip_state_dict(source: PathLike) -> tuple[StateDict, dict[str, Any]]:
 
     Raises:
         FileNotFoundError: neither a file nor a known model, or the download failed.
-        ValueError: the file is damaged, not a CLIP checkpoint, or needs code to be read.
+        ValueError: the file is damaged, holds no CLIP weights or such that are not finite, or
+            needs code to be read.
     """
     path, name = str(source), str(source)
     if not os.path.isfile(path):
@@ -124,6 +127,12 @@ class CLIPPretrained:
                 ours, theirs = tuple(own[key].shape), tuple(state_dict[clip_key].shape)
                 problems.append(f'{key}: {ours} here, {clip_key} is {theirs} in the source')
         name = type(module).__name__
+        if not any(key in state_dict for key in keys.values()):
+            wanted = next(iter(keys.values()))
+            raise RuntimeError(
+                f'{self.checkpoint} holds nothing of {name} (no {wanted} and the like): take a '
+                'file that does.'
+            )
         if problems:
             shown = '\n  '.join(problems[:10])
             raise RuntimeError(
@@ -177,8 +186,11 @@ def _clip_state_dict(content: Any, path: str) -> StateDict:
         # open_clip's name for the same tower in models that could have another one there
         state = {key.removeprefix('text.'): value for key, value in state.items()}
     if not any(key.startswith(_LANDMARKS) for key in state):
+        state = by_clips_names(state, path) or state
+    if not any(key.startswith(_LANDMARKS) for key in state):
         raise ValueError(
             f'{path} is not a CLIP checkpoint: none of its {len(state)} tensors is named '
             f'{" or ".join(_LANDMARKS)}; its first keys: {list(state)[:5]}'
         )
+    refuse_non_finite({k: v for k, v in state.items() if not k.endswith('attn_mask')}, path)
     return state

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,18 +25,8 @@ from .expected import (
     infer_arch,
     part_of,
 )
-from .layouts import (
-    BACKGROUND,
-    EMBEDDINGS,
-    FINETUNED,
-    LOGIT_SCALE,
-    NEEDED,
-    Unused,
-    clip_key,
-    our_key,
-)
-from .layouts import recognise as recognise_kind
-from .state_dicts import find_state_dict
+from .layouts import EMBEDDINGS, FINETUNED, LOGIT_SCALE, NAMELESS, NEEDED, clip_key
+from .translation import Conversion, translate
 
 PathLike = str | os.PathLike
 BOX_HEAD = 'roi_head.bbox_head'
@@ -45,39 +34,11 @@ BOX_HEAD = 'roi_head.bbox_head'
 CLIP_LOGIT_SCALE = 4.6052
 
 
-@dataclass
-class Conversion:
-    """A converted checkpoint and what became of its tensors.
-
-    Attributes:
-        kind: What the file is, see ``layouts.KINDS``.
-        state_dict: Tensors by our names.
-        notes: JSON-able notes: kind, sizes, logit scale, ...
-        parts: What each part is, in words, and its number of tensors.
-        unused: Names of tensors that are not used, by reason.
-        absent: Parts that such a file should have, absent by permission.
-        embeddings: Nameless class embeddings found in the file, ``(K, D)`` each, by classifier.
-    """
-
-    kind: str
-    state_dict: dict[str, Tensor] = field(default_factory=dict)
-    notes: dict[str, Any] = field(default_factory=dict)
-    parts: dict[str, tuple[str, int]] = field(default_factory=dict)
-    unused: dict[str, list[str]] = field(default_factory=dict)
-    absent: list[str] = field(default_factory=list)
-    embeddings: dict[str, Tensor] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        rows = [self.kind]
-        rows += [f'  {p:<28}{n:>5} of {n} tensors   {w}' for p, (w, n) in self.parts.items()]
-        rows += [f'  {part:<28}    absent, as allowed' for part in self.absent]
-        for reason, keys in self.unused.items():
-            rows.append(f'  not used: {len(keys)}, {reason}, e.g. {keys[0]}')
-        return '\n'.join(rows)
-
-
 def convert(
-    content: Any, allow_missing: Collection[str] = (), custom_sizes: bool = False
+    content: Any,
+    allow_missing: Collection[str] = (),
+    custom_sizes: bool = False,
+    what: str = 'The file',
 ) -> Conversion:
     """Convert the content of a checkpoint; its kind is recognised.
 
@@ -86,54 +47,47 @@ def convert(
         allow_missing: Parts (``expected.PARTS``, or ``expected.CLASS_EMBEDDINGS``) that the file
             may do without.
         custom_sizes: True allows CLIP ResNets of sizes that were never published.
+        what: The file, for messages.
 
     Returns:
         The conversion; every part in it is complete.
 
     Raises:
-        ValueError: No known kind; a part incomplete, of other shapes, or absent although a file
-            of this kind has it; tensors of unknown names.
+        ValueError: See ``translate``; a part incomplete, of other shapes or types, or absent
+            although a file of this kind has it; tensors of unknown names.
     """
-    state = find_state_dict(content)
-    result = Conversion(recognise_kind(state))
-    for key, tensor in state.items():
-        place = our_key(key, result.kind)
-        if isinstance(place, Unused):
-            result.unused.setdefault(place.reason, []).append(key)
-            if key.endswith(LOGIT_SCALE):
-                result.notes['logit_scale'] = float(tensor)
-            if key in EMBEDDINGS:
-                result.embeddings[EMBEDDINGS[key]] = tensor
-        elif place in result.state_dict:
-            raise ValueError(f'Two tensors of the file are {place} here; one of them is {key}.')
-        else:
-            result.state_dict[place] = tensor
-    _check_background(state)
+    result = translate(content, what)
     _check_parts(result, allow_missing, custom_sizes)
     result.notes.update(kind=result.kind, converter=f'regionclip_mmdet {__version__}')
     return result
 
 
-def name_embeddings(result: Conversion, names: Sequence[str]) -> None:
-    """Give the class embeddings in a finetuned file their names, so that they become a vocabulary.
+def name_embeddings(conversions: Sequence[Conversion], names: Sequence[str]) -> None:
+    """Give the class embeddings in finetuned files their names, so that they become a vocabulary.
 
     Args:
-        result: A conversion with ``embeddings``; those with as many rows as names are named.
+        conversions: Changed: embeddings with as many rows as names are named.
         names: In the order of the rows.
 
     Raises:
         ValueError: No embeddings have as many rows.
     """
-    fitting = [k for k, matrix in result.embeddings.items() if len(matrix) == len(names)]
-    if not fitting:
-        sizes = {k: len(matrix) for k, matrix in result.embeddings.items()} or 'none'
+    sizes = {k: len(v) for result in conversions for k, v in result.embeddings.items()}
+    if len(names) not in sizes.values():
         raise ValueError(
-            f'{len(names)} names were given, but the class embeddings in the file have '
-            f'other numbers of rows: {sizes}.'
+            f'{len(names)} names were given, but the class embeddings in the '
+            f'file{"s" * (len(conversions) > 1)} have other numbers of rows: {sizes or "none"}.'
         )
-    for classifier in fitting:
-        vocabulary = TextEmbeddings(tuple(names), result.embeddings[classifier])
-        add_vocabulary(result, vocabulary, classifier)
+    for result in conversions:
+        nameless = result.unused.pop(NAMELESS, [])
+        for key, classifier in EMBEDDINGS.items():
+            matrix = result.embeddings.get(classifier)
+            if matrix is not None and len(matrix) == len(names):
+                add_vocabulary(result, TextEmbeddings(tuple(names), matrix), classifier)
+                del result.embeddings[classifier]
+                nameless.remove(key)
+        if nameless:
+            result.unused['text embeddings of other classes than those named'] = nameless
 
 
 def add_vocabulary(
@@ -177,6 +131,10 @@ def merge(conversions: Sequence[Conversion]) -> tuple[Conversion, list[str]]:
     first, replaced = conversions[0], []
     merged = Conversion(' + '.join(dict.fromkeys(c.kind for c in conversions)))
     merged.notes.update(first.notes, kind=merged.kind)
+    for note in ('vocabularies', 'dataset_meta'):
+        for other in conversions:
+            if note in other.notes:
+                merged.notes[note] = {**merged.notes.get(note, {}), **other.notes[note]}
     for other in conversions:
         for part in other.parts:
             if part in merged.parts:
@@ -225,7 +183,14 @@ def save(state: Mapping[str, Tensor], notes: Mapping[str, Any], path: PathLike) 
         state: The tensors.
         notes: JSON-able; ``meta`` of a ``.pth`` file, metadata of a ``.safetensors`` one.
         path: Ends with ``.pth`` or ``.safetensors``.
+
+    Raises:
+        OSError: It could not be written; with its path.
+        ValueError: A tensor has no values.
     """
+    hollow = next((key for key, tensor in state.items() if tensor.is_meta), None)
+    if hollow is not None:
+        raise ValueError(f'{hollow} has a shape but no values (it is on the meta device).')
     tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
     if not os.fspath(path).endswith('.safetensors'):
         save_whole(dict(meta=dict(notes), state_dict=tensors), path)
@@ -234,14 +199,6 @@ def save(state: Mapping[str, Tensor], notes: Mapping[str, Any], path: PathLike) 
 
     with write_whole(path) as unfinished:
         save_file(tensors, unfinished, metadata=dict(regionclip_mmdet=json.dumps(dict(notes))))
-
-
-def _check_background(state: Mapping[str, Tensor]) -> None:
-    if BACKGROUND in state and bool(state[BACKGROUND].any()):
-        raise ValueError(
-            f'{BACKGROUND} is not zero: this detector was trained with a background embedding of '
-            'its own, which the classifier here does not have.'
-        )
 
 
 def _check_parts(result: Conversion, allow_missing: Collection[str], custom_sizes: bool) -> None:
@@ -263,6 +220,16 @@ def _check_parts(result: Conversion, allow_missing: Collection[str], custom_size
         except IncompleteError as error:
             problems.append(f"'{part}' is incomplete: {error}")
             continue
+        except (
+            ValueError,
+            TypeError,
+            LookupError,
+            ArithmeticError,
+            RuntimeError,
+            AssertionError,
+        ) as error:
+            problems.append(f"'{part}' has sizes that none of its kind has: {error}")
+            continue
         own = {k: v for k, v in result.state_dict.items() if part_of(k) == part}
         missing = [key for key in wanted if key not in own]
         extra = [key for key in own if key not in wanted]
@@ -271,7 +238,13 @@ def _check_parts(result: Conversion, allow_missing: Collection[str], custom_size
             for key, shape in wanted.items()
             if key in own and tuple(own[key].shape) != shape
         ]
-        for what, keys in (('missing', missing), ('unknown', extra), ('misshapen', other)):
+        integers = [f'{k} ({v.dtype})' for k, v in own.items() if not v.is_floating_point()]
+        for what, keys in (
+            ('missing', missing),
+            ('unknown', extra),
+            ('misshapen', other),
+            ('no floating point numbers', integers),
+        ):
             if keys:
                 problems.append(f"'{part}': {len(keys)} tensors {what}, e.g. {keys[0]}")
         if words.startswith('of no published size') and not custom_sizes:

@@ -99,7 +99,10 @@ def _count(state: Mapping[str, Tensor], prefix: str) -> int:
     numbers = {int(m[1]) for k in state if (m := re.match(re.escape(prefix) + r'(\d+)\.', k))}
     if not numbers:
         raise IncompleteError(f'{prefix}* is missing')
-    return max(numbers) + 1
+    gap = next(number for number in range(len(numbers) + 1) if number not in numbers)
+    if gap < len(numbers):  # also keeps a number such as 10**9 from being built
+        raise IncompleteError(f'{prefix}{gap}.* is missing')
+    return gap
 
 
 def _shapes(build: Callable[[], nn.Module]) -> Shapes:

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .official import rename_official_key
 from .official_localizer import FILE_PREFIXES, MODEL_PREFIXES, rename_official_localizer_key
 
-# What a file can be, most telling first: (kind, key prefixes of which one must occur).
 OURS = 'regionclip_mmdet'
 CLIP = 'CLIP'
 TEACHER_STUDENT = 'official teacher and student'
@@ -17,17 +17,33 @@ LOCALIZER = 'official localizer'
 FINETUNED = 'official finetuned detector'
 PRETRAINED = 'official pretrained RegionCLIP'
 OUR_LOCALIZER = 'mmdet RPN'
-KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (OURS, ('roi_head.region_encoder.', 'localizer.', 'text_encoder.model.')),
-    (TEACHER_STUDENT, ('teacher_backbone.', 'teacher_visual.')),
-    (CLIP, ('visual.', 'token_embedding.')),
-    (FINETUNED, ('roi_heads.box_predictor.bbox_pred.', 'roi_heads.box_predictor.cls_score.')),
-    (LOCALIZER, ('proposal_generator.', 'backbone.stem.', 'backbone.bottom_up.', 'backbone.res')),
-    # before the next: an R50-FPN has a layer4, too
-    (OUR_LOCALIZER, ('rpn_head.', 'bbox_head.rpn_')),
-    (PRETRAINED, ('backbone.attnpool.', 'backbone.layer4.', 'lang_encoder.')),
-    (PRETRAINED, ('backbone.conv1.', 'offline_backbone.')),
+KINDS = (OURS, TEACHER_STUDENT, CLIP, PRETRAINED, FINETUNED, LOCALIZER, OUR_LOCALIZER)
+OFFICIAL = (TEACHER_STUDENT, CLIP, PRETRAINED, FINETUNED, LOCALIZER)
+
+# Names that one family of files has and no other, so that two of them in one file are a mixture:
+# families, their kinds, how names begin. A localizer's file is a whole Mask R-CNN of detectron2,
+# RoI heads included; RegionCLIP's own files have their localizer below ``offline_``.
+_FAMILIES: tuple[tuple[tuple[str, re.Pattern[str]], ...], ...] = (
+    ((OURS, re.compile(r'(roi_head\.region_encoder|localizer|text_encoder\.model)\.')),),
+    (
+        (TEACHER_STUDENT, re.compile(r'teacher_(backbone|visual)\.')),
+        (CLIP, re.compile(r'(visual|token_embedding)\.')),
+        (PRETRAINED, re.compile(r'(offline_(backbone|proposal_generator)|lang_encoder)\.')),
+        (PRETRAINED, re.compile(r'backbone\.attnpool\.')),
+    ),
+    (
+        (
+            LOCALIZER,
+            re.compile(r'proposal_generator\.|backbone\.(bottom_up|stem\.conv1|fpn_\w+)\.'),
+        ),
+        (LOCALIZER, re.compile(r'backbone\.res[2-5]\.')),
+    ),
+    ((OUR_LOCALIZER, re.compile(r'rpn_head\.|bbox_head\.rpn_')),),
 )
+# What is left of a file of RegionCLIP whose telling parts are cut off: of all ResNets whose layers
+# have such names, only CLIP's has a third convolution before its first stage.
+_REMAINS = re.compile(r'backbone\.(conv|bn)3\.|roi_heads\.box_predictor\.')
+_FINETUNED_HEADS = 'roi_heads.box_predictor.'
 
 # Parts without which a file of that kind is not what it should be; others may be there.
 IMAGE_TOWER = ('backbone', 'roi_head.region_encoder')
@@ -63,6 +79,8 @@ EMBEDDINGS = {
 }
 BACKGROUND = 'roi_heads.box_predictor.cls_bg_score.weight'
 LOGIT_SCALE = 'logit_scale'
+# detectron2 before 0.5 kept them in its checkpoints
+PIXELS = ('pixel_mean', 'pixel_std', 'offline_pixel_mean', 'offline_pixel_std')
 
 
 @dataclass(frozen=True)
@@ -73,7 +91,15 @@ class Unused:
 
 
 _COUNTER = Unused('step counters of norms')
+_PIXELS = Unused('normalisation of images, which the config says')
+NAMELESS = 'text embeddings without names'
+_NAMELESS = Unused(NAMELESS)
+_BACKGROUND_OF_ZEROS = Unused('background embedding of zeros, which is built in')
 _UNKNOWN = Unused('unknown here')
+
+
+class UnknownKindError(ValueError):
+    """A state dict of none of the kinds."""
 
 
 def recognise(keys: Iterable[str]) -> str:
@@ -83,7 +109,8 @@ def recognise(keys: Iterable[str]) -> str:
         keys: Its keys, without ``module.`` and the like.
 
     Raises:
-        ValueError: None of the kinds.
+        UnknownKindError: None of the kinds.
+        ValueError: A CLIP vision transformer, or a mixture of several kinds.
     """
     keys = tuple(keys)
     if any(key.startswith('visual.transformer.') or key == 'visual.proj' for key in keys):
@@ -91,14 +118,41 @@ def recognise(keys: Iterable[str]) -> str:
             "These are weights of a CLIP vision transformer. RegionCLIP's region encoder needs a "
             'CLIP ResNet: RN50, RN101, RN50x4, RN50x16 or RN50x64.'
         )
-    for kind, prefixes in KINDS:
-        if any(key.startswith(prefixes) for key in keys):
-            return kind
-    raise ValueError(
-        f'None of the kinds of checkpoint that are known here; its first keys: {list(keys[:5])}. '
-        'Known: ' + ', '.join(dict.fromkeys(kind for kind, _ in KINDS)) + ', and tensors of text '
-        'embeddings.'
-    )
+    found = list(filter(None, (_landmark(family, keys) for family in _FAMILIES)))
+    if len(found) > 1:
+        (first, one), (second, other), *_ = found
+        raise ValueError(
+            f'This is a mixture of {first} (e.g. {one}) and {second} (e.g. {other}). Save each in '
+            'a file of its own and give both files.'
+        )
+    remains = next(filter(_REMAINS.match, keys), None)
+    if not found and remains is None:
+        first = {key.partition('.')[0] for key in keys}
+        all_begin = f' All begin with {min(first)[:80]!r}.' if len(first) == 1 else ''
+        raise UnknownKindError(
+            f'None of the kinds of checkpoint that are known here; its first keys: '
+            f'{[key[:80] for key in keys[:5]]}.{all_begin} Known: {", ".join(KINDS)}, and tensors '
+            'of text embeddings.'
+        )
+    kind = found[0][0] if found else PRETRAINED
+    heads = any(key.startswith(_FINETUNED_HEADS) for key in keys)
+    return FINETUNED if kind == PRETRAINED and heads else kind
+
+
+def is_ours(keys: Iterable[str]) -> bool:
+    """Whether names that only this project's files have are among them."""
+    return _landmark(_FAMILIES[0], tuple(keys)) is not None
+
+
+def _landmark(
+    family: tuple[tuple[str, re.Pattern[str]], ...], keys: tuple[str, ...]
+) -> tuple[str, str] | None:
+    """The first kind of a family that has a telling name, and that name."""
+    for kind, pattern in family:
+        for key in keys:
+            if pattern.match(key):
+                return kind, key
+    return None
 
 
 def our_key(key: str, kind: str) -> str | Unused:
@@ -112,6 +166,8 @@ def our_key(key: str, kind: str) -> str | Unused:
         return _COUNTER
     if kind == OURS:
         return key
+    if key in PIXELS:
+        return _PIXELS
     if kind == LOCALIZER:
         return _localizer_key(key, FILE_PREFIXES)
     if kind == OUR_LOCALIZER:
@@ -124,11 +180,13 @@ def our_key(key: str, kind: str) -> str | Unused:
         return CLIP_TEXT + key
     if key.startswith(MODEL_PREFIXES):
         return _localizer_key(key, MODEL_PREFIXES)
-    if key in EMBEDDINGS or key == BACKGROUND or key.rpartition('.')[2].endswith('concept_emb'):
-        return Unused('text embeddings without names')
+    if key == BACKGROUND:
+        return _BACKGROUND_OF_ZEROS
+    if key in EMBEDDINGS or key.rpartition('.')[2].endswith('concept_emb'):
+        return _NAMELESS
     if key in (LOGIT_SCALE, f'lang_encoder.{LOGIT_SCALE}'):
         return Unused("CLIP's logit scale (kept in the notes)")
-    if key in ('input_resolution', 'context_length', 'vocab_size'):
+    if key in ('input_resolution', 'context_length', 'vocab_size', 'attn_mask'):
         return Unused("CLIP's settings, which the shapes tell, too")
     ours = rename_official_key(key)
     known = ('backbone.', 'teacher.', 'roi_head.', CLIP_TEXT)

@@ -21,6 +21,8 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from .files import read_file
+from .layouts import recognise
+from .state_dicts import innermost
 
 SOURCE = 'checkpoint'
 
@@ -37,17 +39,21 @@ def load_from_local(filename: str, map_location: Any = 'cpu') -> Any:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is damaged, holds objects that need code to run, or is of a kind that
-            mmengine does not know.
+        ValueError: It is damaged, holds objects that need code to run, or no state dict; or it
+            is a TorchScript archive or safetensors file of none of the kinds known here.
     """
     path = os.path.expanduser(filename)
     kind, content = read_file(path, map_location=map_location)
+    state = innermost(content, f'checkpoint {path}')
     if kind != 'state dict':
-        raise ValueError(
-            f'checkpoint {path} is a {kind} file, which mmengine does not load. Weights of CLIP '
-            "are named in the config of a part: init_cfg=dict(type='CLIPPretrained', "
-            'checkpoint=...); other files become checkpoints by tools/convert_checkpoint.py.'
-        )
+        try:
+            recognise(state)
+        except ValueError as error:
+            raise ValueError(
+                f'checkpoint {path} is a {kind} file of something that is not used here: {error}'
+            ) from None
+    if 'state_dict' not in content and state is not content:  # detectron2's is below 'model'
+        content = dict(state_dict=state, meta=content.get('meta', {}))
     return _with_source(_without_config(content, path), path)
 
 

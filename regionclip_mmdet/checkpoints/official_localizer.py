@@ -5,13 +5,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from math import sqrt
 
+import torch
 from torch import Tensor
 
 # Inside a whole model, and in an RPN file of its own.
 MODEL_PREFIXES = ('offline_backbone.', 'offline_proposal_generator.')
 FILE_PREFIXES = ('backbone.', 'proposal_generator.')
 OURS = 'localizer.'
+
+_CELL_ANCHORS = re.compile(
+    r'(?:offline_)?proposal_generator\.anchor_generator\.cell_anchors\.(\d+)'
+)
+_SIZES, _RATIOS = (32.0, 64.0, 128.0, 256.0, 512.0), (0.5, 1.0, 2.0)
+# What the localizer configs undo: BGR, 0..255
+_PIXEL_MEAN, _PIXEL_STD = (103.53, 116.28, 123.675), (1.0, 1.0, 1.0)
 
 # (pattern of the official name without prefix, our name); exactly one fits each tensor
 _BACKBONE = (
@@ -151,3 +160,42 @@ def official_localizer_keys(num_fpn_levels: int = 0, fpn_norm: bool = False) -> 
         for leaf in ('weight', 'bias')
     ]
     return [MODEL_PREFIXES[0] + k for k in keys] + [MODEL_PREFIXES[1] + k for k in head]
+
+
+def check_anchors(state_dict: Mapping[str, Tensor]) -> None:
+    """Refuse a localizer whose boxes start from other anchors than the configs' here.
+
+    Args:
+        state_dict: Tensors by official name. Most files hold no anchors, and are not checked.
+
+    Raises:
+        ValueError: Its anchors have other sizes or ratios.
+    """
+    levels = {int(m[1]): v for k, v in state_dict.items() if (m := _CELL_ANCHORS.fullmatch(k))}
+    for level, anchors in levels.items():
+        sizes = _SIZES if len(levels) == 1 else _SIZES[level : level + 1]
+        if not sizes:
+            raise ValueError(f'This localizer has anchors at level {level}; 5 levels are known.')
+        sides = [(s / sqrt(r), s * sqrt(r)) for s in sizes for r in _RATIOS]
+        wanted = torch.tensor([(-w / 2, -h / 2, w / 2, h / 2) for w, h in sides])
+        if anchors.shape != wanted.shape or not torch.allclose(
+            anchors.float().cpu(), wanted, atol=1e-2
+        ):
+            raise ValueError(
+                f'This localizer starts from other anchors than those of RegionCLIP (sizes 32 to '
+                f'512, ratios 0.5, 1, 2) at level {level}: shape {tuple(anchors.shape)}, the first '
+                f'{[round(x, 1) for x in anchors.flatten()[:4].tolist()]} instead of '
+                f'{[round(x, 1) for x in wanted[0].tolist()]}.'
+            )
+
+
+def other_normalisation(state_dict: Mapping[str, Tensor]) -> str:
+    """How a localizer's file normalises images, if not as the configs here say; else ``''``."""
+    said = []
+    for name, usual in (('pixel_mean', _PIXEL_MEAN), ('pixel_std', _PIXEL_STD)):
+        if name not in state_dict:
+            continue
+        values = state_dict[name].flatten().float().cpu()
+        if len(values) != 3 or not torch.allclose(values, torch.tensor(usual), atol=0.01):
+            said.append(f'{name.removeprefix("pixel_")}={values[:3].tolist()}')
+    return ', '.join(said)

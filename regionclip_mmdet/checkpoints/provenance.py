@@ -7,10 +7,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ..fileio import sha256_of
+from ..fileio import PathLike, sha256_of
 from .conversion import Conversion
-
-PathLike = str | os.PathLike
 
 
 def origins(paths: Sequence[PathLike], conversions: Sequence[Conversion]) -> list[dict[str, Any]]:

@@ -41,9 +41,10 @@ def convert_several(
     converted = []
     for name, content in contents:
         try:
-            converted.append(conversion.convert(content, passed_over, custom_sizes))
+            converted.append(conversion.convert(content, passed_over, custom_sizes, name))
         except ValueError as error:
-            raise ValueError(f'{name}: {error}') from None
+            text = str(error)
+            raise ValueError(text if text.startswith(name) else f'{name}: {text}') from None
     found = {part for one in converted for part in one.parts}
     for (name, _), one in zip(contents, converted, strict=True):
         lost = [part for part in one.absent if part not in found and part not in permitted]

@@ -65,8 +65,9 @@ def _parse_args(description: str, cache: bool) -> argparse.Namespace:
     )
     parser.add_argument(
         '--weights',
-        help="ARCH/TAG of open_clip, a file of CLIP's weights, or a checkpoint of this project "
-        'with a text encoder in it (default: ARCH/openai, which open_clip downloads)',
+        help="ARCH/TAG of open_clip, a file of CLIP's weights, or a checkpoint of this project or "
+        'of the official RegionCLIP with a text encoder in it (default: ARCH/openai, which '
+        'open_clip downloads)',
     )
     parser.add_argument(
         '--gelu',

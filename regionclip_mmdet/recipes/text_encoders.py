@@ -8,15 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import open_clip
-from torch import Tensor
+from mmengine.model import initialize
 
-from ..checkpoints.files import read_file
-from ..checkpoints.state_dicts import find_state_dict
 from ..models.text import CLIPTextEncoder
 from ..models.text.clip_text_encoder import tower_settings
-
-# Where our checkpoints have it: those of ImageTextCLIP, and of RegionCLIP with save_frozen.
-_OURS = 'text_encoder.'
 
 
 def load_text_encoder(
@@ -27,8 +22,9 @@ def load_text_encoder(
     Args:
         arch: An open_clip model with CLIP's own text tower (causal, CLIP's tokens), or the sizes
             of one, see ``CLIPTextEncoder``.
-        weights: What ``load_clip_state_dict`` takes: ``ARCH/TAG`` of open_clip or a file; or a
-            checkpoint of ours with a text encoder in it. None: ``ARCH/openai``.
+        weights: What ``load_clip_state_dict`` takes: ``ARCH/TAG`` of open_clip, or a file of
+            CLIP's, of the official RegionCLIP's or of ours with a text encoder in it. None:
+            ``ARCH/openai``.
         quick_gelu: The activation: True for OpenAI's approximation, False for the exact one. None:
             what open_clip knows of the weights; of files nothing is known, and it is True unless
             the sizes say otherwise.
@@ -48,13 +44,8 @@ def load_text_encoder(
     if quick_gelu is not None and quick_gelu != settings.get('quick_gelu', True):
         arch = dict(settings, quick_gelu=quick_gelu)
     encoder = CLIPTextEncoder(arch)
-    ours = _part_of_our_checkpoint(weights) if os.path.isfile(weights) else {}
-    if ours:
-        encoder.load_state_dict(ours)
-        encoder.weights_source = weights
-    else:
-        encoder.init_cfg = dict(type='CLIPPretrained', checkpoint=weights)
-        encoder.init_weights()
+    # not init_weights(), which would also log a line for every single tensor
+    initialize(encoder, dict(type='CLIPPretrained', checkpoint=weights))
     return encoder
 
 
@@ -64,8 +55,3 @@ def _activation_known_to_open_clip(weights: str) -> bool | None:
         return None
     found = open_clip.pretrained.get_pretrained_cfg(arch, tag or 'openai')
     return bool(found.get('quick_gelu', False)) if found else None
-
-
-def _part_of_our_checkpoint(path: str) -> dict[str, Tensor]:
-    state = find_state_dict(read_file(path, 'text encoder')[1], path)
-    return {k.removeprefix(_OURS): value for k, value in state.items() if k.startswith(_OURS)}

@@ -8,6 +8,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import tiny_models
@@ -78,7 +79,8 @@ def official(*names: str) -> State:
 
 
 def localizer_file(kind: str) -> State:
-    state = {'roi_heads.res5.0.conv1.weight': torch.zeros(1)}
+    heads = ('res5.0.conv1', 'box_predictor.cls_score', 'box_predictor.bbox_pred')
+    state = {f'roi_heads.{name}.weight': torch.zeros(1) for name in heads}
     for key, value in localizer(kind).items():
         for model_prefix, prefix in zip(MODEL_PREFIXES, FILE_PREFIXES, strict=True):
             if key.startswith(model_prefix):
@@ -160,7 +162,7 @@ def test_every_kind_is_recognised_and_used_up(name: str) -> None:
     assert result.kind == kind and 'unknown here' not in result.unused
     unused = sum(map(len, result.unused.values()))
     assert len(result.state_dict) + unused == len(state)
-    assert unused == {'clip': 2, 'finetuned': 3}.get(name, 1 if kind == layouts.LOCALIZER else 0)
+    assert unused == {'clip': 2, 'finetuned': 3}.get(name, 3 if kind == layouts.LOCALIZER else 0)
     assert sum(count for _, count in result.parts.values()) == len(result.state_dict)
 
 
@@ -260,6 +262,10 @@ def test_tool_merges_and_names(
     )  # fmt: skip
     printed = capsys.readouterr().out
     assert "'localizer' is taken from the later file" in printed
+    # the report tells the embeddings that were named from those that were not
+    assert 'roi_head.bbox_head.test_classifier       6 names' in printed
+    assert 'without names' not in printed
+    assert 'text embeddings of other classes than those named, e.g. roi_heads.box_pred' in printed
     merged = read_file(out)[1]
     assert merged['meta']['dataset_meta'] == dict(classes=names)
     state = merged['state_dict']
@@ -298,6 +304,60 @@ def test_tool_names_embeddings_and_refuses(tmp_path: Path, monkeypatch: pytest.M
             monkeypatch, tmp_path / 'clip.pth', '--custom-sizes', '-o', tmp_path / 'x.safetensors'
         )
     assert not (tmp_path / 'x.safetensors').exists()
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ([torch.ones(2)], 'a list, not a state dict'),
+        (None, 'a NoneType'),
+        (dict(model=None), 'a NoneType'),
+        ({}, 'no tensors'),
+        (dict(state_dict={}), 'no tensors'),
+        (dict(a='b'), 'no tensors, only: a'),
+        ({0: torch.ones(2), 1: torch.ones(2)}, r'keys that are no names, e.g. 0 \(2 of 2\)'),
+        ({('visual', 1): torch.ones(2)}, r"keys that are no names, e.g. .'visual', 1.*optimizer"),
+        ({'visual.x': torch.ones(2, dtype=torch.complex64)}, 'are no weights.*visual.x .*complex'),
+        ({'visual.x': torch.eye(2).to_sparse()}, r'visual.x \(torch.sparse_coo'),
+        (
+            {'visual.x': torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)},
+            r'visual.x \(torch.qint8\)',
+        ),
+        ({'visual.x': np.array(['a'])}, r'visual.x \(<U1\)'),
+    ],
+)
+def test_tool_names_files_that_hold_no_weights(
+    content: object, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(content, tmp_path / 'odd.pth')
+    with pytest.raises(SystemExit, match=f'Nothing was written. .*odd.pth holds .*{message}'):
+        run_tool(monkeypatch, tmp_path / 'odd.pth', '-o', tmp_path / 'out.pth')
+    assert not (tmp_path / 'out.pth').exists()
+
+
+def test_names_that_fit_no_embeddings() -> None:
+    result = convert(finetuned())
+    with pytest.raises(ValueError, match=r"5 names .*: {'classifier': 4, 'test_classifier': 6}"):
+        conversion.name_embeddings([result], list('abcde'))
+    conversion.name_embeddings([result, convert(clip_file())], list('abcd'))
+    assert result.notes['vocabularies']['classifier'] == dict(names=4)
+    assert list(result.embeddings) == ['test_classifier']
+
+
+def test_a_state_dict_that_contains_itself() -> None:
+    content: dict = {'visual.x': torch.ones(1)}
+    content['model'] = dict(state_dict=content)
+    with pytest.raises(ValueError, match='in one another without end'):
+        conversion.convert(content)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64, torch.float8_e5m2])
+def test_floating_points_of_any_width_become_float32(dtype: torch.dtype) -> None:
+    state = clip_file()
+    narrow = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
+    for key, value in convert(narrow).state_dict.items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, narrow[layouts.clip_key(key)].float())
 
 
 def test_safetensors(tmp_path: Path) -> None:

@@ -121,14 +121,58 @@ def test_a_truncated_checkpoint(load: Callable, tmp_path: Path) -> None:
     assert nothing_trained(tmp_path)
 
 
+@pytest.mark.parametrize('way', ['load_checkpoint', 'init_detector', 'test', 'pretrained_part'])
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ([torch.ones(2)], 'bad.pth holds a list, not a state dict'),
+        (None, 'bad.pth holds a NoneType, not a state dict'),
+        (dict(state_dict=[torch.ones(2)]), 'bad.pth holds a list, not a state dict'),
+        (
+            {0: torch.ones(2), 'a': torch.ones(1)},
+            r'bad.pth .*keys that are no names, e.g. 0 \(1 of 2\)',
+        ),
+        (torch.ones(65, 8), r'bad.pth .* of shape \(65, 8\), .*convert_checkpoint.py FILE --names'),
+    ],
+)
+def test_content_that_is_no_state_dict(
+    way: str, content: object, message: str, tmp_path: Path
+) -> None:
+    torch.save(content, tmp_path / 'bad.pth')
+    with pytest.raises(ValueError, match=message):
+        WAYS[way](tmp_path / 'bad.pth', tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda w: w.fill_(float('nan')), '1 tensors with NaN or infinite values, e.g. backbone.c'),
+        (lambda w: w.to(torch.complex64), r"'backbone': 1 of another .*complex64"),
+        (lambda w: w.to(torch.int8), r"'backbone': 1 of another shape or type, .*torch.int8"),
+        (lambda w: w.to_sparse(), r"'backbone': 1 of another .*sparse_coo"),
+        (lambda w: w.tolist(), r"'backbone': 1 of another .*file holds a list"),
+    ],
+)
+def test_weights_that_are_none(change: Callable, message: str, tmp_path: Path) -> None:
+    content = dict(state())
+    content['backbone.conv1.weight'] = change(content['backbone.conv1.weight'])
+    torch.save(dict(state_dict=content), tmp_path / 'bad.pth')
+    with pytest.raises(
+        RuntimeError, match=f'The checkpoint .*bad.pth does not fit.*\\s.*{message}'
+    ):
+        WAYS['load_checkpoint'](tmp_path / 'bad.pth', tmp_path)
+    with pytest.raises((RuntimeError, ValueError), match='bad.pth'):
+        WAYS['pretrained_part'](tmp_path / 'bad.pth', tmp_path)
+
+
 @pytest.mark.parametrize('make', ['safetensors', 'torchscript'])
-def test_weights_of_clip_in_place_of_a_checkpoint(make: str, tmp_path: Path) -> None:
-    path = tmp_path / 'RN50.pth'
+def test_other_kinds_in_place_of_a_checkpoint(make: str, tmp_path: Path) -> None:
+    path = tmp_path / 'other.pth'
     if make == 'torchscript':
         torch.jit.save(torch.jit.script(nn.Linear(2, 2)), path)
     else:
         pytest.importorskip('safetensors.torch').save_file(dict(a=torch.ones(2)), path)
-    with pytest.raises(ValueError, match='which mmengine does not load. Weights of CLIP are'):
+    with pytest.raises(ValueError, match=r'other.pth is a .* file of something .* None of the'):
         CheckpointLoader.load_checkpoint(str(path))
 
 

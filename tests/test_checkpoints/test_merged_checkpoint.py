@@ -7,7 +7,6 @@ import hashlib
 import json
 import pickle
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -209,14 +208,17 @@ def write_test_config(folder: Path, image: np.ndarray) -> Path:
     return folder / 'config.py'
 
 
-def test_the_test_tool_needs_nothing_else(merged: Path, tmp_path: Path) -> None:
+def test_the_test_tool_needs_nothing_else(
+    merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     config = write_test_config(tmp_path, image)
-    command = [sys.executable, str(ROOT / 'tools' / 'test.py'), str(config), str(merged)]
-    command += ['--work-dir', str(tmp_path / 'run'), '--out', str(tmp_path / 'found.pkl')]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert 'coco/bbox_mAP' in done.stdout
+    command = ['test.py', str(config), str(merged), '--work-dir', str(tmp_path / 'run')]
+    monkeypatch.setattr(sys, 'argv', [*command, '--out', str(tmp_path / 'found.pkl')])
+    monkeypatch.setattr(Config, 'pretty_text', property(lambda cfg: str(cfg.to_dict())))
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(ROOT / 'tools' / 'test.py'), run_name='__main__')
+    assert 'coco/bbox_mAP' in ''.join(capsys.readouterr())
     (found,) = pickle.loads((tmp_path / 'found.pkl').read_bytes())
     model = init_detector(str(config), str(merged), device='cpu')
     expected = inference_detector(model, image).pred_instances

@@ -160,8 +160,9 @@ class TextEmbeddings:
         content = _load_plain(path)
         if isinstance(content, Tensor):
             raise ValueError(
-                f'{path} holds a bare tensor {tuple(content.shape)} without names; '
-                'use TextEmbeddings.from_tensor(path, names=[...]) and save the result'
+                f'{path} holds a bare tensor {tuple(content.shape)} without names; give it some: '
+                f'python tools/convert_checkpoint.py {path} --names NAMES -o VOCABULARY.pth (or '
+                'TextEmbeddings.from_tensor(path, names=[...]))'
             )
         if not isinstance(content, Mapping) or content.get('format') != _FORMAT:
             raise ValueError(f'{path} is not a text-embedding file (no format={_FORMAT!r} inside)')

@@ -11,7 +11,9 @@ from mmengine.logging import print_log
 from mmengine.model import initialize
 from torch import Tensor, nn
 
-from ...checkpoints.loading import named_source
+from ...checkpoints.loading import SOURCE, named_source
+from ...checkpoints.state_dicts import non_finite
+from ...checkpoints.translation import Conversion, command, into_our_names
 from .initializers import use_strict_pretrained
 from .report import LoadReport
 
@@ -38,8 +40,9 @@ class WeightGuard(nn.Module):
     training. The guard acts in three places, all reached by the stock entry points of mmengine and
     mmdet:
 
-    * loading a state dict (``Runner``, ``init_detector``): every key is accounted for by part, the
-      report is logged, and a surprise raises before anything is changed;
+    * loading a state dict (``Runner``, ``init_detector``): tensors of official files get our names,
+      every key is accounted for by part, the report is logged, and a surprise raises before
+      anything is changed;
     * ``ensure_weights()``, called by ``loss`` and ``predict``: a part that has no source yet but an
       ``init_cfg`` is initialised (``Runner.test`` and ``init_detector`` never do that); mmengine's
       ``Pretrained`` is made strict, see ``PartPretrained``; a part that stays random is refused,
@@ -147,9 +150,13 @@ class WeightGuard(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, local_metadata: dict, *args: object
     ) -> None:
+        path = local_metadata.get(SOURCE)
+        converted = self._rename_official(state_dict, prefix, path)
         report = self._compare(state_dict, prefix)
         print_log(str(report), 'current')
-        self._refuse_surprises(report, self._vocabulary_problems(state_dict, prefix))
+        problems = self._vocabulary_problems(state_dict, prefix)
+        problems += self._not_finite(state_dict, prefix)
+        self._refuse_surprises(report, problems, path, converted)
         for part in self._parts:
             if report.is_complete(part):
                 module = _find(self, part)
@@ -163,7 +170,29 @@ class WeightGuard(nn.Module):
             if part in report.missing and part not in self._may_be_missing:
                 for key, tensor in _find(self, part).state_dict().items():
                     state_dict.setdefault(f'{prefix}{part}.{key}', tensor)
+        # the report has told of what is not used; mmengine would name each of hundreds of keys
+        ignored = tuple(prefix + name for name in self._may_be_unexpected)
+        for key in [k for k in report.unexpected if (prefix + k).startswith(ignored or ('\0',))]:
+            del state_dict[prefix + key]
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+    @staticmethod
+    def _rename_official(state_dict: dict, prefix: str, path: str | None) -> Conversion | None:
+        """Official files serve as checkpoints: their tensors get our names, in place."""
+        own = {k[len(prefix) :]: v for k, v in state_dict.items() if k.startswith(prefix)}
+        converted = into_our_names(own, path)
+        if converted is not None:
+            for key in [k for k in state_dict if k.startswith(prefix)]:
+                del state_dict[key]
+            state_dict.update({prefix + key: value for key, value in own.items()})
+        return converted
+
+    def _not_finite(self, state_dict: dict, prefix: str) -> list[str]:
+        names = [f'{prefix}{name}' for name, _ in _state(self)]
+        wrong = non_finite({name: state_dict[name] for name in names if name in state_dict})
+        if not wrong:
+            return []
+        return [f'{len(wrong)} tensors with NaN or infinite values, e.g. {", ".join(wrong[:3])}']
 
     def _compare(self, state_dict: dict, prefix: str) -> LoadReport:
         given = {k[len(prefix) :]: v for k, v in state_dict.items() if k.startswith(prefix)}
@@ -187,7 +216,13 @@ class WeightGuard(nn.Module):
         ]
         return [problem for problem in problems if problem]
 
-    def _refuse_surprises(self, report: LoadReport, problems: list[str]) -> None:
+    def _refuse_surprises(
+        self,
+        report: LoadReport,
+        problems: list[str],
+        path: str | None = None,
+        converted: Conversion | None = None,
+    ) -> None:
         for part, keys in report.missing.items():
             module = _find(self, part) if part else None
             known = _source(module) or getattr(module, 'init_cfg', None)
@@ -195,16 +230,24 @@ class WeightGuard(nn.Module):
             if not (fillable and not report.matched.get(part)):
                 problems.append(f"'{part or 'model'}': {len(keys)} missing, e.g. {keys[0]}")
         for part, keys in report.mismatched.items():
-            problems.append(f"'{part or 'model'}': {len(keys)} of another shape, e.g. {keys[0]}")
+            kind = f'{len(keys)} of another shape or type'
+            problems.append(f"'{part or 'model'}': {kind}, e.g. {keys[0]}")
         unexpected = [k for k in report.unexpected if not k.startswith(self._may_be_unexpected)]
         if unexpected:
             problems.append(f'{len(unexpected)} unexpected keys, e.g. {", ".join(unexpected[:3])}')
         if problems:
+            remedy = (
+                'If a part is meant to be absent or unused, list it in may_be_missing or '
+                'may_be_unexpected of the model config.'
+                if converted is None
+                else f'What it is: {converted.kind}. If another file has what it lacks, make one '
+                f'of both: {command(path, "OTHER")}'
+            )
+            name = 'The checkpoint' if path is None else f'The checkpoint {path}'
             raise RuntimeError(
-                f'The checkpoint does not fit {type(self).__name__}:\n  '
+                f'{name} does not fit {type(self).__name__}:\n  '
                 + '\n  '.join(problems)
-                + f'\n{report}\nNothing was loaded. If a part is meant to be absent or unused, '
-                'list it in may_be_missing or may_be_unexpected of the model config.'
+                + f'\n{report}\nNothing was loaded. {remedy}'
             )
 
 

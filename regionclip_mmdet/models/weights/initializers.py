@@ -11,6 +11,8 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
+from ...checkpoints.state_dicts import refuse_non_finite
+from ...checkpoints.translation import into_our_names
 from ...known_files import require_file
 from .report import LoadReport
 
@@ -30,7 +32,7 @@ class LocalizerPretrained:
 
     Checkpoints of mmdet's ``RPN`` (which calls its head ``bbox_head``), ``FasterRCNN`` and
     ``MaskRCNN`` have these keys; RoI heads are ignored. A detector's checkpoint with
-    ``localizer.*`` keys serves too.
+    ``localizer.*`` keys serves too, and so do official files with a localizer.
 
     Args:
         checkpoint: File or URL, as mmengine's loader takes them.
@@ -46,9 +48,11 @@ class LocalizerPretrained:
             FileNotFoundError: There is no such file; says how to make it.
             ConnectionError: It could not be downloaded; says what to do.
             RuntimeError: A tensor of the localizer is missing in the file or has another shape.
+            ValueError: One is NaN or infinite.
         """
         require_file(self.checkpoint, 'localizer')
-        state = _state_dict(self.checkpoint)
+        state = dict(_state_dict(self.checkpoint))
+        into_our_names(state, self.checkpoint)
         state = _rpn_head_keys(_below('localizer.', state) or state)
         number = _fill(module, state, ('backbone', 'neck', 'rpn_head'), self.checkpoint)
         print_log(f'Localizer: {number} of {number} tensors from {self.checkpoint}', 'current')
@@ -80,6 +84,7 @@ class PartPretrained:
             FileNotFoundError: There is no such file; says how to make it.
             ConnectionError: It could not be downloaded; says what to do.
             RuntimeError: A tensor of the part is missing in the file or has another shape.
+            ValueError: One is NaN or infinite.
         """
         require_file(self.checkpoint, 'weights')
         state = _state_dict(self.checkpoint, self.map_location)
@@ -135,6 +140,7 @@ def _fill(
             f'of another shape, e.g. {", ".join(wrong[:3])}. Nothing was loaded. Is it a '
             f'checkpoint of this architecture, and prefix that of the part in it?\n{report}'
         )
+    refuse_non_finite({k: state[k] for k in own}, source)
     module.load_state_dict({k: state[k] for k in own}, strict=False)
     # mmengine initialises a module's children after the module itself: without this mark, they
     # would at once overwrite what was loaded with their own random weights

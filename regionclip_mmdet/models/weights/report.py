@@ -17,7 +17,7 @@ class LoadReport:
         model: Name of the model.
         matched: Number of keys that fit, per part (``''`` for keys outside all parts).
         missing: Keys of the model the state dict lacks, per part.
-        mismatched: Keys whose shapes differ, with both shapes, per part.
+        mismatched: Keys whose shapes, or kinds of numbers, differ, with both, per part.
         unexpected: Keys of the state dict the model lacks.
     """
 
@@ -48,9 +48,8 @@ class LoadReport:
             part = _part_of(key, parts)
             if key not in given:
                 report.missing.setdefault(part, []).append(key)
-            elif tuple(given[key].shape) != tuple(tensor.shape):
-                shapes = f'{key} (model {tuple(tensor.shape)}, file {tuple(given[key].shape)})'
-                report.mismatched.setdefault(part, []).append(shapes)
+            elif difference := _difference(tensor, given[key]):
+                report.mismatched.setdefault(part, []).append(f'{key} ({difference})')
             else:
                 report.matched[part] = report.matched.get(part, 0) + 1
         report.unexpected = [key for key in given if key not in own]
@@ -72,6 +71,18 @@ class LoadReport:
             first = ', '.join(self.unexpected[:3])
             rows.append(f'  unused keys of the file: {len(self.unexpected)}, e.g. {first}')
         return '\n'.join(rows)
+
+
+def _difference(own: Tensor, given: object) -> str:
+    """Why a value of a file cannot be a tensor of a model; ``''`` if it can."""
+    if not isinstance(given, Tensor):
+        return f'model {tuple(own.shape)}, file holds a {type(given).__name__}'
+    if tuple(given.shape) != tuple(own.shape):
+        return f'model {tuple(own.shape)}, file {tuple(given.shape)}'
+    kinds = [
+        (t.is_floating_point(), t.is_complex(), t.is_quantized, t.layout) for t in (own, given)
+    ]
+    return '' if kinds[0] == kinds[1] else f'model {own.dtype}, file {given.dtype}, {given.layout}'
 
 
 def _part_of(key: str, parts: Sequence[str]) -> str:

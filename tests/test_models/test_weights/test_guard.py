@@ -85,7 +85,7 @@ class TestLoading:
         [
             (
                 lambda s: s.update({'backbone.conv1.weight': torch.zeros(8, 3, 5, 5)}),
-                r"'backbone': 1 of another shape, e.g. backbone.conv1.weight .model "
+                r"'backbone': 1 of another shape or type, e.g. backbone.conv1.weight .model "
                 r'\(8, 3, 3, 3\), file \(8, 3, 5, 5\)',
             ),
             (lambda s: s.pop('backbone.layer2.0.bn1.running_var'), "'backbone': 1 missing"),
