@@ -14,9 +14,7 @@ def settings() -> tuple[bool, bool]:
 
 @pytest.mark.parametrize('before', [(True, False), (False, True)])
 @pytest.mark.parametrize('fails', [False, True])
-def test_full_float32_lasts_no_longer_than_its_test(
-    before: tuple[bool, bool], fails: bool
-) -> None:
+def test_full_float32_lasts_no_longer_than_its_test(before: tuple[bool, bool], fails: bool) -> None:
     found = settings()
     try:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

@@ -68,7 +68,7 @@ def check_coco(content: Any, path: str, files: bool = True, areas: bool = True) 
         content: A COCO (or LVIS) file as parsed.
         path: Of the file, for messages.
         files: Whether images must have a file name and a size; metrics can do without.
-        areas: Whether annotations must have an ``area``.
+        areas: Whether annotations need an ``area``; otherwise theirs is not looked at.
 
     Raises:
         ValueError: Missing parts; ids that are missing, double, unknown or none; images without
@@ -243,11 +243,13 @@ def _boxes(annotations: list, path: str, need_areas: bool) -> tuple[np.ndarray, 
     try:
         # no dtype: numpy would turn the string '1' into a number, which mmdet does not
         boxes = np.array([ann['bbox'] for ann in annotations] or np.zeros((0, 4)))
-        areas = np.array([area_of(ann, need_areas) for ann in annotations] or np.zeros(0))
+        areas = boxes[:, 2] * boxes[:, 3]
+        if need_areas:
+            areas = np.array([ann['area'] for ann in annotations] or np.zeros(0))
         fine = boxes.shape == (len(annotations), 4) and areas.shape == (len(annotations),)
         fine = fine and all(a.dtype.kind in 'iuf' and np.isfinite(a).all() for a in (boxes, areas))
         fine = fine and bool((np.abs(boxes) <= MOST_PIXELS).all() and (boxes[:, 2:] >= 0).all())
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError, RecursionError):
         fine = False
     if fine:
         return boxes.astype(np.float64), areas.astype(np.float64)
@@ -263,21 +265,12 @@ def _boxes(annotations: list, path: str, need_areas: bool) -> tuple[np.ndarray, 
             raise ValueError(
                 f'{where}: bbox {box} has a negative side; boxes are (x, y, width, height).'
             )
-        area = area_of(ann, False) if not need_areas else ann.get('area')
-        if not _is_area(area):
+        if need_areas and not _is_area(ann.get('area')):
             raise ValueError(
                 f"{where}: 'area' must be a finite number (mmdet and COCO's metrics read it), not "
-                f'{shown(area)}; without masks it is width * height.'
+                f'{shown(ann.get("area"))}; without masks it is width * height.'
             )
     raise AssertionError('unreachable: the fast check refused what the slow one accepts')
-
-
-def area_of(ann: Mapping, needed: bool = True) -> Any:
-    """The area of an annotation; if it is not needed and not there, that of its box."""
-    area = ann.get('area')
-    if area is None and not needed:
-        return ann['bbox'][2] * ann['bbox'][3]
-    return area
 
 
 def _is_area(value: Any) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..datasets.annotation_file import read_annotation_file
-from ..datasets.checks import area_of, check_coco
+from ..datasets.checks import check_coco
 from ..datasets.class_checks import class_names
 from ..datasets.mask_checks import check_masks
 from .tested_images import ImageIdentity
@@ -75,7 +75,7 @@ class AnnotatedImages:
                 'image_id': self.numbers[ann['image_id']],
                 'category_id': places[ann['category_id']],
                 'bbox': ann['bbox'],
-                'area': area_of(ann),
+                'area': ann['area'],
                 'iscrowd': int(bool(ann.get('iscrowd'))),
                 'left_out': int(bool(ann.get('ignore') or ann.get('iscrowd'))),
             }

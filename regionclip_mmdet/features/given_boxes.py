@@ -63,21 +63,6 @@ def _is_box(box: Any) -> bool:
     return numbers and min(box[2:]) >= 0
 
 
-def _with_areas(content: Any) -> Any:
-    """An annotation file whose boxes have the areas that their sides say: no other is asked for."""
-    if not isinstance(content, Mapping) or not isinstance(content.get('annotations'), list):
-        return content
-    return {
-        **content,
-        'annotations': [
-            {**ann, 'area': ann['bbox'][2] * ann['bbox'][3] if _is_box(ann.get('bbox')) else 0.0}
-            if isinstance(ann, Mapping)
-            else ann
-            for ann in content['annotations']
-        ],
-    }
-
-
 def without_source(boxes: np.ndarray) -> GivenBoxes:
     """Boxes ``(N, 4)`` of which nothing else is known."""
     boxes = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
@@ -117,8 +102,8 @@ class GridBoxes:
 class CocoBoxes:
     """Boxes of an annotation file or a file of results in COCO's format.
 
-    Crowd boxes are left out; others in the order of the file. Boxes of other images are left out,
-    too, with a warning that counts them.
+    Crowd boxes, and those with ``"ignore": 1``, are left out; others in the order of the file.
+    Boxes of other images are left out, too, with a warning that counts them.
 
     Attributes:
         names: Of the categories.
@@ -152,8 +137,12 @@ class CocoBoxes:
             listing = {'categories': [], **listing, 'annotations': []}
             check_coco(listing, images.source)
         else:
-            check_coco(_with_areas(content), path)
-            rows = [row for row in content['annotations'] if not row.get('iscrowd')]
+            check_coco(content, path, areas=False)
+            rows = [
+                row
+                for row in content['annotations']
+                if not row.get('iscrowd') and not row.get('ignore')
+            ]
             self._told_by, listing = path, content
         categories = listing['categories']
         self.names = tuple(category['name'] for category in categories)

@@ -160,8 +160,12 @@ def test_metrics_need_neither_names_nor_sizes_of_images() -> None:
         check_coco(broken('images', 0, height=0), 'a.json', files=False)
     content = broken('annotations', 0, area=None)
     assert check_coco(content, 'a.json', areas=False).tiny == 0
-    with pytest.raises(ValueError, match="'area' must be"):
-        check_coco(broken('annotations', 0, area='x'), 'a.json', areas=False)
+    for area in ('x', NAN, -1):
+        content = broken('annotations', 0, area=area)
+        assert check_coco(content, 'a.json', areas=False).tiny == 0
+    content = broken('annotations', 0, bbox=[1, 2])
+    with pytest.raises(ValueError, match='four finite numbers'):
+        check_coco(content, 'a.json', areas=False)
 
 
 def test_ignored_boxes_are_counted() -> None:

@@ -189,6 +189,20 @@ def test_areas_are_not_asked_for(photos: Path, tmp_path: Path, area: object) -> 
         assert given.notes == []
 
 
+def test_ignored_boxes_are_left_out(photos: Path, tmp_path: Path) -> None:
+    """As in training and evaluation."""
+    content = world.annotations()
+    images = list_images(photos)
+    path = str(world.write_json(tmp_path / 'a.json', content))
+    wanted = CocoBoxes(path, images).of(0, (60, 80))
+    ignored = dict(content['annotations'][0], id=77, ignore=1)
+    content['annotations'].insert(0, ignored)
+    path = str(world.write_json(tmp_path / 'a.json', content))
+    given = CocoBoxes(path, images).of(0, (60, 80))
+    np.testing.assert_array_equal(given.boxes, wanted.boxes)
+    assert len(wanted.boxes) and 77 not in given.ids
+
+
 def test_boxes_in_another_scale_are_still_refused(photos: Path, tmp_path: Path) -> None:
     content = world.annotations()
     for ann in content['annotations']:
