@@ -44,6 +44,8 @@ _FAMILIES: tuple[tuple[tuple[str, re.Pattern[str]], ...], ...] = (
 # have such names, only CLIP's has a third convolution before its first stage.
 _REMAINS = re.compile(r'backbone\.(conv|bn)3\.|roi_heads\.box_predictor\.')
 _FINETUNED_HEADS = 'roi_heads.box_predictor.'
+_LEARNED = 'roi_heads.box_predictor.cls_score.bias'
+_CLIP_BELOW_FPN = re.compile(r'backbone\.bottom_up\.(attnpool|conv3|layer\d)\.')
 
 # Parts without which a file of that kind is not what it should be; others may be there.
 IMAGE_TOWER = ('backbone', 'roi_head.region_encoder')
@@ -110,13 +112,20 @@ def recognise(keys: Iterable[str]) -> str:
 
     Raises:
         UnknownKindError: None of the kinds.
-        ValueError: A CLIP vision transformer, or a mixture of several kinds.
+        ValueError: A CLIP vision transformer, a CLIP ResNet below an FPN, a detector with a
+            learned classifier, or a mixture of several kinds.
     """
     keys = tuple(keys)
     if any(key.startswith('visual.transformer.') or key == 'visual.proj' for key in keys):
         raise ValueError(
             "These are weights of a CLIP vision transformer. RegionCLIP's region encoder needs a "
             'CLIP ResNet: RN50, RN101, RN50x4, RN50x16 or RN50x64.'
+        )
+    below_fpn = next(filter(_CLIP_BELOW_FPN.match, keys), None)
+    if below_fpn:
+        raise ValueError(
+            f'This recogniser is a CLIP ResNet below an FPN ({below_fpn}). Here regions are cut '
+            'from the C4 map, as in the released models: such a file has no counterpart.'
         )
     found = list(filter(None, (_landmark(family, keys) for family in _FAMILIES)))
     if len(found) > 1:
@@ -136,7 +145,14 @@ def recognise(keys: Iterable[str]) -> str:
         )
     kind = found[0][0] if found else PRETRAINED
     heads = any(key.startswith(_FINETUNED_HEADS) for key in keys)
-    return FINETUNED if kind == PRETRAINED and heads else kind
+    if kind != PRETRAINED or not heads:
+        return kind
+    if _LEARNED in keys:
+        raise ValueError(
+            f'This detector has a learned classifier ({_LEARNED}). Here regions are classified by '
+            'text embeddings, as in the released models (USE_TEXT_EMB_CLASSIFIER True).'
+        )
+    return FINETUNED
 
 
 def is_ours(keys: Iterable[str]) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -366,3 +367,20 @@ def test_numbers_too_large_for_float32_are_refused() -> None:
     state = official.clip() | {'visual.bn1.bias': torch.full((8,), 1e300, dtype=torch.float64)}
     with pytest.raises(ValueError, match='infinite values: visual.bn1.bias'):
         convert(state)
+
+
+def test_learned_classifiers_have_no_place() -> None:
+    state = official.finetuned(test_classes=None)
+    state['roi_heads.box_predictor.cls_score.bias'] = torch.zeros(6)
+    with pytest.raises(ValueError, match='a learned classifier .*cls_score.bias'):
+        conversion.convert(dict(model=state), custom_sizes=True)
+
+
+def test_recognisers_below_an_fpn_have_no_place() -> None:
+    state = {
+        re.sub(r'^backbone\.', 'backbone.bottom_up.', key): value
+        for key, value in official.finetuned().items()
+    }
+    state['backbone.fpn_lateral2.weight'] = torch.zeros(256, 8, 1, 1)
+    with pytest.raises(ValueError, match='a CLIP ResNet below an FPN .backbone.bottom_up.'):
+        conversion.convert(dict(model=state), custom_sizes=True)

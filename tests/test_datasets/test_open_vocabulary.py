@@ -86,6 +86,18 @@ def test_boxes_under_a_pixel_are_left_out(tmp_path: Path) -> None:
     assert [instance['bbox'] for instance in instances] == [[2, 3, 3, 11], [2, 3, 11, 11]]
 
 
+def test_boxes_with_degenerate_polygons_are_trained_on(tmp_path: Path) -> None:
+    content = generated.coco_instances([['cat', 'person']])
+    content['annotations'][0]['segmentation'] = [[1.0, 1.0, 5.0, 5.0]]  # two corners
+    path = generated.write(tmp_path / 'a.json', content)
+    arguments = dict(ann_file=str(path), data_prefix=dict(img=''), class_split='all')
+    dataset = OVCocoDataset(**arguments, pipeline=[dict(type='LoadAnnotations', with_bbox=True)])
+    assert dataset[0]['gt_ignore_flags'].tolist() == [False, False]
+    masks = [dict(type='LoadAnnotations', with_bbox=True, with_mask=True)]
+    with pytest.raises(ValueError, match='a polygon has 4 numbers; three corners have six'):
+        OVCocoDataset(**arguments, pipeline=masks)
+
+
 def test_a_text_is_one_name_or_a_file_of_names(tmp_path: Path) -> None:
     """Not its letters: ``classes=('cat')`` lacks a comma."""
     content = generated.coco_instances([['cat'], ['stop sign']])
