@@ -18,6 +18,8 @@ from . import Kept, Made, Named, nodes
 _MAX_REPEATED = 1 << 28
 _TENSORS = ('torch._utils._rebuild_tensor', 'torch._utils._rebuild_tensor_v2')
 _OTHER_TENSORS = ('torch._utils._rebuild_tensor_v3', 'torch._utils._rebuild_qtensor')
+# of a tensor with attributes of its own: how it is made, its type, its arguments, its attributes
+_WITH_ATTRIBUTES = ('torch._tensor._rebuild_from_type', 'torch._tensor._rebuild_from_type_v2')
 _STORAGES = {
     f'torch.{name}Storage': dtype
     for name, dtype in dict(
@@ -111,14 +113,22 @@ def check_tensors(content: Any, size_of: Callable[[StorageRef], int]) -> None:
             storage = StorageRef.of(node)
             if size_of(storage) != storage.nbytes:
                 raise ValueError(f'storage {storage.key!r} is of another size than its data')
+        elif isinstance(node, Made) and node.name in _WITH_ATTRIBUTES:
+            function, _, args, *_ = node.args
+            repeated += _repeated(Made(function, args))
         elif isinstance(node, Made) and node.name in _TENSORS + _OTHER_TENSORS:
             if node.state is not None:
                 raise ValueError('its pickle changes a tensor after it is made')
-            _, _, size, _, itemsize, available = _view(node)
-            nbytes = math.prod(size) * itemsize
-            repeated += nbytes if nbytes > available else 0
+            repeated += _repeated(node)
     if repeated > _MAX_REPEATED:
         raise ValueError(f'its tensors repeat few values to {repeated} bytes')
+
+
+def _repeated(made: Made) -> int:
+    """Bytes of a tensor that is larger than its data; 0 of others."""
+    _, _, size, _, itemsize, available = _view(made)
+    nbytes = math.prod(size) * itemsize
+    return nbytes if nbytes > available else 0
 
 
 def as_tensor(made: Any, find: Callable[[StorageRef], torch.UntypedStorage]) -> Tensor:
@@ -223,8 +233,6 @@ def _view(made: Made) -> tuple[StorageRef, int, tuple[int, ...], tuple[int, ...]
                 f'a tensor of size {list(size)} reaches out of its storage of {storage.usable} '
                 'elements'
             )
-    elif offset * itemsize > available:
-        raise ValueError('an empty tensor lies out of its storage')
     return storage, offset, size, stride, itemsize, available
 
 

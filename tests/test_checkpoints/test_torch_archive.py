@@ -226,6 +226,24 @@ def test_the_older_format_is_read_to_its_end(tmp_path: Path) -> None:
     refused(path, 'does not begin as files of torch do')
 
 
+def with_attribute(tensor: torch.Tensor) -> torch.Tensor:
+    tensor.mine = 3
+    return tensor
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.serialization, 'add_safe_globals'), reason='refused with earlier torch'
+)
+def test_tensors_with_attributes_and_empty_ones(tmp_path: Path) -> None:
+    path = tmp_path / 'w.pth'
+    content = dict(a=with_attribute(torch.arange(500.0)), b=torch.zeros(3, 0)[2:])
+    torch.save(content, path)
+    found = read_file(path)[1]
+    assert found['a'].mine == 3 and torch.equal(found['a'], content['a'])
+    assert found['b'].shape == (1, 0)
+    refused(hostile_files.changed_pickle(path, content, longer_tensor), 'reaches out of its stor')
+
+
 def test_repeated_values_are_bounded(tmp_path: Path) -> None:
     torch.save(dict(a=torch.ones(1).expand(1 << 40)), tmp_path / 'w.pth')
     refused(tmp_path / 'w.pth', 'repeat few values')
