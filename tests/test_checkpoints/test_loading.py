@@ -232,27 +232,6 @@ def test_resuming_from_weights_alone(tmp_path: Path) -> None:
     assert nothing_trained(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ('content', 'message'),
-    [
-        ([1, 2], 'holds a list'),
-        (None, 'holds a NoneType'),
-        (torch.ones(2), 'holds a Tensor'),
-        (dict(state_dict=[1]), 'holds a list'),
-        ({0: torch.ones(2)}, r'holds keys that are no names, e\.g\. 0'),
-        (
-            dict(state_dict={(1, 2): torch.ones(2)}),
-            r'holds keys that are no names, e\.g\. \(1, 2\)',
-        ),
-        (dict(state_dict=None), 'holds a NoneType'),
-    ],
-)
-def test_what_holds_no_weights_by_name(content: object, message: str, tmp_path: Path) -> None:
-    torch.save(content, tmp_path / 'bad.pth')
-    with pytest.raises(ValueError, match=rf'bad\.pth {message}.*not a state dict'):
-        load_checkpoint(nn.Linear(1, 1), str(tmp_path / 'bad.pth'))
-
-
 class TestSources:
     def test_a_checkpoint_is_named(self, tmp_path: Path) -> None:
         for name, content in (('nested', dict(state_dict=dict(state()))), ('bare', dict(state()))):
