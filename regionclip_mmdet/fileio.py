@@ -10,6 +10,8 @@ import errno
 import hashlib
 import io
 import json
+import lzma
+import math
 import os
 import re
 import struct
@@ -33,6 +35,13 @@ PathLike = str | os.PathLike
 
 UNFINISHED = '.being-written'
 _CHUNK = 1 << 20
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+# An archive may unpack to so many bytes, and to so many times its own.
+_UNPACKED = 1 << 30
+_UNPACKED_TIMES = 50
 # What torch and safetensors say, without an errno, of a file that could not be written.
 _NOT_WRITTEN = re.compile(
     r'unexpected pos \d+ vs \d+|PytorchStreamWriter failed|[Nn]o space left|[Oo]s error (\d+)'
@@ -55,6 +64,8 @@ DAMAGED_ZIP = (
     SyntaxError,  # the header of an array
     tokenize.TokenError,  # likewise
     RecursionError,
+    struct.error,
+    lzma.LZMAError,
 )
 
 
@@ -295,6 +306,7 @@ def read_npz(
         require_file(path, what, remedy)
     source = path if content is None else io.BytesIO(content)
     with naming_damage(path, what, remedy), zipfile.ZipFile(source) as archive:
+        _check_unpacked(archive, os.path.getsize(path) if content is None else len(content))
         names = names or tuple(name.removesuffix('.npy') for name in archive.namelist())
         return {name: _array(archive.read(f'{name}.npy'), name) for name in names}
 
@@ -302,22 +314,47 @@ def read_npz(
 def _array(content: bytes, name: str) -> np.ndarray:
     """An array of a member, whose checksum holds for the whole of it."""
     file = io.BytesIO(content)
-    array = np.lib.format.read_array(file, allow_pickle=False)
-    if file.read(1):
-        raise ValueError(f'{name} has more bytes than its header says')
-    return array
+    version = np.lib.format.read_magic(file)
+    if version in _HEADERS:  # before memory is asked for
+        shape, _, dtype = _HEADERS[version](file)
+        if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+            raise ValueError(f'{name} has another length than its shape {shape} says')
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def check_zip(path: PathLike, what: str = 'file', remedy: str = '') -> None:
     """Compare every member of a zip archive with its checksum.
 
+    An archive whose checksums are all 0 was written without any, as torch can; of its members
+    only the places and lengths are checked.
+
     Raises:
-        ValueError: One differs, or the archive is damaged; with the member's name.
+        ValueError: One differs, the archive is damaged, two members have one name, or it unpacks
+            to far more than weights or arrays do; with the member's name.
     """
     with naming_damage(path, what, remedy), zipfile.ZipFile(path) as archive:
-        changed = archive.testzip()
-        if changed is not None:
-            raise zipfile.BadZipFile(f'the checksum of {changed!r} differs')
+        members = archive.infolist()
+        names = {member.filename.lower() for member in members}
+        if len(names) < len(members):
+            raise zipfile.BadZipFile('two of its members have one name')
+        _check_unpacked(archive, os.path.getsize(path))
+        unchecked = all(member.CRC == 0 for member in members)
+        for member in members:
+            if unchecked:
+                del member.CRC  # what is not there is not compared
+            read = 0
+            with archive.open(member) as content:
+                while chunk := content.read(_CHUNK):
+                    read += len(chunk)
+            if read != member.file_size:
+                raise zipfile.BadZipFile(f'{member.filename!r} is cut off')
+
+
+def _check_unpacked(archive: zipfile.ZipFile, packed: int) -> None:
+    unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > _UNPACKED + _UNPACKED_TIMES * packed:
+        raise zipfile.BadZipFile(f'it would unpack to {unpacked} bytes')
 
 
 def _named(error: Exception, path: Path, remedy: str) -> Exception:

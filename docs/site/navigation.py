@@ -35,4 +35,4 @@ API = {
 }
 
 # Packages that are parts of commands and have no page.
-INTERNAL = ('benchmark', 'compat', 'parity', 'pretraining_check', 'quickstart', 'web')
+INTERNAL = ('benchmark', 'compat', 'inert', 'parity', 'pretraining_check', 'quickstart', 'web')

@@ -43,7 +43,7 @@ class RegionCLIPInferencer(LoadedDetector):
     of ``set_image`` is common to them: pass what it returns as ``image=``.
 
     Arguments are those of ``LoadedDetector``: ``model`` (the config), ``weights``, ``device``,
-    ``text_encoder``, ``templates``, ``embedding_cache``.
+    ``text_encoder``, ``templates``, ``embedding_cache``, ``trust``.
 
     Attributes:
         encoded: What ``set_image`` encoded last.

@@ -42,7 +42,7 @@ class LoadedDetector(DetInferencer):
         model: Config: a file, one of this package by name
             (``'zero_shot/regionclip_rn50_rpn_zero-shot_lvis.py'``, or the base name alone), or a
             ``Config``. Or a model, as ``init_detector`` returns it. None: the config in the
-            checkpoint, which is executed: only for files you trust.
+            checkpoint, with ``trust``.
         weights: Checkpoint; None: that of the config's ``load_from``, or what its parts name in
             ``init_cfg``; ``'random'``: generated weights, to try things out without any file.
         device: By default a GPU if there is one.
@@ -55,9 +55,11 @@ class LoadedDetector(DetInferencer):
         palette: As in mmdet.
         show_progress: Show progress bars where there are several images or many prompts.
         scope: As in mmdet.
+        trust: Whether the config that a checkpoint carries, a program, may be run.
 
     Raises:
         FileNotFoundError: No such config or checkpoint.
+        ValueError: A checkpoint alone, without ``trust``.
         RuntimeError: A part of the model has no weights.
     """
 
@@ -72,7 +74,14 @@ class LoadedDetector(DetInferencer):
         palette: str = 'random',
         show_progress: bool = True,
         scope: str = 'mmdet',
+        trust: bool = False,
     ) -> None:
+        if model is None and weights is not None and not trust:
+            raise ValueError(
+                f'{os.fspath(weights)} was given without a config. The one that a checkpoint '
+                'carries is a program, which would be run: give the config as well, or trust=True '
+                'if you know where the file comes from.'
+            )
         self._built = model if isinstance(model, nn.Module) else None
         self._carried: dict = {}
         self._text_arch: str | dict | None = None

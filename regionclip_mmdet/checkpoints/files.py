@@ -8,9 +8,10 @@ import re
 import zipfile
 from typing import Any
 
-import torch
-
 from ..compat.checkpoints import load_plain
+from ..fileio import naming_damage
+from .torch_archive import AGAIN, check_torch_file
+from .torchscript import read_torchscript
 
 PathLike = str | os.PathLike
 
@@ -54,10 +55,13 @@ def file_kind(path: PathLike, what: str = 'checkpoint') -> str:
             raise _cut_off(path, what, size)
         return 'safetensors'
     if head.startswith(b'PK'):
-        if not zipfile.is_zipfile(path):
+        with naming_damage(path, what, AGAIN):
+            whole = zipfile.is_zipfile(path)
+        if not whole:
             raise _cut_off(path, what, size)
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith('/constants.pkl') for name in archive.namelist()):
+        with naming_damage(path, what, AGAIN), zipfile.ZipFile(path) as archive:
+            # torch compares names without their case
+            if any(name.lower().endswith('/constants.pkl') for name in archive.namelist()):
                 return 'TorchScript archive'
     return 'state dict'
 
@@ -67,8 +71,9 @@ def read_file(
 ) -> tuple[str, Any]:
     """Kind of a file and its content.
 
-    Pickles are read as tensors and plain types only; of a TorchScript archive, which ``torch``
-    runs in an interpreter of its own, the state dict is taken.
+    No code of a file is run: pickles are read as tensors and plain types only, of a TorchScript
+    archive the state dict is taken without its program. What has checksums (zip archives, which
+    ``torch`` writes since 1.6) is compared with them.
 
     Args:
         path: A local file.
@@ -82,6 +87,7 @@ def read_file(
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It is none that can be read, damaged, or holds objects that need code to run.
+        MemoryError: It asks for more than there is.
     """
     path = os.fspath(path)
     kind = file_kind(path, what)
@@ -91,10 +97,13 @@ def read_file(
 
             return kind, load_file(path)
         if kind == 'TorchScript archive':
-            return kind, torch.jit.load(path, map_location='cpu').state_dict()
+            return kind, read_torchscript(path, what)
+        check_torch_file(path, what)
         return kind, load_plain(path, map_location)
-    except (MemoryError, ImportError):
+    except ImportError:
         raise
+    except MemoryError:
+        raise MemoryError(f'{what} {path}: more is asked for than there is memory.') from None
     except Exception as error:  # what reading damaged bytes raises cannot be foreseen
         raise _unreadable(path, what, error) from None
 
@@ -131,6 +140,8 @@ def _cut_off(path: PathLike, what: str, size: int) -> ValueError:
 
 def _unreadable(path: PathLike, what: str, error: Exception) -> ValueError:
     text = str(error)
+    if isinstance(error, ValueError) and text.startswith(f'{what} {path} '):
+        return error
     code = _NEEDS_CODE.search(text)
     if code is not None:
         return ValueError(

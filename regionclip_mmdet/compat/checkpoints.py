@@ -158,7 +158,12 @@ def _history_statistic(owner: type, name: str) -> object:
     """
     from mmengine.logging import HistoryBuffer
 
-    if owner is not HistoryBuffer or name.startswith('_') or not hasattr(owner, name):
+    known = isinstance(name, str) and not name.startswith('_')
+    if (
+        owner is not HistoryBuffer
+        or not known
+        or not isinstance(vars(HistoryBuffer).get(name), types.FunctionType)
+    ):
         raise ValueError(
             f'A checkpoint asks for attribute {name!r} of {owner!r}; only the statistics of '
             "mmengine's HistoryBuffer may be looked up while loading. If you trust the file, load "

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.fileio import exists, load
+from mmengine.fileio import exists
 from mmengine.structures import BaseDataElement
 from mmengine.utils import is_abs
+
+from .proposal_content import read_content
 
 # Boxes may end this far outside their image: rounding, and the inclusive ends of old formats.
 _SLACK = 1.0
@@ -26,7 +28,8 @@ def proposal_key(img_path: str) -> str:
 class ProposalFile:
     """A dataset with ``proposal_file``: mix in before mmdet's or mmengine's dataset class.
 
-    The file is a pickle (what mmdet's ``DumpProposals`` writes) or a JSON file of one mapping::
+    The file is a pickle (what mmdet's ``DumpProposals`` writes), a JSON or a YAML file of one
+    mapping::
 
         {'train2017/000000000009.jpg': {'bboxes': (N, 4), 'scores': (N,),
                                         'objectness_logits': (N,)}, ...}
@@ -37,7 +40,7 @@ class ProposalFile:
       ``objectness_logits`` are optional; an image without proposals has ``(0, 4)`` boxes.
     * Every image of the dataset needs an entry; entries of other images are ignored.
 
-    Pickles can run code when they are loaded: use only files that you trust.
+    Nothing of a file is run: pickles may hold plain types, arrays, tensors and ``InstanceData``.
     """
 
     def load_proposals(self) -> None:
@@ -78,16 +81,23 @@ class ProposalFile:
         for item in items:
             key = proposal_key(item['img_path'])
             size = (item.get('width'), item.get('height'))
-            item['proposals'] = check_proposals(content[key], size, f'{who}, entry {key!r}')
+            where = f'{who}, entry {key!r}'
+            try:
+                entry = content[key]
+            except ValueError as error:
+                raise ValueError(f'{where} cannot be read: {error}') from None
+            item['proposals'] = check_proposals(entry, size, where)
 
 
 def _read(path: str, backend_args: dict | None, who: str) -> Mapping[str, Any]:
     if not exists(path, backend_args=backend_args):
         raise FileNotFoundError(f'{who} does not exist. Check it and data_root.')
     try:
-        content = load(path, backend_args=backend_args)
+        content = read_content(path, backend_args)
+    except MemoryError:
+        raise MemoryError(f'{who} asks for more memory than there is.') from None
     except Exception as error:
-        raise ValueError(f'{who} cannot be read: {type(error).__name__}: {error}') from error
+        raise ValueError(f'{who} cannot be read: {type(error).__name__}: {error}') from None
     if isinstance(content, Sequence):
         raise ValueError(
             f'{who} holds a list, as mmdet 2.x wrote them (arrays in the order of the dataset). It '

@@ -10,7 +10,8 @@ size of an embedding, ``M`` detections.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,8 @@ class OnnxDetector:
         chunk_size: int = 256,
     ) -> None:
         folder = Path(folder)
-        self.settings = json.loads((folder / SETTINGS_FILE).read_text(encoding='utf-8'))
-        self.names: tuple[str, ...] = ()
-        self.text: np.ndarray | None = None
-        if (folder / VOCABULARY_FILE).exists():
-            with np.load(folder / VOCABULARY_FILE) as vocabulary:
-                self.names = tuple(vocabulary['names'].tolist())
-                self.text = vocabulary['embeddings']
+        self.settings = _read_settings(folder / SETTINGS_FILE)
+        self.names, self.text = _read_vocabulary(folder / VOCABULARY_FILE)
         self.chunk_size = chunk_size
         self.threads, self.providers = threads, list(providers)
         self._paths = {path.stem: path for path in folder.glob(f'*{self.suffix}')}
@@ -138,6 +134,39 @@ class OnnxDetector:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         return onnxruntime.InferenceSession(str(path), options, providers=self.providers)
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    with _naming(path):
+        settings = json.loads(path.read_text(encoding='utf-8'))
+        if not isinstance(settings['test_cfg'], dict):
+            raise ValueError('test_cfg is no mapping')
+        settings['resize']  # noqa: B018  (must be there; may be None)
+        return settings
+
+
+def _read_vocabulary(path: Path) -> tuple[tuple[str, ...], np.ndarray | None]:
+    if not path.exists():
+        return (), None
+    with _naming(path), np.load(path, allow_pickle=False) as vocabulary:
+        names, text = vocabulary['names'], vocabulary['embeddings']
+        if text.ndim != 2 or names.shape != text.shape[:1] or text.dtype.kind != 'f':
+            raise ValueError(f'{names.shape} names have {text.dtype} embeddings {text.shape}')
+        return tuple(map(str, names.tolist())), text
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the file in whatever reading a damaged one raises."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # zipfile's, zlib's, numpy's and json's
+        raise ValueError(
+            f'{path} is damaged, or not what it should be ({type(error).__name__}: {error}). '
+            'Export or copy it again.'
+        ) from None
 
 
 def resize(image: np.ndarray, how: dict | None) -> tuple[np.ndarray, tuple[float, float]]:

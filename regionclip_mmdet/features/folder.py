@@ -17,11 +17,22 @@ import numpy as np
 
 from ..datasets.preparation.files import write_all
 from ..datasets.shards.stored_proposals import differences
+from ..fileio import read_json
 from .images import ImageList, printable
 from .part_file import FORMAT, NAMES_FILE, VERSION, Origin, images_of, part_name, read_part
 
 MANIFEST = 'features.json'
 BROKEN_FILE = 'broken.tsv'
+_KINDS: Mapping[str, type] = dict(
+    settings=dict,
+    names=list,
+    label_names=list,
+    embed_dim=int,
+    images=int,
+    parts=int,
+    image_root=str,
+)
+_REMEDY = 'Make the folder anew with tools/extract_region_features.py --overwrite'
 
 
 @dataclass(frozen=True)
@@ -96,23 +107,27 @@ class Manifest:
                 f'{folder} is no folder of region features: it has no {MANIFEST}. '
                 'tools/extract_region_features.py makes one.'
             )
-        try:
-            with open(path, encoding='utf-8') as file:
-                content = json.load(file)
-            if content.pop('format') != FORMAT:
-                raise KeyError('format')
-            version = content.pop('version')
-        except (ValueError, KeyError, AttributeError) as error:
-            raise ValueError(f'{path} does not describe region features: {error!r}') from None
-        if version > VERSION:
+        content = read_json(path, 'description of region features', _REMEDY)
+        if not isinstance(content, dict) or content.pop('format', None) != FORMAT:
+            raise ValueError(
+                f'{path} does not describe region features (no format={FORMAT!r} inside).'
+            )
+        version = content.pop('version', None)
+        if not isinstance(version, int) or version > VERSION:
             raise ValueError(
                 f'{path} has version {version}, this release reads up to {VERSION}; update '
                 'regionclip_mmdet.'
             )
-        try:
-            return cls(**content)
-        except TypeError as error:
-            raise ValueError(f'{path} does not describe region features: {error}') from None
+        wrong = [key for key, kind in _KINDS.items() if not isinstance(content.get(key), kind)]
+        wrong += [key for key in content if key not in _KINDS]
+        if not wrong and content['parts'] < 1:
+            wrong = ['parts']
+        if wrong:
+            raise ValueError(
+                f'{path} does not describe region features: {", ".join(wrong)} missing or of '
+                f'another kind. {_REMEDY}.'
+            )
+        return cls(**content)
 
 
 def split_images(images: ImageList, per_part: int) -> list[Part]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..datasets.shards.proposal_format import save_whole
+from ..fileio import parse_json, read_npz
 from .images import ImageEntry
 from .regions import ImageRegions, normalized
 
@@ -31,6 +31,10 @@ REGION_ARRAYS: Mapping[str, tuple[str, int | None]] = {
     'top_labels': ('int32', None),
     'top_scores': ('float32', None),
 }
+# what a file has besides ``meta``
+_OF_IMAGES = ('image_paths', 'image_ids', 'image_bytes', 'image_sizes', 'starts')
+_ARRAYS = (*_OF_IMAGES, *REGION_ARRAYS, 'embeddings', 'norms')
+_REMEDY = 'Delete it and run tools/extract_region_features.py again: it makes what is missing'
 
 
 @dataclass(frozen=True)
@@ -138,23 +142,23 @@ def read_part(
         FileNotFoundError: There is none.
         ValueError: It is damaged, no file of region features, or of a later version.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            meta = json.loads(str(file['meta']))
-            names = [name for name in file.files if name != 'meta' and (not only or name in only)]
-            arrays = {name: file[name] for name in names}
-    except FileNotFoundError:
-        raise
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f'{path} is no whole file of region features ({error}). Delete it and run '
-            'tools/extract_region_features.py again: it makes what is missing.'
-        ) from None
+    what, remedy = 'file of region features', _REMEDY
+    arrays = read_npz(path, what, remedy, () if only is None else ('meta', *only))
+    text = str(arrays.pop('meta', ''))
+    meta = parse_json(text, path, what, remedy) if text else None
     if not isinstance(meta, dict) or meta.get('format') != FORMAT:
         raise ValueError(f'{path} is no file of region features (no format={FORMAT!r} inside).')
-    if meta.get('version', 0) > VERSION:
+    version = meta.get('version')
+    if not isinstance(version, int) or version > VERSION:
         raise ValueError(
-            f'{path} has format version {meta["version"]}, this release reads up to {VERSION}; '
+            f'{path} has format version {version}, this release reads up to {VERSION}; '
             'update regionclip_mmdet.'
         )
+    wanted = _ARRAYS if only is None else only
+    lacking = [name for name in wanted if name not in arrays]
+    lacking += [name for name in ('settings_sha256', 'broken') if name not in meta]
+    if lacking:
+        raise ValueError(f'{path} lacks {", ".join(lacking)}. {remedy}.')
+    if not all(isinstance(row, list) and len(row) == 3 for row in meta['broken']):
+        raise ValueError(f'{path} lists broken images in another way. {remedy}.')
     return arrays, meta

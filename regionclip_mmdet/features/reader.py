@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .folder import Manifest
+from .folder import MANIFEST, Manifest
 from .part_file import REGION_ARRAYS, part_name, read_part
 
 _OF_REGIONS = (*REGION_ARRAYS, 'embeddings', 'norms')
@@ -125,24 +125,30 @@ def iter_region_features(
     """
     folder = os.fspath(folder)
     manifest = Manifest.read(folder)
-    if manifest.settings.get('file_format') != 'npz':
+    described = osp.join(folder, MANIFEST)
+    kind = manifest.settings.get('file_format')
+    if kind != 'npz':
         raise ValueError(
-            f'{folder} holds files in the official format, one of each image: read them with '
-            'torch.load.'
+            f'{described} says that the files are of the format {kind!r}; only npz is read here. '
+            "Files of the format 'official', one of each image, are read with torch.load."
         )
-    paths = [osp.join(folder, part_name(number)) for number in range(manifest.parts)]
-    missing = [path for path in paths if not osp.isfile(path)]
-    if missing:
+    present = {name for name in os.listdir(folder) if osp.isfile(osp.join(folder, name))}
+    numbers = range(manifest.parts)
+    # stops at the first, however many are said to be there
+    missing = next((n for n in numbers if part_name(n) not in present), None)
+    if missing is not None:
+        there = sum(part_name(number) in present for number in range(min(len(numbers), 10**6)))
         raise ValueError(
-            f'{folder} is not complete: {len(missing)} of {len(paths)} files are missing, the '
-            f'first is {osp.basename(missing[0])}. Run tools/extract_region_features.py again.'
+            f'{folder} is not complete: {len(numbers) - there} of {len(numbers)} files are '
+            f'missing, the first is {part_name(missing)}. Run tools/extract_region_features.py '
+            f'again ({described} says how many there are).'
         )
     root = manifest.image_root if image_root is None else os.fspath(image_root)
-    for path in paths:
+    for path in (osp.join(folder, part_name(number)) for number in numbers):
         arrays, meta = read_part(path)
         if meta['settings_sha256'] != manifest.settings_sha256:
             raise ValueError(
-                f'{path} was made with other settings than the folder says. Run '
+                f'{path} was made with other settings than {described} says. Run '
                 'tools/extract_region_features.py again.'
             )
         yield _part(manifest, root, arrays, meta)

@@ -14,9 +14,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 
+from ..checkpoints.files import read_file
 from ..compat.checkpoints import save_whole
 from ..models.text import CLIPTextEncoder
 from .stages import build_text_encoder, stage_config
@@ -32,9 +32,7 @@ def ready_detector(job: Job) -> dict[str, Any]:
     cfg = inference_config(stage_config(job, 'transfer'))
     cfg.dump(job.folder / CONFIG_FILE)
     encoder, _ = build_text_encoder(job)
-    trained = torch.load(
-        job.sibling('transfer') / 'regionclip.pth', map_location='cpu', weights_only=False
-    )
+    trained = read_file(job.sibling('transfer') / 'regionclip.pth')[1]
     save_with_text_encoder(trained, encoder, job.folder / CHECKPOINT_FILE)
     return dict(files=[CONFIG_FILE, CHECKPOINT_FILE], prompts=list(cfg.prompts))
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 
+from ..checkpoints.files import read_file
 from ..compat.checkpoints import save_whole
 from ..config_paths import config_path
 from ..datasets.shapes_world import (
@@ -178,7 +178,7 @@ def train_localizer(job: Job) -> dict[str, Any]:
     """Stage 3: where objects are, whatever they are."""
     cfg = stage_config(job, 'localizer', job.stage.settings['iterations'])
     checkpoint = train(cfg, job.folder / 'train', job.stage.settings['seed'], 'training')
-    state = torch.load(checkpoint, map_location='cpu', weights_only=False)['state_dict']
+    state = read_file(checkpoint)[1]['state_dict']
     save_whole(dict(state_dict=state), job.folder / LOCALIZER_FILE)
     checkpoint.unlink()
     cfg = stage_config(job, 'localizer')
@@ -206,7 +206,7 @@ def pretrain(job: Job) -> dict[str, Any]:
         proposals = propose_regions(stage_config(job, 'pretrain'))
     cfg = stage_config(job, 'pretrain', job.stage.settings['iterations'])
     checkpoint = train(cfg, job.folder / 'train', job.stage.settings['seed'], 'training')
-    state = torch.load(checkpoint, map_location='cpu', weights_only=False)['state_dict']
+    state = read_file(checkpoint)[1]['state_dict']
     save_whole(dict(state_dict=state), job.folder / REGIONCLIP_FILE)
     checkpoint.unlink()
     with captured(job.folder / LOG_FILE):

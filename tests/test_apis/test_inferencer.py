@@ -15,6 +15,7 @@ import tiny_inference
 import tiny_models
 import torch
 from mmdet.structures import DetDataSample
+from mmengine.config import Config
 from PIL import Image, features
 
 from regionclip_mmdet.apis import EncodedImage, RegionCLIPInferencer, encode_images, query_image
@@ -346,4 +347,26 @@ def test_wrong_numbers_and_a_checkpoint_alone(
     with pytest.raises(TypeError, match='nms is a dict'):
         inferencer.query(None, tiny_inference.image(90, 120), nms=None)
     with pytest.raises(ValueError, match='give the config as well'):
-        RegionCLIPInferencer(None, files.checkpoint, text_encoder=files.checkpoint, device='cpu')
+        RegionCLIPInferencer(
+            None, files.checkpoint, text_encoder=files.checkpoint, device='cpu', trust=True
+        )
+
+
+def test_the_config_in_a_checkpoint_is_run_when_it_is_trusted(
+    files: tiny_inference.DetectorFiles, tmp_path: Path
+) -> None:
+    ran = tmp_path / 'ran'
+    text = Config.fromfile(files.config).dump()
+    content = torch.load(files.checkpoint)
+    content['meta'] = dict(cfg=f'ran = __import__("os").mkdir({str(ran)!r})\n{text}')
+    torch.save(content, tmp_path / 'own.pth')
+    for given in ((None, tmp_path / 'own.pth'), (None, str(tmp_path / 'own.pth'), 'cpu')):
+        with pytest.raises(ValueError, match=r'own\.pth was given without a config.*trust=True'):
+            RegionCLIPInferencer(*given)
+    RegionCLIPInferencer(files.config, tmp_path / 'own.pth', device='cpu')
+    assert not ran.exists()
+    trusted = RegionCLIPInferencer(None, tmp_path / 'own.pth', device='cpu', trust=True)
+    assert ran.exists()
+    asked = dict(texts=NAMES, image=tiny_inference.image())
+    expected = RegionCLIPInferencer(files.config, files.checkpoint, device='cpu').query(**asked)
+    assert trusted.query(**asked) == expected and expected['labels']

@@ -28,6 +28,7 @@ from regionclip_mmdet.checkpoints.official_localizer import (
     official_localizer_keys,
     rename_official_localizer_key,
 )
+from regionclip_mmdet.checkpoints.state_dicts import find_state_dict
 from regionclip_mmdet.models.text import TextEmbeddings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -219,6 +220,17 @@ def test_refusals() -> None:
         convert(clip_file() | {'visual.bn3.bias': torch.zeros(7)})
     with pytest.raises(ValueError, match="'text_encoder' is absent"):
         convert({k: v for k, v in clip_file().items() if k.startswith('visual.')})
+
+
+def test_state_dicts_in_one_another_without_end() -> None:
+    content: dict = {}
+    content['model'] = {'state_dict': content}
+    with pytest.raises(ValueError, match='w.pth holds state dicts in one another without end'):
+        find_state_dict(content, 'w.pth')
+    content = {'a': torch.ones(1)}
+    for _ in range(4):
+        content = {'model': content}
+    assert list(find_state_dict(content)) == ['a']
 
 
 def test_open_clip_there_and_back(tmp_path: Path) -> None:

@@ -3,11 +3,15 @@
 
 import json
 import pickle
+from collections import OrderedDict
 from pathlib import Path
 
+import hostile_files
+import mmengine
 import numpy as np
 import pytest
 import torch
+import yaml
 from mmengine.structures import InstanceData
 from PIL import Image
 
@@ -17,6 +21,7 @@ from regionclip_mmdet.datasets import (
     PackRegionInputs,
     ShapesWorldDataset,
 )
+from regionclip_mmdet.datasets.proposal_content import read_content
 from regionclip_mmdet.datasets.proposal_file import proposal_key
 from regionclip_mmdet.models.localizers import get_proposals
 
@@ -247,3 +252,113 @@ def test_missing_and_damaged_files(tmp_path: Path) -> None:
     (tmp_path / 'p.pkl').write_bytes(b'no pickle')
     with pytest.raises(ValueError, match=r'p\.pkl cannot be read'):
         make(tmp_path, None)
+
+
+CODE = 'for which code would (have to )?run'
+YAML_CODE = [
+    '!!python/object/apply:os.mkdir ["{0}"]',
+    'im/a.png: !!python/object/apply:os.mkdir ["{0}"]',
+    'im/a.png: {{bboxes: !!python/object/new:os.mkdir ["{0}"]}}',
+    '? !!python/name:os.system ""\n: 1',
+]
+
+
+@pytest.mark.parametrize('ending', ['pkl', 'pickle', 'yaml', 'yml'])
+def test_nothing_of_a_file_is_run(ending: str, tmp_path: Path) -> None:
+    ran, path = tmp_path / 'ran', tmp_path / f'p.{ending}'
+    trap = hostile_files.Trap(ran)
+    pickles = [
+        pickle.dumps(content, protocol)
+        for protocol in (0, 2, 5)
+        for content in (trap, {'im/a.png': trap}, {'im/a.png': {'bboxes': trap}}, {trap: 1})
+    ]
+    pickles += [
+        pickle.dumps({'im/a.png': {'bboxes': np.array([trap])}}),
+        hostile_files.global_pickle('posix', 'mkdir', str(ran)),
+        b'c__builtin__\neval\n(Vopen("' + bytes(ran) + b'", "w")\ntR.',
+        b"(S'" + bytes(ran) + b"'\niposix\nmkdir\n.",
+    ]
+    texts = [text.format(ran).encode() for text in YAML_CODE]
+    for content in pickles if ending.startswith('p') else texts:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf'p\.{ending}'):
+            make(tmp_path, None, proposal_file=path.name)
+    assert not ran.exists()
+    mmengine.load(path) if ending == 'pickle' else pickle.loads(pickles[0])
+    assert ran.exists()  # the trap is one
+
+
+def test_the_object_is_named(tmp_path: Path) -> None:
+    trap = hostile_files.Trap(tmp_path / 'ran')
+    with pytest.raises(ValueError, match=rf"p\.pkl, entry 'im/a\.png'.*posix\.mkdir, {CODE}"):
+        make(tmp_path, {'im/a.png': {'bboxes': trap}})
+
+
+@pytest.mark.parametrize('protocol', range(pickle.HIGHEST_PROTOCOL + 1))
+def test_every_protocol(protocol: int, tmp_path: Path) -> None:
+    boxes = np.array(BOXES, dtype='>f8')
+    content = OrderedDict()
+    content['im/a.png'] = InstanceData(bboxes=np.asfortranarray(boxes), scores=torch.rand(2))
+    content['im/b.png'] = dict(
+        bboxes=torch.tensor(BOXES * 2)[1:3].half(),
+        scores=[np.float32(0.5), 0.25],
+        objectness_logits=(1, 2),
+        others=(None, True, 10**30, b'bytes', {'a', 'b'}, np.array(['x', 'yz'])),
+    )
+    path = tmp_path / 'p.pkl'
+    path.write_bytes(pickle.dumps(content, protocol))
+    for data in (pickle.dumps(content, protocol), hostile_files.optimized(content, protocol)):
+        path.write_bytes(data)
+        dataset = make(tmp_path, None, ('a.png', 'b.png'))
+        first, second = (dataset.get_data_info(i)['proposals'] for i in range(2))
+        np.testing.assert_array_equal(first['bboxes'], np.array(BOXES, 'f4'))
+        np.testing.assert_array_equal(first['scores'], content['im/a.png'].scores.numpy())
+        np.testing.assert_array_equal(second['bboxes'], np.array(BOXES[::-1], 'f4'))
+        np.testing.assert_array_equal(second['scores'], [0.5, 0.25])
+        np.testing.assert_array_equal(second['objectness_logits'], [1, 2])
+    found = read_content(str(path))['im/b.png']['others']
+    expected = content['im/b.png']['others']
+    assert found[:5] == expected[:5]
+    np.testing.assert_array_equal(found[5], expected[5])
+
+
+def test_yaml_files(tmp_path: Path) -> None:
+    content = {'im/a.png': {'bboxes': BOXES, 'scores': [0.5, 0.25]}}
+    (tmp_path / 'p.yaml').write_text(yaml.safe_dump(content))
+    dataset = make(tmp_path, None, proposal_file='p.yaml')
+    found = dataset.get_data_info(0)['proposals']
+    np.testing.assert_array_equal(found['bboxes'], np.array(BOXES, 'f4'))
+    np.testing.assert_array_equal(found['scores'], [0.5, 0.25])
+
+
+BOMBS = dict(
+    merges='a0: &a0 {x: 1}\n'
+    + ''.join(f'a{i + 1}: &a{i + 1} {{<<: [{", ".join([f"*a{i}"] * 9)}]}}\n' for i in range(12)),
+    laughs='a0: &a0 [1]\n'
+    + ''.join(f'a{i + 1}: &a{i + 1} [{", ".join([f"*a{i}"] * 9)}]\n' for i in range(12)),
+    nested='[' * 100_000,
+    itself='im/a.png: &a {bboxes: *a}',
+    digits=f'im/a.png: {"9" * 5000}',
+)
+
+
+@pytest.mark.parametrize('name', BOMBS)
+def test_yaml_that_grows(name: str, tmp_path: Path) -> None:
+    (tmp_path / 'p.yaml').write_text(BOMBS[name])
+    with pytest.raises(ValueError, match=r'p\.yaml'):
+        make(tmp_path, None, proposal_file='p.yaml')
+
+
+@pytest.mark.parametrize(
+    'content', [hostile_files.laughs(30), hostile_files.nested(100_000), b'\x80\x02', b'']
+)
+def test_pickles_that_grow_or_end(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / 'p.pkl').write_bytes(content)
+    with pytest.raises(ValueError, match=r'p\.pkl cannot be read'):
+        make(tmp_path, None)
+
+
+def test_other_endings(tmp_path: Path) -> None:
+    (tmp_path / 'p.txt').write_text('{}')
+    with pytest.raises(ValueError, match=r'p\.txt cannot be read.*must end with \.pkl'):
+        make(tmp_path, None, proposal_file='p.txt')

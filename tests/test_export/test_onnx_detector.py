@@ -2,6 +2,8 @@
 """What the exported detector does outside the graphs: resizing, fusing, NMS, in NumPy alone."""
 
 import ast
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import exported_models
@@ -162,5 +164,48 @@ def test_the_runtime_imports_nothing_of_the_package() -> None:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0
             imported.add(node.module)
-    allowed = {'__future__', 'collections.abc', 'json', 'pathlib', 'typing', 'numpy'}
-    assert imported == allowed | {'onnxruntime', 'PIL', 'cv2'}
+    allowed = {'__future__', 'collections.abc', 'contextlib', 'json', 'pathlib', 'typing'}
+    assert imported == allowed | {'numpy', 'onnxruntime', 'PIL', 'cv2'}
+
+
+def folder_of(path: Path) -> Path:
+    settings = dict(test_cfg=dict(score_thr=0.1), resize=None)
+    (path / 'detector.json').write_text(json.dumps(settings))
+    np.savez(path / 'vocabulary.npz', names=['a', 'b'], embeddings=np.ones((2, 3), np.float32))
+    return path
+
+
+DAMAGE = [
+    ('detector.json', lambda data: data[:-1]),
+    ('detector.json', lambda data: b'[' * 100_000),
+    ('detector.json', lambda data: b'\xff' + data),
+    ('detector.json', lambda data: b'[]'),
+    ('detector.json', lambda data: data.replace(b'resize', b'other')),
+    ('vocabulary.npz', lambda data: data[:-9]),
+    ('vocabulary.npz', lambda data: data[:300] + bytes([data[300] ^ 1]) + data[301:]),
+    ('vocabulary.npz', lambda data: data.replace(b'names', b'other')),
+    ('vocabulary.npz', lambda data: b''),
+]
+
+
+@pytest.mark.parametrize(('name', 'damage'), DAMAGE)
+def test_damaged_files_are_named(name: str, damage: Callable, tmp_path: Path) -> None:
+    path = folder_of(tmp_path) / name
+    assert onnx_detector.OnnxDetector(tmp_path).names == ('a', 'b')
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=rf'{name} is damaged.*Export or copy it again'):
+        onnx_detector.OnnxDetector(tmp_path)
+    path.unlink()
+    if name == 'detector.json':
+        with pytest.raises(FileNotFoundError, match=name):
+            onnx_detector.OnnxDetector(tmp_path)
+    else:
+        assert onnx_detector.OnnxDetector(tmp_path).text is None
+
+
+def test_a_vocabulary_that_does_not_fit_together(tmp_path: Path) -> None:
+    folder_of(tmp_path)
+    for names, text in ((['a'], np.ones((2, 3))), (['a'], np.ones(3)), ([{}], np.ones((1, 3)))):
+        np.savez(tmp_path / 'vocabulary.npz', names=names, embeddings=text)
+        with pytest.raises(ValueError, match=r'vocabulary\.npz is damaged'):
+            onnx_detector.OnnxDetector(tmp_path)

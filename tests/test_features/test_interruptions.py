@@ -46,13 +46,36 @@ class TestAgain:
         extract(world.maker(), photos, out)
         path = out / 'regions-00000.npz'
         path.write_bytes(path.read_bytes()[:1000])
-        with pytest.raises(ValueError, match=r'regions-00000.npz is no whole file'):
+        with pytest.raises(ValueError, match=r'regions-00000.npz is damaged.*run tools/extract'):
             read_region_features(out)
-        (out / 'features.json').write_text(
-            (out / 'features.json').read_text().replace('"parts"', '"other"')
-        )
-        with pytest.raises(ValueError, match=r'features.json does not describe region features'):
-            read_region_features(out)
+        described = (out / 'features.json').read_text()
+        for old, new, message in (
+            ('"parts"', '"other"', 'features.json does not describe region features: parts, other'),
+            ('"images"', '"images', 'features.json is no valid JSON'),
+            ('"version":', '"version":"1","x":', 'features.json has version 1, this'),
+            ('{', '[' * 100_000 + '{', 'features.json is no valid JSON: it is nested too deeply'),
+        ):
+            (out / 'features.json').write_text(described.replace(old, new, 1))
+            with pytest.raises(ValueError, match=message):
+                read_region_features(out)
+
+    def test_a_flipped_bit_is_never_read(self, photos: Path, tmp_path: Path) -> None:
+        out = tmp_path / 'out'
+        extract(world.maker(), photos, out)
+        path, expected = out / 'regions-00000.npz', read_region_features(out)
+        whole = path.read_bytes()
+        noticed = 0
+        for place in range(0, len(whole), 211):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+            try:
+                found = read_region_features(out)
+            except ValueError as error:
+                assert str(path) in str(error)
+                noticed += 1
+                continue
+            assert np.array_equal(found.embeddings, expected.embeddings)
+            assert np.array_equal(found.boxes, expected.boxes)
+        assert noticed > 20
 
     def test_an_interrupted_run_loses_one_file_at_most(
         self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import zipfile
@@ -165,3 +166,44 @@ def test_a_header_of_an_array_that_lies(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match='a.npz is damaged.*CRC'):
         fileio.read_npz('a.npz', content=path.read_bytes())
     assert fileio.read_npz('elsewhere', content=content)['x'].shape == (200_000, 2)
+
+
+def npz(path: Path, content: bytes) -> Path:
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('x.npy', content)
+    return path
+
+
+def test_npz_whose_array_has_another_length(tmp_path: Path) -> None:
+    """numpy reads as much as the header says, and no checksum is compared before the end."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.arange(100, dtype=np.float32))
+    whole = buffer.getvalue()
+    for shape in (b'(10,) ', b'(999,)', b'(4**9,)', b'(-1,) '):
+        path = npz(tmp_path / 'a.npz', whole.replace(b'(100,)', shape))
+        with pytest.raises(ValueError, match=r'a\.npz is damaged'):
+            fileio.read_npz(path)
+    path = npz(tmp_path / 'a.npz', whole.replace(b'(100,), ', b'(10**15,)'[:9].ljust(8)))
+    with pytest.raises(ValueError, match=r'a\.npz is damaged'):
+        fileio.read_npz(path)
+    assert fileio.read_npz(npz(path, whole))['x'][99] == 99
+
+
+def test_archives_without_checksums(tmp_path: Path) -> None:
+    path = npz(tmp_path / 'a.npz', b'content' * 9)
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        crc = archive.infolist()[0].CRC.to_bytes(4, 'little')
+    path.write_bytes(whole.replace(crc, bytes(4)))
+    fileio.check_zip(path)
+    path.write_bytes(whole.replace(b'content', b'Content', 1))
+    with pytest.raises(ValueError, match=r'a\.npz is damaged'):
+        fileio.check_zip(path)
+
+
+def test_two_members_of_one_name(tmp_path: Path) -> None:
+    path = npz(tmp_path / 'a.npz', b'x')
+    with zipfile.ZipFile(path, 'a') as archive:
+        archive.writestr('X.npy', b'y')
+    with pytest.raises(ValueError, match='two of its members have one name'):
+        fileio.check_zip(path)

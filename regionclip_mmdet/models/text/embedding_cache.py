@@ -87,7 +87,12 @@ class EmbeddingCache:
         for path in sorted(self.folder.glob('*.pth')):
             try:
                 part = TextEmbeddings.load(path)
-            except ValueError as error:
+                if part.embed_dim != self.encoder.embed_dim:
+                    raise ValueError(
+                        f'{path} holds embeddings of width {part.embed_dim}, those of the encoder '
+                        f'have {self.encoder.embed_dim}'
+                    )
+            except (OSError, ValueError, MemoryError) as error:
                 print_log(f'not used, its names are embedded again: {error}', 'current', 30)
                 continue
             rows.update((n, row) for n, row in zip(part.names, part.matrix) if n in wanted)

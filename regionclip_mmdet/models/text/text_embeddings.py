@@ -60,7 +60,10 @@ class TextEmbeddings:
         if isinstance(self.names, str):  # tuple() would make letters of it
             raise ValueError(f'names must be a list of strings, not the string {self.names!r}')
         object.__setattr__(self, 'names', tuple(self.names))
-        object.__setattr__(self, 'matrix', torch.as_tensor(self.matrix).detach().float())
+        matrix = torch.as_tensor(self.matrix).detach()
+        if matrix.is_complex():  # float() would drop a part of it
+            raise ValueError('the matrix of text embeddings is complex')
+        object.__setattr__(self, 'matrix', matrix.float())
         object.__setattr__(self, 'provenance', dict(self.provenance))
         check_names_valid(self.names)
         _check_matrix_valid(self.matrix, self.names)
@@ -164,11 +167,13 @@ class TextEmbeddings:
                 f'python tools/convert_checkpoint.py {path} --names NAMES -o VOCABULARY.pth (or '
                 'TextEmbeddings.from_tensor(path, names=[...]))'
             )
-        if not isinstance(content, Mapping) or content.get('format') != _FORMAT:
+        kind = content.get('format') if isinstance(content, Mapping) else None
+        if not isinstance(kind, str) or kind != _FORMAT:
             raise ValueError(f'{path} is not a text-embedding file (no format={_FORMAT!r} inside)')
-        if content.get('version', 0) > _VERSION:
+        version = content.get('version', 0)
+        if not isinstance(version, int) or version > _VERSION:
             raise ValueError(
-                f'{path} has format version {content["version"]}, this release reads up to '
+                f'{path} has format version {version}, this release reads up to '
                 f'{_VERSION}; update regionclip_mmdet'
             )
         lacking = [key for key in ('names', 'matrix', 'provenance') if key not in content]

@@ -138,3 +138,40 @@ def test_writers_of_one_file_do_not_meet(tmp_path: Path, monkeypatch: pytest.Mon
         list(pool.map(lambda _: made.save(tmp_path / 'names.pth'), range(2)))
     assert [path.name for path in tmp_path.iterdir()] == ['names.pth']
     assert TextEmbeddings.load(tmp_path / 'names.pth').names == made.names
+
+
+def test_damage_of_any_kind_is_made_again(tmp_path: Path, encoded: list[str]) -> None:
+    """Never another embedding, never an end of the run."""
+    cache = EmbeddingCache(tmp_path, make_encoder(), 'single')
+    made = cache.encode_names(NAMES[:3])
+    (path,) = cache.folder.iterdir()
+    whole = path.read_bytes()
+    again = 0
+    for place in range(0, len(whole), 37):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 8]) + whole[place + 1 :])
+        encoded.clear()
+        assert torch.equal(cache.encode_names(NAMES[:3]).matrix, made.matrix)
+        again += bool(encoded)
+    assert again > 20
+
+
+@pytest.mark.parametrize('odd', ['width', 'folder', 'link', 'version', 'names', 'tensor'])
+def test_what_is_no_part_of_the_cache(odd: str, tmp_path: Path, encoded: list[str]) -> None:
+    cache = EmbeddingCache(tmp_path, make_encoder(), 'single')
+    made = cache.encode_names(NAMES[:3])
+    path = cache.folder / '0.pth'
+    if odd == 'width':
+        TextEmbeddings(NAMES[:3], torch.ones(3, 2)).save(path)
+    elif odd == 'folder':
+        path.mkdir()
+    elif odd == 'link':
+        path.symlink_to(tmp_path / 'nowhere')
+    elif odd == 'tensor':
+        torch.save(torch.ones(3, 32), path)
+    else:
+        content = torch.load(next(cache.folder.iterdir()))
+        content[odd] = dict(version='2', names=[1, 2, 3])[odd]
+        torch.save(content, path)
+    encoded.clear()
+    assert torch.equal(cache.encode_names(NAMES[:3]).matrix, made.matrix)
+    assert encoded == []

@@ -165,3 +165,27 @@ def test_an_official_matrix_of_another_number_of_names(tmp_path: Path) -> None:
 def test_provenance_must_be_json() -> None:
     with pytest.raises(ValueError, match='JSON'):
         TextEmbeddings(NAMES, MATRIX, dict(weights=torch.zeros(2)))
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        dict(format=torch.ones(2)),
+        dict(version='1'),
+        dict(version=None),
+        dict(names=None),
+        dict(names=[1, 2, 3]),
+        dict(names=[['cat'], 'b', 'c']),
+        dict(matrix=None),
+        dict(matrix='x'),
+        dict(matrix=torch.ones(3, 3, dtype=torch.complex64)),
+        dict(provenance=None),
+        dict(provenance={(1, 2): 3}),
+        dict(provenance={'a': 10**5000}),
+    ],
+)
+def test_odd_content_is_named(changes: dict, tmp_path: Path) -> None:
+    make().save(tmp_path / 'names.pth')
+    torch.save({**torch.load(tmp_path / 'names.pth'), **changes}, tmp_path / 'names.pth')
+    with pytest.raises(ValueError, match=r'names\.pth'):
+        TextEmbeddings.load(tmp_path / 'names.pth')
