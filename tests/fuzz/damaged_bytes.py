@@ -1,17 +1,16 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Sound files with a few bytes wrong, by a seed; a time limit; what a case may end in."""
+"""Sound files with a few bytes wrong, by a seed; what a case may end in."""
 
 from __future__ import annotations
 
 import random
-import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SECONDS = 20
+from fuzz.time_limit import time_limit
+
 _NUMBERS = (0, 1, 0x7F, 0xFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 1 << 40, (1 << 63) - 1, (1 << 64) - 1)
 
 
@@ -81,22 +80,6 @@ def _twice(rng: random.Random, data: bytes) -> bytes:
 _DAMAGES = (_flip, _flip, _flip_near_an_end, _cut, _swap, _zeros, _number, _insert, _drop, _twice)
 
 
-@contextmanager
-def limit(seconds: int = SECONDS) -> Iterator[None]:
-    """End what takes longer."""
-
-    def stop(*_: object) -> None:
-        raise AssertionError(f'more than {seconds} seconds')
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def outcome(read: Callable[[Path], Any], path: Path) -> tuple[str, Any]:
     """How reading ends: ``'read'`` and the content, or ``'refused'`` and the message.
 
@@ -104,7 +87,7 @@ def outcome(read: Callable[[Path], Any], path: Path) -> tuple[str, Any]:
         AssertionError: It takes too long, or the message does not name the file.
         Exception: Any other than those that are ours.
     """
-    with limit():
+    with time_limit(path):
         try:
             return 'read', read(path)
         except (ValueError, OSError, MemoryError) as error:

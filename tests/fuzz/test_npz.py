@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
-from fuzz.damaged_bytes import both_kinds, damaged, limit, outcome
+from fuzz.damaged_bytes import both_kinds, damaged, outcome
+from fuzz.time_limit import time_limit
 from mmdet.registry import MODELS
 
 from regionclip_mmdet.export import OnnxDetector
@@ -152,6 +153,6 @@ def test_cache_of_embeddings(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for _ in range(CASES):
         path.write_bytes(damaged(rng, whole))
-        with limit():
+        with time_limit():
             found = cache.encode_names(names)
         assert found.names == expected.names and torch.equal(found.matrix, expected.matrix)

@@ -10,10 +10,7 @@ from __future__ import annotations
 import io
 import json
 import random
-import signal
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_web
+from fuzz.time_limit import time_limit
 from mmdet.apis import init_detector
 from PIL import Image
 
@@ -39,7 +37,6 @@ from regionclip_mmdet.web import (
 from regionclip_mmdet.web.requests import NO_PRESET, PageSettings, RequestReader
 
 pytestmark = pytest.mark.slow
-SECONDS = 20
 CASES = 400
 PIECES = [
     *'.,;:\'"[](){}<>!?/\\|•。、，；“”«»-_+&%#@*~^$ \t\n\r\v',
@@ -49,22 +46,6 @@ PIECES = [
     *('{"a": 1}', '&amp;'),
     *('a' * 300, 'None', 'nan', 'NULL', '%s', '../', 'names.txt', 'coco_80', '<|endoftext|>'),
 ]  # fmt: skip
-
-
-@contextmanager
-def limit(seconds: int) -> Iterator[None]:
-    """End what takes longer."""
-
-    def stop(*_: object) -> None:
-        raise AssertionError(f'more than {seconds} seconds')
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def words(rng: random.Random) -> str:
@@ -155,7 +136,7 @@ def test_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(CASES):
         rng = random.Random(seed)
         picture, sent = request(rng, uploads, [NO_PRESET, *(p.title for p in presets)])
-        with limit(SECONDS):
+        with time_limit():
             for shown in (reader.look(picture), reader.ask(picture, sent)):
                 assert not faults, (seed, sent, faults[0])
                 kind = next(k for k in ('done', 'error', 'wait') if f'rc-status rc-{k}' in shown[0])
@@ -172,7 +153,7 @@ def test_words_and_files_of_names(tmp_path: Path) -> None:
     for seed in range(CASES):
         rng = random.Random(seed)
         text = words(rng)
-        with limit(SECONDS):
+        with time_limit():
             try:
                 names = split_words(text)
             except ValueError as error:

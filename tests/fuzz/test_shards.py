@@ -6,9 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import generated_shards as made
 import numpy as np
 import pytest
 from fuzz import damaged_shards as damaged
+from fuzz.time_limit import time_limit
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
@@ -25,24 +24,9 @@ from regionclip_mmdet.datasets.shards.proposal_meta import read_meta
 
 pytestmark = pytest.mark.slow
 CASES = int(os.environ.get('FUZZ_CASES', '400'))  # of each target
-SECONDS = 10
 # Of ours; KeyError, struct.error and so on are somebody's surprise.
 OURS = (ValueError, TypeError, OSError)
 LOAD = [dict(type='LoadImageChecked')]
-
-
-@contextmanager
-def time_limit(case: int) -> Iterator[None]:
-    def stop(*_: Any) -> None:
-        raise AssertionError(f'case {case} takes more than {SECONDS} s')
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(autouse=True)
