@@ -35,4 +35,6 @@ API = {
 }
 
 # Packages that are parts of commands and have no page.
-INTERNAL = ('benchmark', 'compat', 'inert', 'parity', 'pretraining_check', 'quickstart', 'web')
+INTERNAL = (
+    *('benchmark', 'compat', 'fileio', 'inert', 'parity', 'pretraining_check', 'quickstart', 'web'),
+)

@@ -1,0 +1,82 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Files that must be there; JSON; checksums."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .messages import PathLike, message
+
+_CHUNK = 1 << 20
+
+
+def require_file(path: PathLike, what: str = 'file', remedy: str = '') -> None:
+    """Refuse a path at which no readable file is.
+
+    Args:
+        path: A local file.
+        what: What it should be, for the message.
+        remedy: What to do, for the message.
+
+    Raises:
+        FileNotFoundError: There is none, or a folder, or a link that leads nowhere.
+        PermissionError: It may not be read.
+    """
+    remedy = remedy or 'Correct the path'
+    if os.path.isfile(path):
+        if not os.access(path, os.R_OK):
+            raise PermissionError(
+                errno.EACCES, f'{what} {os.fspath(path)} may not be read by this user. {remedy}'
+            )
+        return
+    if os.path.isdir(path):
+        there = 'is a folder, not a file'
+    elif os.path.islink(path):
+        there = f'is a link to {os.readlink(path)}, which does not exist'
+    else:
+        there = 'does not exist'
+    raise FileNotFoundError(errno.ENOENT, f'{what} {os.fspath(path)} {there}. {remedy}')
+
+
+def sha256_of(path: PathLike) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def parse_json(text: str | bytes, path: PathLike, what: str = 'file', remedy: str = '') -> Any:
+    """Content of JSON (UTF-8, with or without a byte order mark).
+
+    Args:
+        text: The JSON.
+        path: Where it comes from, for messages.
+        what: What it should be, for messages.
+        remedy: What to do, for messages.
+
+    Raises:
+        ValueError: Not JSON, not UTF-8, nested too deeply, or with numbers too long to read.
+        MemoryError: Too large.
+    """
+    try:
+        return json.loads(text.decode('utf-8-sig') if isinstance(text, bytes) else text)
+    except RecursionError:
+        reason = 'it is nested too deeply'
+    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, a number too long
+        reason = str(error)
+    except MemoryError:
+        raise MemoryError(f'{what} {os.fspath(path)}: too large for the memory there is') from None
+    raise ValueError(message(f'{what} {os.fspath(path)} is no valid JSON: {reason}', remedy))
+
+
+def read_json(path: PathLike, what: str = 'file', remedy: str = '') -> Any:
+    """Content of a local JSON file; arguments and errors of ``require_file``, ``parse_json``."""
+    require_file(path, what, remedy)
+    return parse_json(Path(path).read_bytes(), path, what, remedy)
