@@ -12,7 +12,7 @@ import numpy as np
 from .colors import Color, hls_color, name_color, name_number
 
 # CIE76: the distance of two colors in CIE L*a*b* (D65).
-MIN_DIFFERENCE = 15.0
+MIN_DIFFERENCE = 20.0
 _HUES = 60
 _LIGHTNESSES = (0.3, 0.36, 0.42, 0.48, 0.54, 0.6, 0.66, 0.72)
 _SATURATIONS = (0.95, 0.7, 0.5, 0.3)

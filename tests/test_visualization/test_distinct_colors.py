@@ -16,7 +16,7 @@ from skimage.color import deltaE_cie76, rgb2lab
 from regionclip_mmdet.recipes.name_lists import LISTS
 from regionclip_mmdet.visualization import draw_detections, draw_regions, name_color, picture_colors
 
-LEAST = 15  # CIE76
+LEAST = 20  # CIE76
 GREY = np.full((400, 600, 3), 128, dtype=np.uint8)
 
 
@@ -52,7 +52,7 @@ def test_no_two_names_are_alike(number: int, collide: float) -> None:
         assert min(differences(list(colors.values()))) >= LEAST
         kept.append(np.mean([colors[name] == name_color(name) for name in names]))
     # of n names at most a few have a color that is near another's
-    assert np.mean(kept) > {5: 0.9, 8: 0.85, 20: 0.7}[number]
+    assert np.mean(kept) > {5: 0.85, 8: 0.8, 20: 0.6}[number]
 
 
 @pytest.mark.parametrize('names', [LISTS['coco_80'], LISTS['ov_coco_65']])
