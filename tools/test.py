@@ -15,7 +15,6 @@ import regionclip_mmdet  # noqa: F401
 
 # isort: split
 from mmdet.engine.hooks.utils import trigger_visualization_hook
-from mmdet.evaluation import DumpDetResults
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
@@ -28,6 +27,7 @@ from regionclip_mmdet.engine.tool_arguments import (
     parse_run_arguments,
     read_config,
 )
+from regionclip_mmdet.evaluation import DumpPredictions
 
 
 def parse_args() -> argparse.Namespace:
@@ -83,7 +83,7 @@ def main() -> None:
     prepare_launch(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if args.out is not None:
-        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+        runner.test_evaluator.metrics.append(DumpPredictions(out_file_path=args.out))
     runner.test()
     end_distributed_run()
 

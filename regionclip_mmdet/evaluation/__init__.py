@@ -1,12 +1,14 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Metrics that tell base from novel classes: detection, region naming, proposals."""
 
+from .dump_predictions import DumpPredictions
 from .ov_coco_metric import OVCocoAPMetric
 from .ov_lvis_metric import OVLVISMetric
 from .proposal_recall import ProposalRecallMetric
 from .region_classification import RegionClassificationMetric
 
 __all__ = [
+    'DumpPredictions',
     'OVCocoAPMetric',
     'OVLVISMetric',
     'ProposalRecallMetric',

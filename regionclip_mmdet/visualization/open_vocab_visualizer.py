@@ -15,6 +15,7 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.dist import master_only
 from mmengine.structures import InstanceData
 
+from ..fileio import write_whole
 from .colors import Color
 from .distinct_colors import picture_colors
 from .fonts import FontChain, FontPath
@@ -150,8 +151,13 @@ class OpenVocabVisualizer(DetLocalVisualizer):
                 pictures.append(self._draw_named(image, instances, names, colors))
             if draw_pred and self.draw_proposals:
                 pictures += self._proposals(image, sample)
+        picture = side_by_side(*pictures) if pictures else image
         # without a sample mmdet's method shows, writes and records the image as it is
-        super().add_datasample(name, side_by_side(*pictures) if pictures else image, None, **how)
+        if out_file is None:
+            super().add_datasample(name, picture, None, **how)
+            return
+        with write_whole(out_file) as unfinished:
+            super().add_datasample(name, picture, None, **{**how, 'out_file': str(unfinished)})
 
     @master_only
     def set_image(self, image: np.ndarray) -> None:

@@ -21,9 +21,11 @@ from regionclip_mmdet.compat.checkpoints import save_whole
 from regionclip_mmdet.datasets.preparation.files import write_all
 from regionclip_mmdet.datasets.shapes_world import ShapesWorldSpec, make_shapes_world
 from regionclip_mmdet.engine.hooks import AtomicLocalBackend
+from regionclip_mmdet.evaluation import DumpPredictions
 from regionclip_mmdet.features.official_files import write_official
 from regionclip_mmdet.features.regions import ImageRegions
 from regionclip_mmdet.models.text import TextEmbeddings
+from regionclip_mmdet.visualization import OpenVocabVisualizer
 
 SIZE = 256 * 1024
 WEIGHTS = dict(weight=torch.arange(2 * SIZE, dtype=torch.float32))
@@ -62,6 +64,11 @@ def video(path: Path) -> None:
     write_video((rng.integers(0, 256, (240, 320, 3), np.uint8) for _ in range(40)), path, 25)
 
 
+def drawn(path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    OpenVocabVisualizer().add_datasample('x', pixels, out_file=str(path))
+
+
 WRITERS: dict[str, Callable[[Path], None]] = {
     'a.txt': lambda path: fileio.write_text(path, 'x' * 2 * SIZE),
     'b.json': lambda path: write_json(dict(names=['x' * 2 * SIZE]), path),
@@ -72,6 +79,8 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     'f.json': lambda path: write_all({path: dict(images=['x' * 2 * SIZE])}, progress=False),
     'g.pth': official_regions,
     'h.mp4': video,
+    'i.pkl': lambda path: DumpPredictions(str(path)).compute_metrics(['x' * 2 * SIZE]),
+    'j.png': drawn,
     'iter_1.pth': lambda path: AtomicLocalBackend().put(bytes(2 * SIZE), path),
     'world': lambda path: make_shapes_world(path, ShapesWorldSpec('scenes', 100), progress=False),
 }
