@@ -15,8 +15,8 @@ import pytest
 import torch
 from torch import nn
 
-from regionclip_mmdet import fileio
 from regionclip_mmdet.checkpoints import read_file
+from regionclip_mmdet.fileio import archives
 from regionclip_mmdet.inert import pickles
 
 WEIGHTS = {'a': torch.arange(500.0), 'b': torch.ones(2, 2, dtype=torch.half)}
@@ -201,7 +201,7 @@ def test_a_long_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_archive_that_unpacks_to_far_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fileio, '_UNPACKED', 1 << 20)
+    monkeypatch.setattr(archives, '_UNPACKED', 1 << 20)
     with zipfile.ZipFile(tmp_path / 'bad.pth', 'w', 8) as archive:
         archive.writestr('a/data/0', bytes(2 << 20))
     refused(tmp_path / 'bad.pth', 'would unpack to 2097152 bytes')
