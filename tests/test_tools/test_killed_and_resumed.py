@@ -25,7 +25,7 @@ SAMPLERS = dict(
 @pytest.mark.parametrize(
     ('processes', 'sampler'),
     [
-        (1, 'infinite'),
+        pytest.param(1, 'infinite', marks=pytest.mark.slow),
         (2, 'infinite'),
         pytest.param(2, 'passes', marks=pytest.mark.slow),
         pytest.param(1, 'passes', marks=pytest.mark.slow),

@@ -93,7 +93,7 @@ def work(rank: int) -> dict:
     return found
 
 
-@pytest.fixture(scope='module', params=[2, 3])
+@pytest.fixture(scope='module', params=[2, pytest.param(3, marks=pytest.mark.slow)])
 def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     return run_ranks(__file__, request.param, tmp_path_factory.mktemp('ranks'))
 

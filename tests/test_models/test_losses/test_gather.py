@@ -115,7 +115,7 @@ def work(rank: int) -> dict:
     return results
 
 
-@pytest.fixture(scope='module', params=SIZES)
+@pytest.fixture(scope='module', params=[pytest.param(2, marks=pytest.mark.slow), 3])
 def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     return run_ranks(__file__, request.param, tmp_path_factory.mktemp('ranks'))
 
