@@ -112,12 +112,15 @@ def _plain_globals() -> dict[str, Any]:
         found[name or f'{thing.__module__}.{thing.__name__}'] = thing
     found['torch.nn.parameter.Parameter'] = torch.nn.Parameter
     found.update({'builtins.set': set, 'builtins.complex': complex})
-    for name in ('tensor', 'tensor_v2', 'parameter', 'parameter_with_state', 'qtensor'):
+    found['torch.serialization._get_layout'] = torch.serialization._get_layout
+    kinds = ('tensor', 'tensor_v2', 'sparse_tensor', 'qtensor', 'parameter', 'parameter_with_state')
+    for name in kinds:
         name = f'_rebuild_{name}'
         if hasattr(torch._utils, name):
             found[f'torch._utils.{name}'] = getattr(torch._utils, name)
     for name in dir(torch):
-        if isinstance(getattr(torch, name), torch.dtype) or name.endswith('Storage'):
+        plain = isinstance(getattr(torch, name), (torch.dtype, torch.qscheme, torch.layout))
+        if plain or name.endswith('Storage'):
             found[f'torch.{name}'] = getattr(torch, name)
     return found
 

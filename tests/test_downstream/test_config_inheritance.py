@@ -131,8 +131,10 @@ def test_models_of_the_scope_are_built_quietly(answers: dict[str, Any]) -> None:
     expected = ['OpenVocabularyRCNN', sum(p.numel() for p in model.parameters())]
     assert answers['hub_model'] == answers['scoped_model'] == expected
     assert answers['scope_afterwards'] == 'None'  # the hub's own scope is gone again
+    # OneDL's mmdet says of itself, whenever it is imported, that it could have one metric more
+    said = [line for line in answers['said'].splitlines() if 'faster_coco_eval' not in line]
     for complaint in ('WARNING', 'Failed to', 'workaround', 'is not installed'):
-        assert complaint not in answers['said'], answers['said']
+        assert not any(complaint in line for line in said), answers['said']
 
 
 def test_registries_of_the_scope_have_what_mmdets_have() -> None:
