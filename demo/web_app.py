@@ -9,11 +9,11 @@ Then open http://127.0.0.1:7860. Nothing is sent to anyone but the visitors; no 
 docs/web_app.md says more.
 """
 
-# First: registers everything and serves mmcv's operators to the imports below.
-import regionclip_mmdet  # noqa: F401
+from regionclip_mmdet.utils.checkout import use_checkout
 
-# isort: split
-from regionclip_mmdet.web.command import main
+use_checkout(__file__, 'demo/web')
+
+from demo.web.command import main  # noqa: E402
 
 if __name__ == '__main__':
     main(__doc__)

@@ -3,9 +3,11 @@
 
 import difflib
 import os
+import warnings
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
+_warned: set[str] = set()
 
 
 def config_path(name: str | os.PathLike) -> str:
@@ -24,7 +26,7 @@ def config_path(name: str | os.PathLike) -> str:
     path = folder / name
     if path.is_file():
         return str(path)
-    known = sorted(str(config.relative_to(folder).as_posix()) for config in folder.rglob('*.py'))
+    known = sorted(str(config.relative_to(folder).as_posix()) for config in shipped_configs())
     # By base name first: people remember the file more often than its folder.
     near = [config for config in known if Path(config).name == Path(name).name]
     near += difflib.get_close_matches(name, known, n=5, cutoff=0.4)
@@ -47,6 +49,25 @@ def config_folder() -> Path:
         f'{_PACKAGE} carries no configs: the installation is incomplete. '
         'Install it again from a wheel or a checkout: pip install --force-reinstall --no-deps .'
     )
+
+
+def shipped_configs(family: str = '') -> list[Path]:
+    """Files below ``configs/FAMILY`` in ascending order, without those that keep old names alive."""
+    found = sorted((config_folder() / family).rglob('*.py'))
+    return [path for path in found if 'config_paths.renamed(' not in path.read_text('utf-8')]
+
+
+def renamed(name: str) -> str:
+    """Path of a config that was renamed: the only base of the file with its old name.
+
+    Args:
+        name: New path below ``configs/``. A warning names it once.
+    """
+    if name not in _warned:
+        _warned.add(name)
+        text = f'This config is now configs/{name}; the old name works until 0.3.'
+        warnings.warn(text, FutureWarning)
+    return config_path(name)
 
 
 def register_config_package() -> None:

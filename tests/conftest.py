@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
-    from installed_layouts import Layout
+
+    from helpers.installed_layouts import Layout
 
 # Some tests start two processes on as many cores: threads that spin while they wait would slow
 # them down many times. Read once, when torch is imported.
@@ -40,8 +41,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
     """A test with it runs on the CPU; with ``-m gpu`` on a GPU, in full float32 precision."""
     import torch
-    from devices import full_float32
 
+    from helpers.devices import full_float32
     from regionclip_mmdet.compat import why_cuda_is_unusable
 
     on_gpu = request.config.stash[RUNS_ON_GPU]
@@ -59,7 +60,7 @@ def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
 @pytest.fixture(scope='session')
 def copied_sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy of what the package is built from; builds leave files behind."""
-    from installed_layouts import copy_sources
+    from helpers.installed_layouts import copy_sources
 
     folder = tmp_path_factory.mktemp('sources')
     yield copy_sources(folder)
@@ -69,7 +70,7 @@ def copied_sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope='session')
 def built_wheel(copied_sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel's file."""
-    from installed_layouts import build_wheel
+    from helpers.installed_layouts import build_wheel
 
     return build_wheel(copied_sources, tmp_path_factory.mktemp('wheel'))
 
@@ -77,7 +78,7 @@ def built_wheel(copied_sources: Path, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope='session')
 def wheel_layout(built_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Layout:
     """The package installed from a wheel."""
-    from installed_layouts import Layout, unpack
+    from helpers.installed_layouts import Layout, unpack
 
     return Layout('wheel', unpack(built_wheel, tmp_path_factory.mktemp('wheel_site')))
 
@@ -85,7 +86,7 @@ def wheel_layout(built_wheel: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope='session')
 def editable_layout(copied_sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Layout:
     """The package installed by ``pip install -e``, from the copy."""
-    from installed_layouts import Layout, build_editable, unpack
+    from helpers.installed_layouts import Layout, build_editable, unpack
 
     folder = tmp_path_factory.mktemp('editable')
     return Layout('editable', unpack(build_editable(copied_sources, folder), folder / 'site'))

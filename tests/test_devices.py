@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from devices import full_float32
+
+from helpers.devices import full_float32
 
 
 def settings() -> tuple[bool, bool]:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from installed_layouts import Layout
 from mmengine.config import Config
 
 import regionclip_mmdet
+from helpers.installed_layouts import Layout
 from regionclip_mmdet import config_path
+from regionclip_mmdet.config_paths import shipped_configs
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'regionclip_mmdet'
@@ -135,7 +136,7 @@ def test_base_names_of_configs_are_unique() -> None:
 def test_docstrings_of_configs_name_files_that_exist() -> None:
     names = {path.name for folder in ('configs', 'tools') for path in (ROOT / folder).rglob('*.py')}
     pages = {path.name for path in (ROOT / 'docs').glob('*.md')}
-    for path in (ROOT / 'configs').rglob('*.py'):
+    for path in shipped_configs():
         text = ast.get_docstring(ast.parse(path.read_text())) or ''
         named = {Path(name).name for name in re.findall(r'[\w./-]+\.(?:py|md)\b', text)}
         assert named <= names | pages, f'{path}: {sorted(named - names - pages)}'

@@ -14,9 +14,13 @@ import regionclip_mmdet
 # isort: split
 import torch
 
-from regionclip_mmdet.benchmark.commands import COMMANDS
 from regionclip_mmdet.compat import warn_of_unusable_gpu
 from regionclip_mmdet.fileio import write_json
+from regionclip_mmdet.utils.checkout import use_checkout
+
+use_checkout(__file__, 'benchmarks')
+
+from benchmarks.commands import COMMANDS  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

@@ -13,10 +13,11 @@ import sys
 # Before torch starts its threads, see tools/quickstart.py.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
-import regionclip_mmdet  # noqa: E402, F401  (serves mmcv's operators to the imports below)
+from regionclip_mmdet.utils.checkout import use_checkout  # noqa: E402
 
-# isort: split
-from regionclip_mmdet.pretraining_check.main import main  # noqa: E402
+use_checkout(__file__, 'checks/pretraining')
+
+from checks.pretraining.main import main  # noqa: E402
 
 if __name__ == '__main__':
     sys.exit(main())

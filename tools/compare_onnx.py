@@ -3,7 +3,7 @@
 
     python tools/compare_onnx.py CONFIG CHECKPOINT --folder FOLDER
     python tools/compare_onnx.py CONFIG CHECKPOINT --images photo.jpg other.png
-    python tools/compare_onnx.py configs/ov_coco/regionclip_rn50_c4_1x_ov-coco.py --generated
+    python tools/compare_onnx.py configs/ov_coco/regionclip_rn50_c4_8xb2-1x_ov-coco.py --generated
 
 FOLDER was written by tools/export_onnx.py with the same arguments; without --folder the model is
 exported to a temporary one. Without --images the photographs are scikit-image's astronaut, coffee,
@@ -34,9 +34,9 @@ from mmengine.logging import MMLogger
 from regionclip_mmdet.apis.model_sources import read_model_config
 from regionclip_mmdet.export import GRAPHS, OnnxDetector, compare_with_torch, export_detector
 from regionclip_mmdet.export.compare import HEADER, SCORE_THR, TOLERANCE, load_images, versions
-from regionclip_mmdet.export.generated import generated_detector
 from regionclip_mmdet.export.programs import ProgramDetector
 from regionclip_mmdet.models.text import TextEmbeddings
+from regionclip_mmdet.utils.checkout import use_checkout
 
 DETECTORS = dict(onnx=OnnxDetector, torch=ProgramDetector)
 
@@ -88,6 +88,9 @@ def compare(args: argparse.Namespace) -> int:
     cfg = read_model_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     if args.generated:
+        use_checkout(__file__, 'checks/export')
+        from checks.export.generated import generated_detector
+
         model = generated_detector(cfg)
     else:
         model = init_detector(cfg, args.checkpoint, device='cpu', palette='random')

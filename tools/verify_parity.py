@@ -24,9 +24,13 @@ import regionclip_mmdet  # noqa: F401
 import torch
 from mmengine.logging import MMLogger
 
-from regionclip_mmdet.parity import kind_of, open_case, select, verify
-from regionclip_mmdet.parity.case import CaseError
-from regionclip_mmdet.parity.verify import details
+from regionclip_mmdet.utils.checkout import use_checkout
+
+use_checkout(__file__, 'checks/parity')
+
+from checks.parity import kind_of, open_case, select, verify  # noqa: E402
+from checks.parity.case import CaseError  # noqa: E402
+from checks.parity.verify import details  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

@@ -6,7 +6,7 @@
 Not run here; memory not measured. It begins with the official localizer, converted by
 `python tools/convert_checkpoint.py downloads/rpn_lvis_866.pth -o checkpoints/rpn_lvis_866.pth`;
 without it, delete the init_cfg of neck and rpn_head, and give the backbone that of
-configs/localizers/rpn_r50-caffe_fpn_180k_lvis866.py. One GPU, four images at a time; rate and
+configs/localizers/rpn_r50-caffe_fpn_8xb2-180k_lvis866.py. One GPU, four images at a time; rate and
 length are choices for some thousand images. COCO-format files; the names do not matter to it.
 Results: proposals/R50@100 and so on, recall of all objects of the validation images.
 """

@@ -1,29 +1,6 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Localizer R50-C4, trained on boxes of COCO's 80 names.
-
-    bash tools/dist_train.sh configs/localizers/rpn_r50-caffe-c4_1x_coco80.py 8
-
-Published recall: not found. Not yet run here. The official one was trained as part of a Mask
-R-CNN (detectron2, 1x); here the RPN alone is, with its settings.
-8 GPUs x 2 images; memory not found.
-"""
-
-_base_ = './rpn_r50-caffe-c4_1x_coco48.py'
-
-train_dataloader = dict(
-    dataset=dict(
-        class_split='coco80',
-        ann_file='annotations/instances_train2017.json',
-        get_with={{_base_.get_annotations}},
+_base_ = [
+    __import__('regionclip_mmdet').config_paths.renamed(
+        'localizers/rpn_r50-caffe-c4_8xb2-1x_coco80.py'
     )
-)
-val_dataloader = dict(
-    dataset=dict(
-        class_split='coco80',
-        ann_file='annotations/instances_val2017.json',
-        get_with={{_base_.get_annotations}},
-    )
-)
-test_dataloader = val_dataloader
-val_evaluator = dict(ann_file='data/coco/annotations/instances_val2017.json')
-test_evaluator = val_evaluator
+]

@@ -1,27 +1,6 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""OV-LVIS: RN50x4 from RegionCLIP, trained on 866 names, tested on 1203; masks.
-
-    bash tools/dist_train.sh configs/ov_lvis/regionclip_rn50x4_fpn-lsj_mask_180k_ov-lvis.py 8
-    python tools/test.py configs/ov_lvis/regionclip_rn50x4_fpn-lsj_mask_180k_ov-lvis.py \
-        work_dirs/regionclip_rn50x4_fpn-lsj_mask_180k_ov-lvis/iter_180000.pth
-
-Published mask APr / APc / APf / AP: 22.0 / 32.1 / 36.9 / 32.3
-(APr, AP: official model zoo; APc, APf: recalled). Not yet run here.
-GPUs and memory: not found; 16 images per iteration.
-"""
-
-_base_ = './regionclip_rn50_fpn-lsj_mask_180k_ov-lvis.py'
-
-model = dict(
-    backbone=dict(arch='RN50x4'),
-    roi_head=dict(
-        region_encoder=dict(arch='RN50x4'),
-        bbox_head=dict(
-            embed_dim=640,
-            vocabulary='data/vocabularies/ov_lvis_866_rn50x4.pth',
-            test_vocabulary='data/vocabularies/lvis_1203_rn50x4.pth',
-        ),
-        mask_head=dict(in_channels=2560),
-    ),
-)
-load_from = 'checkpoints/regionclip_rn50x4_with_rpn_lvis_866_lsj.pth'
+_base_ = [
+    __import__('regionclip_mmdet').config_paths.renamed(
+        'ov_lvis/regionclip_rn50x4_fpn-lsj_mask_8xb2-180k_ov-lvis.py'
+    )
+]

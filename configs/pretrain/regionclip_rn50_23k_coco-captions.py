@@ -1,17 +1,6 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Pretraining on COCO captions: student RN50, teacher RN50.
-
-    NNODES=4 NODE_RANK=N MASTER_ADDR=HOST bash tools/dist_train.sh \
-        configs/pretrain/regionclip_rn50_23k_coco-captions.py 8
-
-Published: OV-COCO 26.8 novel AP50 after transfer (recalled from the paper).
-Not yet run here. The length is a choice of this project; see the schedule.
-32 GPUs x 3 images, or see tools/scale_schedule.py; memory not found.
-"""
-
 _base_ = [
-    '../_base_/models/regionclip_rn50_pretrain.py',
-    '../_base_/datasets/coco_captions_image_text.py',
-    '../_base_/schedules/pretrain_coco_23k.py',
-    '../_base_/pretrain_runtime.py',
+    __import__('regionclip_mmdet').config_paths.renamed(
+        'pretrain/regionclip_rn50_32xb3-23k_coco-captions.py'
+    )
 ]

@@ -1,15 +1,6 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Ablation of pretraining on COCO captions: only the teacher's probabilities are learned.
-
-    NNODES=4 NODE_RANK=N MASTER_ADDR=HOST bash tools/dist_train.sh \
-        configs/pretrain/regionclip_rn50_23k_coco-captions_distill-only.py 8
-
-Published (paper, tables 5 to 8): not found. Not yet run here.
-"""
-
-_base_ = './regionclip_rn50_23k_coco-captions.py'
-
-model = dict(
-    text_encoder=None,
-    roi_head=dict(region_text_head=dict(loss_contrast=None), loss_image_text=None),
-)
+_base_ = [
+    __import__('regionclip_mmdet').config_paths.renamed(
+        'pretrain/regionclip_rn50_32xb3-23k_coco-captions_distill-only.py'
+    )
+]

@@ -1,9 +1,7 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """What all quickstart configs share: sizes of the tiny CLIP, its normalisation, the runtime."""
 
-custom_imports = dict(
-    imports=['regionclip_mmdet', 'regionclip_mmdet.quickstart'], allow_failed_imports=False
-)
+custom_imports = dict(imports=['regionclip_mmdet'], allow_failed_imports=False)
 default_scope = 'mmdet'
 
 arch = dict(width=16, layers=(1, 1, 2, 1), embed_dim=128, image_size=96)

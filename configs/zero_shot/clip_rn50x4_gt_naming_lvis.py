@@ -1,13 +1,6 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Recognition alone: OpenAI's CLIP RN50x4 names annotated boxes with the 1203 names of LVIS.
-
-    python tools/test.py configs/zero_shot/clip_rn50x4_gt_naming_lvis.py checkpoints/clip_rn50x4.pth
-
-Accuracy and AP over every pair of box and name, without the threshold and NMS of published AP.
-Published: not found. Not yet run here.
-One GPU; memory not found.
-"""
-
-_base_ = './regionclip_rn50x4_gt_naming_lvis.py'
-
-load_from = 'checkpoints/clip_rn50x4.pth'
+_base_ = [
+    __import__('regionclip_mmdet').config_paths.renamed(
+        'zero_shot/clip_rn50x4_gt_cls_lvis.py'
+    )
+]

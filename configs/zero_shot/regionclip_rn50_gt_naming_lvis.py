@@ -1,18 +1,6 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Recognition alone: RegionCLIP RN50 names annotated boxes with the 1203 names of LVIS.
-
-    python tools/test.py configs/zero_shot/regionclip_rn50_gt_naming_lvis.py \
-        checkpoints/regionclip_rn50.pth
-
-Accuracy and AP over every pair of box and name, without the threshold and NMS of published AP.
-Published: not found. Not yet run here.
-One GPU; memory not found.
-"""
-
-_base_ = './regionclip_rn50_gt_zero-shot_lvis.py'
-
-model = dict(
-    test_cfg=dict(rcnn=dict(score_thr=0.0, nms=dict(iou_threshold=1.0), max_per_img=-1)),
-)
-val_evaluator = dict(_delete_=True, type='RegionClassificationMetric')
-test_evaluator = val_evaluator
+_base_ = [
+    __import__('regionclip_mmdet').config_paths.renamed(
+        'zero_shot/regionclip_rn50_gt_cls_lvis.py'
+    )
+]

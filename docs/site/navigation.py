@@ -35,6 +35,4 @@ API = {
 }
 
 # Packages that are parts of commands and have no page.
-INTERNAL = (
-    *('benchmark', 'compat', 'fileio', 'inert', 'parity', 'pretraining_check', 'quickstart', 'web'),
-)
+INTERNAL = ('compat', 'fileio', 'inert')

@@ -6,6 +6,7 @@ from .ov_coco_metric import OVCocoAPMetric
 from .ov_lvis_metric import OVLVISMetric
 from .proposal_recall import ProposalRecallMetric
 from .region_classification import RegionClassificationMetric
+from .zero_shot_top1 import ZeroShotTop1
 
 __all__ = [
     'DumpPredictions',
@@ -13,4 +14,5 @@ __all__ = [
     'OVLVISMetric',
     'ProposalRecallMetric',
     'RegionClassificationMetric',
+    'ZeroShotTop1',
 ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import base64
 
-import generated_shards as made
 import numpy as np
+
+from helpers import generated_shards as made
 
 ODD_SIZES = (
     *(b'-0000000001\0', b'-7777777777\0', b'77777777777\0', b'00000000000\0', b'99999999999\0'),

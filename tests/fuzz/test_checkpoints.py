@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hostile_files
 import numpy as np
 import pytest
 import torch
@@ -25,6 +24,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
+from helpers import hostile_files
 from regionclip_mmdet.checkpoints import read_file
 from regionclip_mmdet.checkpoints.state_dicts import find_state_dict
 from regionclip_mmdet.datasets.proposal_content import read_content

@@ -12,15 +12,14 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
-import features_world
 import numpy as np
 import pytest
-import tiny_models
 import torch
 from fuzz.damaged_bytes import both_kinds, damaged, outcome
 from fuzz.time_limit import time_limit
 from mmdet.registry import MODELS
 
+from helpers import features_world, tiny_models
 from regionclip_mmdet.export import OnnxDetector
 from regionclip_mmdet.features import read_region_features
 from regionclip_mmdet.fileio import check_zip, read_npz

@@ -17,15 +17,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_web
 from fuzz.time_limit import time_limit
 from mmdet.apis import init_detector
 from PIL import Image
 
-from regionclip_mmdet.apis import parse_vocabulary
-from regionclip_mmdet.recipes.name_lists import read_names
-from regionclip_mmdet.recipes.words import split_words
-from regionclip_mmdet.web import (
+from demo.web import (
     DetectionService,
     PictureLimits,
     UserError,
@@ -34,7 +30,11 @@ from regionclip_mmdet.web import (
     values,
     words_of,
 )
-from regionclip_mmdet.web.requests import NO_PRESET, PageSettings, RequestReader
+from demo.web.requests import NO_PRESET, PageSettings, RequestReader
+from helpers import tiny_web
+from regionclip_mmdet.apis import parse_vocabulary
+from regionclip_mmdet.recipes.name_lists import read_names
+from regionclip_mmdet.recipes.words import split_words
 
 pytestmark = pytest.mark.slow
 CASES = 400

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import generated_shards as made
 import numpy as np
 import pytest
 from fuzz import damaged_shards as damaged
@@ -18,6 +17,7 @@ from fuzz.time_limit import time_limit
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
+from helpers import generated_shards as made
 from regionclip_mmdet.datasets import ImageTextDataset, ImageTextShards, ImageTextTSV
 from regionclip_mmdet.datasets.shards.proposal_format import write_proposals, write_teacher
 from regionclip_mmdet.datasets.shards.proposal_meta import read_meta

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import pytest
-import tiny_inference
+
+from helpers import tiny_inference
 
 
 @pytest.fixture(scope='session')

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_inference
-import tiny_models
 import torch
 from mmdet.apis import inference_detector
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from PIL import Image
 
+from helpers import tiny_inference, tiny_models
 from regionclip_mmdet.apis import EncodedImage, encode_images, query_image
 from regionclip_mmdet.datasets.transforms import BrokenImageError
 from regionclip_mmdet.models.detectors import OpenVocabularyRCNN

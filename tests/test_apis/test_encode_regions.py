@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_inference
 import torch
 from mmengine.config import Config
 from torch import Tensor
 
+from checks.parity import find_cases, models, open_case
+from helpers import tiny_inference
 from regionclip_mmdet.apis import RegionCLIPInferencer, encode_regions
 from regionclip_mmdet.models.detectors import OpenVocabularyRCNN
 from regionclip_mmdet.models.localizers import CLIP_MEAN, CLIP_STD
-from regionclip_mmdet.parity import find_cases, models, open_case
 
 GOLDEN = Path(__file__).resolve().parents[1] / 'data' / 'golden'
 # fits the test pipeline's 120 x 96 as it is

@@ -8,18 +8,17 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import color_detector as colors
 import pytest
-import tiny_inference
-import tiny_models
 import torch
-from drawn_names import drawn_names
 from mmdet.apis import DetInferencer, inference_detector, init_detector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from helpers import color_detector as colors
+from helpers import tiny_inference, tiny_models
+from helpers.drawn_names import drawn_names
 from regionclip_mmdet.apis import RegionCLIPInferencer, given_texts
 
 # of the first image, in the order of the localizer

@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-import tiny_inference
 
+from helpers import tiny_inference
 from regionclip_mmdet.apis import RegionCLIPInferencer
 from regionclip_mmdet.apis.querying import OVERRIDES
 

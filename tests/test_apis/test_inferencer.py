@@ -11,13 +11,12 @@ from pathlib import Path
 import mmcv
 import numpy as np
 import pytest
-import tiny_inference
-import tiny_models
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from PIL import Image, features
 
+from helpers import tiny_inference, tiny_models
 from regionclip_mmdet.apis import EncodedImage, RegionCLIPInferencer, encode_images, query_image
 from regionclip_mmdet.datasets.transforms import BrokenImageError
 

@@ -9,10 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_models
-import tiny_recipes
 import torch
-from drawn_names import drawn_names
 from mmdet.apis import DetInferencer, inference_detector, init_detector
 from mmdet.registry import MODELS, VISUALIZERS
 from mmdet.structures import DetDataSample
@@ -21,6 +18,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
 
+from helpers import tiny_models, tiny_recipes
+from helpers.drawn_names import drawn_names
 from regionclip_mmdet import config_path
 from regionclip_mmdet.datasets.shapes_world import BASE_CLASSES, CLASSES
 from regionclip_mmdet.models.text import TextEmbeddings
@@ -29,8 +28,8 @@ from regionclip_mmdet.recipes.name_lists import LISTS
 # config and the names it is tested on
 FAMILIES = {
     'zero_shot/regionclip_rn50_rpn_zero-shot_coco65.py': LISTS['ov_coco_65'],
-    'ov_coco/regionclip_rn50_c4_1x_ov-coco.py': LISTS['ov_coco_65'],
-    'ov_lvis/regionclip_rn50_fpn-lsj_mask_180k_ov-lvis.py': LISTS['lvis_1203'],
+    'ov_coco/regionclip_rn50_c4_8xb2-1x_ov-coco.py': LISTS['ov_coco_65'],
+    'ov_lvis/regionclip_rn50_fpn-lsj_mask_8xb2-180k_ov-lvis.py': LISTS['lvis_1203'],
     'quickstart/zero_shot_rpn.py': CLASSES,
     'quickstart/transfer.py': CLASSES,
 }

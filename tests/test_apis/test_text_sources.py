@@ -6,12 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny_inference
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
+from helpers import tiny_inference, tiny_models
 from regionclip_mmdet import config_path
 from regionclip_mmdet.apis import RegionCLIPInferencer
 from regionclip_mmdet.apis.model_sources import find_config

@@ -7,9 +7,9 @@ import warnings
 from pathlib import Path
 
 import pytest
-import tiny_models
 import torch
 
+from helpers import tiny_models
 from regionclip_mmdet.apis import parse_vocabulary
 from regionclip_mmdet.datasets.categories import COCO_80
 

@@ -11,15 +11,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import tiny_models
 import torch
 
-from regionclip_mmdet.benchmark.commands import concept_pool, embed_concepts
-from regionclip_mmdet.benchmark.generated_captions import (
+from benchmarks.commands import concept_pool, embed_concepts
+from benchmarks.generated_captions import (
     GeneratedCaptions,
     lexicon_words,
     write_captions,
 )
+from helpers import tiny_models
 from regionclip_mmdet.concepts import CaptionFiles, make_backend
 from regionclip_mmdet.models.text import CLIPTextEncoder
 

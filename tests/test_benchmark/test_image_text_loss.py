@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from regionclip_mmdet.benchmark.commands.image_text_loss import table
-from regionclip_mmdet.benchmark.pair_losses import FORMS, TEMPERATURE, Cost, embeddings
-from regionclip_mmdet.benchmark.pretended_ranks import pretended_rank
-from regionclip_mmdet.benchmark.timing import peak_of
+from benchmarks.commands.image_text_loss import table
+from benchmarks.pair_losses import FORMS, TEMPERATURE, Cost, embeddings
+from benchmarks.pretended_ranks import pretended_rank
+from benchmarks.timing import peak_of
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'benchmark.py'
 PAIRS, PROCESSES, WIDTH = 24, 4, 3

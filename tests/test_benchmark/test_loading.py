@@ -18,9 +18,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from regionclip_mmdet.benchmark import loading
-from regionclip_mmdet.benchmark.generated_pairs import natural_noise, write_generated_pairs
-from regionclip_mmdet.benchmark.loading import Loading, format_loading, loader_config
+from benchmarks import loading
+from benchmarks.generated_pairs import natural_noise, write_generated_pairs
+from benchmarks.loading import Loading, format_loading, loader_config
 from regionclip_mmdet.config_paths import config_path
 from regionclip_mmdet.datasets import ImageTextShards
 from regionclip_mmdet.datasets.transforms.load_image import decode_rgb

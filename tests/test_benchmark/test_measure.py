@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from regionclip_mmdet.benchmark import (
+from benchmarks import (
     SWITCHES,
     WORKLOADS,
     Measurement,
@@ -23,10 +23,10 @@ from regionclip_mmdet.benchmark import (
     part_times,
     timing,
 )
-from regionclip_mmdet.benchmark.report import difference
+from benchmarks.report import difference
 
 # the package has a function of the same name
-measuring = importlib.import_module('regionclip_mmdet.benchmark.measure')
+measuring = importlib.import_module('benchmarks.measure')
 TOOL = Path(__file__).parents[2] / 'tools' / 'benchmark.py'
 
 

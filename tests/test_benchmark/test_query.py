@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny_models
 
-from regionclip_mmdet.benchmark.commands import query
+from benchmarks.commands import query
+from helpers import tiny_models
 
 
 def test_at_a_tiny_size(

@@ -6,11 +6,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 import pytest
-import tiny_models
 import torch
 from open_clip.modified_resnet import AttentionPool2d as CLIPAttentionPool2d
 
-from regionclip_mmdet.benchmark import (
+from benchmarks import (
     SWITCHES,
     InferenceWorkload,
     PretrainingWorkload,
@@ -18,6 +17,7 @@ from regionclip_mmdet.benchmark import (
     ladder,
     switched_off,
 )
+from helpers import tiny_models
 from regionclip_mmdet.models.backbones import folding
 
 TINY = dict(

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pytest
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
+from helpers import tiny_models
 from regionclip_mmdet import config_path
 from regionclip_mmdet.checkpoints import conversion, layouts
 from regionclip_mmdet.checkpoints.files import read_file

@@ -9,17 +9,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import hostile_files
 import pytest
-import tiny_inference
-import tiny_models
-import tiny_runner
 import torch
 from mmdet.apis import DetInferencer, init_detector
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 
+from helpers import hostile_files, tiny_inference, tiny_models, tiny_runner
 from regionclip_mmdet.apis import RegionCLIPInferencer
 from regionclip_mmdet.checkpoints import load_clip_state_dict, read_file
 from regionclip_mmdet.models.text import EmbeddingCache, TextEmbeddings

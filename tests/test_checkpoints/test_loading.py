@@ -14,10 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import tiny_models
-import tiny_runner
 import torch
-import toy_training
 from mmdet.apis import init_detector
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -25,6 +22,7 @@ from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import Tensor, nn
 
+from helpers import tiny_models, tiny_runner, toy_training
 from regionclip_mmdet.compat.checkpoints import plain_pickle
 
 ROOT = Path(__file__).resolve().parents[2]

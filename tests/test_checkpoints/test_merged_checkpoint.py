@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_models
-import tiny_runner
 import torch
 from mmdet.apis import DetInferencer, inference_detector, init_detector
 from mmdet.registry import MODELS
@@ -21,14 +19,15 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 from PIL import Image
 
+from checks.parity.generated_weights import fill_tensors
+from checks.parity.official_shapes import localizer_shapes
+from helpers import tiny_models, tiny_runner
 from regionclip_mmdet import config_path
 from regionclip_mmdet.checkpoints import conversion
 from regionclip_mmdet.checkpoints.official import official_key
 from regionclip_mmdet.checkpoints.official_localizer import FILE_PREFIXES, MODEL_PREFIXES
 from regionclip_mmdet.checkpoints.several import convert_several
 from regionclip_mmdet.models.text import TextEmbeddings
-from regionclip_mmdet.parity.generated_weights import fill_tensors
-from regionclip_mmdet.parity.official_shapes import localizer_shapes
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ('cat', 'dog', 'red ball', 'traffic light')

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import pytest
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 
+from helpers import tiny_models
 from regionclip_mmdet.checkpoints.official import (
     convert_official_recognizer,
     official_key,

@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import official_layouts as official
 import pytest
-import tiny_recipes
 import torch
 from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
@@ -32,6 +30,8 @@ from mmengine.visualization import Visualizer
 from PIL import Image
 from torch import Tensor
 
+from helpers import official_layouts as official
+from helpers import tiny_recipes
 from regionclip_mmdet import config_path
 from regionclip_mmdet.apis import RegionCLIPInferencer
 from regionclip_mmdet.recipes.name_lists import LISTS
@@ -68,7 +68,7 @@ class Case:
 
 CASES = {
     'ov_coco': Case(
-        'ov_coco/regionclip_rn50_c4_1x_ov-coco.py',
+        'ov_coco/regionclip_rn50_c4_8xb2-1x_ov-coco.py',
         lambda: official.finetuned('c4', classes=48),
         'c4',
         'ov_coco_65',
@@ -76,7 +76,7 @@ CASES = {
         'bbox_mAP',
     ),
     'ov_lvis': Case(
-        'ov_lvis/regionclip_rn50_fpn-lsj_mask_180k_ov-lvis.py',
+        'ov_lvis/regionclip_rn50_fpn-lsj_mask_8xb2-180k_ov-lvis.py',
         lambda: official.finetuned('fpn_lsj', masks=True, classes=866),
         'fpn_lsj',
         'lvis_1203',

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import official_layouts as official
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -16,6 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
+from helpers import official_layouts as official
 from regionclip_mmdet import config_path
 from regionclip_mmdet.checkpoints import conversion, layouts
 from regionclip_mmdet.checkpoints.files import read_file

@@ -9,15 +9,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import official_layouts as official
 import pytest
-import tiny_inference
 import torch
 from mmdet.apis import init_detector
 from mmengine.config import Config
 from mmengine.runner import checkpoint
 from torch import Tensor, nn
 
+from helpers import official_layouts as official
+from helpers import tiny_inference
 from regionclip_mmdet import config_path
 from regionclip_mmdet.apis import RegionCLIPInferencer, parse_vocabulary
 from regionclip_mmdet.checkpoints import conversion, translation

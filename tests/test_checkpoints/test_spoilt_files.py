@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import official_layouts as official
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -17,6 +16,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
+from helpers import official_layouts as official
 from regionclip_mmdet import config_path
 from regionclip_mmdet.checkpoints.several import convert_several
 

@@ -9,12 +9,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
-import hostile_files
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from helpers import hostile_files
 from regionclip_mmdet.checkpoints import read_file
 from regionclip_mmdet.fileio import archives
 from regionclip_mmdet.inert import pickles

@@ -8,12 +8,12 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import hostile_files
 import open_clip
 import pytest
 import torch
 from torch import Tensor, nn
 
+from helpers import hostile_files
 from regionclip_mmdet.checkpoints import file_kind, read_file
 
 IMAGE = dict(layers=(1, 1, 1, 1), width=64, image_size=64)

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
-from generated_shards import pair, write_shards, write_tar, write_tsv
 from mmengine.fileio import BaseStorageBackend, register_backend
 
+from helpers.generated_shards import pair, write_shards, write_tar, write_tsv
 from regionclip_mmdet.concepts import CaptionFiles
 from regionclip_mmdet.datasets import ImageTextShards
 

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import generated_annotations as generated
 import numpy as np
 import pytest
 from mmdet.registry import DATA_SAMPLERS, DATASETS, METRICS
@@ -18,6 +17,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from PIL import Image
 
+from helpers import generated_annotations as generated
 from regionclip_mmdet import config_path
 from regionclip_mmdet.datasets.categories import (
     COCO_80,

@@ -7,11 +7,11 @@ import runpy
 import sys
 from pathlib import Path
 
-import generated_shards as made
 import numpy as np
 import pytest
 from PIL import Image
 
+from helpers import generated_shards as made
 from regionclip_mmdet.datasets import ImageTextShards
 from regionclip_mmdet.datasets.preparation import contact_sheet
 from regionclip_mmdet.datasets.preparation.contact_sheet import TILE, _font, wrap

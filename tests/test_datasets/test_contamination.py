@@ -6,10 +6,10 @@ import runpy
 import sys
 from pathlib import Path
 
-import generated_annotations as generated
 import pytest
-import tiny_models
 
+from helpers import generated_annotations as generated
+from helpers import tiny_models
 from regionclip_mmdet.datasets.categories import LVIS_V1, OV_COCO_NOVEL
 from regionclip_mmdet.datasets.contamination import search_classes, search_texts
 from regionclip_mmdet.datasets.names_in_text import NameFinder, number_forms

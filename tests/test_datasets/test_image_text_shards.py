@@ -12,12 +12,12 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-import generated_shards as made
 import numpy as np
 import pytest
 from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader
 
+from helpers import generated_shards as made
 from regionclip_mmdet.datasets import BrokenImageError, ImageTextShards
 from regionclip_mmdet.datasets.shards import image_text_shards
 from regionclip_mmdet.datasets.shards.exclusions import exclusion_line

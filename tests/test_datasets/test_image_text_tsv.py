@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import generated_shards as made
 import pytest
 
+from helpers import generated_shards as made
 from regionclip_mmdet.datasets import BrokenImageError, ImageTextTSV
 from regionclip_mmdet.datasets.shards import tsv_index
 from regionclip_mmdet.datasets.shards.shard_index import ShardIndex

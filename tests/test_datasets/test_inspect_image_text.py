@@ -7,10 +7,10 @@ import runpy
 import sys
 from pathlib import Path
 
-import generated_shards as made
 import numpy as np
 import pytest
 
+from helpers import generated_shards as made
 from regionclip_mmdet.datasets import ImageTextShards
 from regionclip_mmdet.datasets.preparation import inspect_image_text
 

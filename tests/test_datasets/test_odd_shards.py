@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import generated_shards as made
 import pytest
 
+from helpers import generated_shards as made
 from regionclip_mmdet.datasets import ImageTextShards
 
 END = bytes(1024)

@@ -4,11 +4,11 @@
 import copy
 from pathlib import Path
 
-import generated_annotations as generated
 import pytest
 from mmdet.datasets import CocoDataset, LVISV1Dataset
 from mmengine.registry import init_default_scope
 
+from helpers import generated_annotations as generated
 from regionclip_mmdet.datasets import OVCocoDataset, OVLVISDataset
 from regionclip_mmdet.datasets.categories import COCO_80, LVIS_V1_NAMES, OV_COCO_BASE, OV_COCO_NOVEL
 from regionclip_mmdet.datasets.preparation import keep_categories

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import generated_shards as made
 import pytest
 
+from helpers import generated_shards as made
 from regionclip_mmdet.datasets import ImageTextShards
 from regionclip_mmdet.datasets.preparation import pack_shards
 

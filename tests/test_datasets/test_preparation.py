@@ -8,9 +8,9 @@ import runpy
 import sys
 from pathlib import Path
 
-import generated_annotations as generated
 import pytest
 
+from helpers import generated_annotations as generated
 from regionclip_mmdet.datasets import preparation
 from regionclip_mmdet.datasets.categories import COCO_80, OV_COCO_BASE, OV_COCO_NOVEL
 from regionclip_mmdet.datasets.preparation import files as preparation_files

@@ -6,7 +6,6 @@ import pickle
 from collections import OrderedDict
 from pathlib import Path
 
-import hostile_files
 import mmengine
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ import yaml
 from mmengine.structures import InstanceData
 from PIL import Image
 
+from helpers import hostile_files
 from regionclip_mmdet.datasets import (
     ImageTextDataset,
     LoadRegionProposals,

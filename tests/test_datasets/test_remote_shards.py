@@ -19,13 +19,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import generated_shards as made
 import numpy as np
 import pytest
 from mmengine.fileio import BaseStorageBackend, register_backend
 from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader
 
+from helpers import generated_shards as made
 from regionclip_mmdet.datasets import (
     BrokenImageError,
     ImageTextShards,

@@ -7,13 +7,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import generated_shards as made
 import numpy as np
 import pytest
 import torch
 from mmengine.dataset import ConcatDataset
 from torch.utils.data import BatchSampler, DataLoader
 
+from helpers import generated_shards as made
 from regionclip_mmdet.datasets import ImageTextDataset, ImageTextShards, ShardSampler
 from regionclip_mmdet.datasets.shards import shard_sampler
 from regionclip_mmdet.engine.loops import ResumableLoader

@@ -11,17 +11,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import generated_shards as made
-import gloo_ranks
 import pytest
-import shards_training
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from tool_processes import start
 
 import regionclip_mmdet  # noqa: F401
+from helpers import generated_shards as made
+from helpers import gloo_ranks, shards_training
+from helpers.tool_processes import start
 from regionclip_mmdet.datasets import ImageTextShards, ShardSampler
 
 SIZES = [5, 3, 8, 4, 7]  # 27 pairs

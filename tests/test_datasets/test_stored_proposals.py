@@ -9,13 +9,13 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import generated_shards as made
 import numpy as np
 import pytest
 import torch
 from mmengine.dataset import Compose
 from torch.utils.data import DataLoader
 
+from helpers import generated_shards as made
 from regionclip_mmdet.datasets import BrokenImageError, ImageTextShards, ImageTextTSV
 from regionclip_mmdet.datasets.shards.npz_places import array_places
 from regionclip_mmdet.datasets.shards.proposal_format import write_proposals, write_teacher

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import mmcv
 import pytest
-import tiny_inference
 from PIL import Image
 
+from helpers import tiny_inference
 from regionclip_mmdet.apis import RegionCLIPInferencer
 from regionclip_mmdet.apis.image_command import main, summary
 

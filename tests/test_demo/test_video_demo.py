@@ -10,8 +10,8 @@ import cv2
 import mmcv
 import numpy as np
 import pytest
-import tiny_inference
 
+from helpers import tiny_inference
 from regionclip_mmdet.apis import RegionCLIPInferencer
 from regionclip_mmdet.apis.video_command import main, write_video
 

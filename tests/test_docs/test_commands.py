@@ -8,12 +8,12 @@ import importlib
 import itertools
 import re
 
-import doc_commands
-import doc_pages
 import pytest
-from doc_commands import WrongCommand
-from doc_pages import Block, ToolCall
 from mmengine.config import Config
+
+from helpers import doc_commands, doc_pages
+from helpers.doc_commands import WrongCommand
+from helpers.doc_pages import Block, ToolCall
 
 ROOT = doc_pages.ROOT
 BLOCKS = doc_pages.all_blocks('bash', 'sh', 'shell', 'console')

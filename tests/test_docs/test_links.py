@@ -6,8 +6,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import doc_pages
 import pytest
+
+from helpers import doc_pages
 
 ROOT = doc_pages.ROOT
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import ast
 import re
 
-import doc_pages
-import named_tests
 import pytest
-from doc_pages import Block
+
+from helpers import doc_pages, named_tests
+from helpers.doc_pages import Block
 
 LANGUAGES = ('bash', 'sh', 'shell', 'console', 'python')
 NEEDS = {
@@ -54,7 +54,7 @@ def runs(source: str, tool: str) -> bool:
     named = name in source or f"'{name.rpartition('.')[0]}'" in source
     # a script that only calls a function of the package is run by calling that
     inside = re.search(
-        r'from (regionclip_mmdet\S+) import main', (doc_pages.ROOT / tool).read_text()
+        r'from ((?:regionclip_mmdet|benchmarks|checks|demo|examples)\.\S+) import main', (doc_pages.ROOT / tool).read_text()
     )
     named = named or bool(inside and f'from {inside[1]} import' in source)
     return named and RUNS.search(source) is not None

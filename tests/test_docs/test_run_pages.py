@@ -10,16 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import doc_pages
-import page_runner
 import pytest
-import tiny_models
-import tiny_recipes
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from examples.quickstart import main as quickstart
+from helpers import doc_pages, page_runner, tiny_models, tiny_recipes
 from regionclip_mmdet import config_path
 from regionclip_mmdet.checkpoints import export_clip_state_dict
 from regionclip_mmdet.datasets import ImageTextDataset, ImageTextShards
@@ -30,7 +28,6 @@ from regionclip_mmdet.datasets.shapes_world import (
     make_shapes_world,
 )
 from regionclip_mmdet.models.text import TextEmbeddings
-from regionclip_mmdet.quickstart import main as quickstart
 
 TINY_TEXT = ['--arch', json.dumps(tiny_models.TEXT_ARCH), '--weights', 'clip.pth']
 HERE = ['--workers', 0]
@@ -204,7 +201,7 @@ def test_configs_of_the_quickstart_alone(folder: Path, capsys: pytest.CaptureFix
 
 def test_a_scaled_schedule(folder: Path, capsys: pytest.CaptureFixture) -> None:
     tiny_recipes.make_coco()
-    name = 'ov_coco/regionclip_rn50_c4_1x_ov-coco.py'
+    name = 'ov_coco/regionclip_rn50_c4_8xb2-1x_ov-coco.py'
     cfg = tiny_recipes.load(name, iterations=90000)
     tiny_recipes.make_files(cfg)
     page_runner.write_config(cfg, Path('configs') / name)
@@ -223,7 +220,7 @@ def test_a_scaled_schedule(folder: Path, capsys: pytest.CaptureFixture) -> None:
 
 
 def test_words_of_a_scaled_schedule(folder: Path, capsys: pytest.CaptureFixture) -> None:
-    config = Path(doc_pages.ROOT / 'configs/ov_coco/regionclip_rn50_c4_1x_ov-coco.py')
+    config = Path(doc_pages.ROOT / 'configs/ov_coco/regionclip_rn50_c4_8xb2-1x_ov-coco.py')
     page_runner.run('docs/running.md', 'scale_schedule.py', instead=dict(CONFIG=config))
     printed = capsys.readouterr().out
     assert 'train_dataloader.batch_size=4' in printed and 'optimizer.lr=0.0005' in printed

@@ -6,16 +6,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import page_runner
 import pytest
-import tiny_models
-import tiny_recipes
-import tiny_runner
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from PIL import Image
 
+from helpers import page_runner, tiny_models, tiny_recipes, tiny_runner
 from regionclip_mmdet import config_path
 
 

@@ -6,10 +6,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import page_runner
 import pytest
-import tiny_models
-import tiny_recipes
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -22,6 +19,7 @@ from test_checkpoints.test_conversion import (
     official,
 )
 
+from helpers import page_runner, tiny_models, tiny_recipes
 from regionclip_mmdet import config_path
 from regionclip_mmdet.checkpoints import read_file
 from regionclip_mmdet.models.text import TextEmbeddings
@@ -143,7 +141,7 @@ def test_zero_shot(folder: Path, capsys: pytest.CaptureFixture) -> None:
 
 def test_an_official_detector(folder: Path, capsys: pytest.CaptureFixture) -> None:
     tiny_recipes.make_coco()
-    name = 'ov_coco/regionclip_rn50_c4_1x_ov-coco.py'
+    name = 'ov_coco/regionclip_rn50_c4_8xb2-1x_ov-coco.py'
     cfg = small_config(name)
     save_downloads(
         **{'regionclip_finetuned-coco_rn50': finetuned_on_coco()}, rpn_coco_48=localizer_file('c4')

@@ -9,8 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import doc_pages
 import pytest
+
+from helpers import doc_pages
 
 ROOT = doc_pages.ROOT
 SITE = ROOT / 'docs' / 'site'

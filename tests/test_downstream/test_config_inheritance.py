@@ -13,11 +13,11 @@ from typing import Any
 
 import mmdet.registry
 import pytest
-from installed_layouts import Layout
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope, Registry
 
+from helpers.installed_layouts import Layout
 from regionclip_mmdet import config_path
 from regionclip_mmdet.registry import REGISTRIES
 

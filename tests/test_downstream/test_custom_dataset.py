@@ -10,12 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import page_runner
 import pytest
 import torch
-from installed_layouts import ROOT, clean_environment
-from quickstart_files import TEXT_ARCH, write_quickstart_files
 
+from helpers import page_runner
+from helpers.installed_layouts import ROOT, clean_environment
+from helpers.quickstart_files import TEXT_ARCH, write_quickstart_files
 from regionclip_mmdet.datasets.shapes_world.example import BASE_NAMES, NOVEL_NAMES
 from regionclip_mmdet.models.text import TextEmbeddings
 

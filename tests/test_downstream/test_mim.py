@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from installed_layouts import ROOT, clean_environment, copy_sources, make_environment
+
+from helpers.installed_layouts import ROOT, clean_environment, copy_sources, make_environment
 
 pytest.importorskip('mim', reason='openmim is not installed: make test-mim')
 pytestmark = pytest.mark.slow

@@ -15,9 +15,9 @@ from pathlib import Path
 import mmdet
 import pytest
 import torch
-from installed_layouts import ROOT, clean_environment, make_environment
-from quickstart_files import TEXT_ARCH, write_quickstart_files
 
+from helpers.installed_layouts import ROOT, clean_environment, make_environment
+from helpers.quickstart_files import TEXT_ARCH, write_quickstart_files
 from regionclip_mmdet.datasets.shapes_world.example import BASE_NAMES, NOVEL_NAMES
 
 PROJECT = ROOT / 'tests' / 'downstream_project'

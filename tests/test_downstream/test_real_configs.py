@@ -11,8 +11,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import tiny_models
-import tiny_recipes
 import torch
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
@@ -20,6 +18,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from pycocotools import mask as rle
 
+from helpers import tiny_models, tiny_recipes
 from regionclip_mmdet import config_path
 from regionclip_mmdet.models.text import TextEmbeddings
 
@@ -170,7 +169,7 @@ def test_backbones_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) ->
         raise urllib.error.URLError('no route')
 
     monkeypatch.setattr(CheckpointLoader, 'load_checkpoint', no_network)
-    model = Config.fromfile(config_path('localizers/rpn_r50-caffe_fpn_180k_lvis866.py')).model
+    model = Config.fromfile(config_path('localizers/rpn_r50-caffe_fpn_8xb2-180k_lvis866.py')).model
     with DefaultScope.overwrite_default_scope('mmdet'):
         backbone = MODELS.build(model.backbone)
     with pytest.raises(ConnectionError, match='resnet50_caffe could not be downloaded .no route'):

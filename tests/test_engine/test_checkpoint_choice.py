@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import toy_training
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from helpers import toy_training
 from regionclip_mmdet.engine.checkpoint_choice import choose_start, newest_whole_checkpoint
 
 _names = itertools.count()

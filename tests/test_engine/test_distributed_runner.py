@@ -7,10 +7,7 @@ import os
 from pathlib import Path
 from unittest import mock
 
-import gloo_ranks
 import pytest
-import tiny_models
-import tiny_runner
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -21,6 +18,7 @@ from torch import Tensor, nn
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 import regionclip_mmdet  # noqa: F401
+from helpers import gloo_ranks, tiny_models, tiny_runner
 from regionclip_mmdet.compat import prepare_launch
 from regionclip_mmdet.datasets import ShapesWorldSpec, make_shapes_world
 from regionclip_mmdet.datasets.shapes_world import CLASSES

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-import toy_training
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
-from tool_processes import assert_continued, forget_diaries, start, write
 from torch.utils.data import DataLoader
+
+from helpers import toy_training
+from helpers.tool_processes import assert_continued, forget_diaries, start, write
 
 # without EMAHook, which mmengine calls for a loaded checkpoint before it is set up
 FLEXIBLE = dict(

@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 from unittest import mock
 
-import gloo_ranks
 import pytest
 import torch
-import watched_pretraining as watched
+
+from helpers import gloo_ranks
+from helpers import watched_pretraining as watched
 
 WATCHED = [
     dict(type='ThroughputHook'),

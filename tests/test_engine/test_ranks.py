@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import gloo_ranks
 import pytest
 import torch
-import toy_training
 from mmdet.registry import HOOKS
 from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from helpers import gloo_ranks, toy_training
 from regionclip_mmdet.engine.hooks import AtomicLocalBackend
 from regionclip_mmdet.engine.ranks import any_rank, failing_together, of_all_ranks, on_main_process
 

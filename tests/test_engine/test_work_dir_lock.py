@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from disks import mounted
 
+from helpers.disks import mounted
 from regionclip_mmdet.engine import work_dir_lock
 from regionclip_mmdet.engine.hooks import AtomicLocalBackend
 from regionclip_mmdet.engine.work_dir_lock import (

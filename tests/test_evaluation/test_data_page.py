@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 
 import pytest
-import tiny_recipes
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from helpers import tiny_recipes
 from regionclip_mmdet.config_paths import config_folder
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import generated_detections as generated
 import numpy as np
 import pytest
 from mmdet.evaluation import OVCocoMetric
@@ -16,6 +15,7 @@ from mmengine.logging import MMLogger
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from helpers import generated_detections as generated
 from regionclip_mmdet.evaluation import OVCocoAPMetric
 
 NAMES, IDS = generated.COCO_NAMES, generated.COCO_IDS

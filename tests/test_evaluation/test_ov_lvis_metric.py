@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import generated_detections as generated
 import numpy as np
 import pytest
 import torch
@@ -14,6 +13,7 @@ from lvis import LVIS, LVISEval, LVISResults
 from mmdet.evaluation.metrics.lvis_metric import LVISFixedAPMetric
 from mmdet.registry import METRICS
 
+from helpers import generated_detections as generated
 from regionclip_mmdet.evaluation import OVLVISMetric
 
 FREQUENCY, IDS, SIDE = generated.LVIS_FREQUENCY, generated.LVIS_IDS, generated.SIDE

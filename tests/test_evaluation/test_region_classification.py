@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tiny_models
 import torch
 from mmdet.registry import METRICS, MODELS
+
+from helpers import tiny_models
 
 NAMES = tuple('abcdefghij')
 META = dict(

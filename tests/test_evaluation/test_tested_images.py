@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import generated_detections as generated
 import numpy as np
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric
 
+from helpers import generated_detections as generated
 from regionclip_mmdet.evaluation import (
     OVCocoAPMetric,
     OVLVISMetric,

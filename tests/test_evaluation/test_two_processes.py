@@ -7,11 +7,11 @@ import json
 import sys
 from pathlib import Path
 
-import generated_detections as generated
-import gloo_ranks
 import numpy as np
 import pytest
 
+from helpers import generated_detections as generated
+from helpers import gloo_ranks
 from regionclip_mmdet.evaluation import OVCocoAPMetric, OVLVISMetric
 
 IMAGES = 7  # the second process gets the first image again, to have as many as the other

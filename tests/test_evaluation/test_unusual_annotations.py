@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import generated_detections as generated
 import numpy as np
 import pytest
 import torch
@@ -21,6 +20,7 @@ from mmengine.registry import init_default_scope
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from helpers import generated_detections as generated
 from regionclip_mmdet.datasets import OVCocoDataset
 from regionclip_mmdet.datasets.checks import check_coco
 from regionclip_mmdet.evaluation import (

@@ -6,14 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import exported_models
 import numpy as np
 import pytest
-import tiny_models
 import torch
 from PIL import Image
 from torch import nn
 
+from helpers import exported_models, tiny_models
 from regionclip_mmdet.apis import encode_images, query_image
 from regionclip_mmdet.export import OnnxDetector, compare_with_torch, export_detector
 from regionclip_mmdet.export.compare import compare_detections, torch_detector

@@ -1,15 +1,14 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """The graphs' modules give the numbers of the model's own modules."""
 
-import exported_models
 import pytest
-import tiny_models
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi
 from torchvision.ops import box_iou
 
+from helpers import exported_models, tiny_models
 from regionclip_mmdet.export.graphs import (
     BackboneGraph,
     DetectorGraph,

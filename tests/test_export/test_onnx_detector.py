@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import exported_models
 import numpy as np
 import pytest
 import torch
@@ -14,6 +13,7 @@ from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from helpers import exported_models
 from regionclip_mmdet import config_path
 from regionclip_mmdet.export import onnx_detector
 from regionclip_mmdet.export.settings import _resize, export_settings
@@ -143,8 +143,8 @@ def test_settings_that_would_not_be_followed_are_refused() -> None:
 @pytest.mark.parametrize(
     'name',
     [
-        'ov_coco/regionclip_rn50_c4_1x_ov-coco.py',
-        'ov_lvis/regionclip_rn50_fpn-lsj_mask_180k_ov-lvis.py',
+        'ov_coco/regionclip_rn50_c4_8xb2-1x_ov-coco.py',
+        'ov_lvis/regionclip_rn50_fpn-lsj_mask_8xb2-180k_ov-lvis.py',
         'zero_shot/regionclip_rn50_rpn_zero-shot_coco65.py',
         'quickstart/zero_shot_rpn.py',
         'quickstart/real_size_rn50.py',

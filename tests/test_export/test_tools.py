@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import exported_models
 import pytest
-import tiny_models
 import torch
 from mmengine.config import Config
 from PIL import Image
+
+from helpers import exported_models, tiny_models
 
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import features_world
 import pytest
-import tiny_inference
+
+from helpers import features_world, tiny_inference
 
 
 @pytest.fixture(scope='session')

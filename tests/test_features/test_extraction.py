@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import features_world as world
 import numpy as np
 import pytest
-import tiny_inference
 import torch
-from features_world import extract, made
 
+from helpers import features_world as world
+from helpers import tiny_inference
+from helpers.features_world import extract, made
 from regionclip_mmdet import features
 from regionclip_mmdet.apis import encode_images, query_image
 from regionclip_mmdet.features import (

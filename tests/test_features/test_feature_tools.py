@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import features_world as world
 import numpy as np
 import pytest
-import tiny_inference
 import torch
 from PIL import Image
 
+from helpers import features_world as world
+from helpers import tiny_inference
 from regionclip_mmdet.features import read_region_features
 
 EXTRACT = world.TOOL

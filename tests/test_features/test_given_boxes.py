@@ -6,12 +6,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import features_world as world
 import numpy as np
 import pytest
 import torch
-from features_world import extract
 
+from helpers import features_world as world
+from helpers.features_world import extract
 from regionclip_mmdet import features
 from regionclip_mmdet.apis import encode_regions
 from regionclip_mmdet.features import (

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import features_world as world
 import pytest
 from PIL import Image
 
+from helpers import features_world as world
 from regionclip_mmdet.features import ImageList, RegionSettings, list_images
 
 

@@ -7,13 +7,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-import features_world as world
 import numpy as np
 import pytest
-import tiny_inference
-from features_world import extract
 from PIL import Image
 
+from helpers import features_world as world
+from helpers import tiny_inference
+from helpers.features_world import extract
 from regionclip_mmdet import features
 from regionclip_mmdet.features import (
     read_region_features,

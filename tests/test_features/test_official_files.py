@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import features_world as world
 import numpy as np
 import pytest
 import torch
-from features_world import extract, made
 
+from helpers import features_world as world
+from helpers.features_world import extract, made
 from regionclip_mmdet.features import (
     read_region_features,
 )

@@ -7,12 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import features_world as world
-import page_runner
 import pytest
-import tiny_inference
 from PIL import Image
 
+from helpers import features_world as world
+from helpers import page_runner, tiny_inference
 from regionclip_mmdet.features import read_region_features
 
 PAGE = 'docs/features.md'

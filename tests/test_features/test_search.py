@@ -6,11 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import features_world as world
 import numpy as np
 import pytest
 from PIL import Image
 
+from helpers import features_world as world
 from regionclip_mmdet import features
 from regionclip_mmdet.features import hit_sheet, search
 from regionclip_mmdet.models.text import TextEmbeddings

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from disks import mounted
 
+from helpers.disks import mounted
 from regionclip_mmdet import fileio
 from regionclip_mmdet.apis.results import write_json
 from regionclip_mmdet.apis.video_command import write_video

@@ -9,9 +9,9 @@ import random
 from pathlib import Path
 from typing import Any
 
-import hostile_files
 import pytest
 
+from helpers import hostile_files
 from regionclip_mmdet import inert
 from regionclip_mmdet.inert import Kept, Made, Named
 

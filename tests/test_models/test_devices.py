@@ -14,7 +14,6 @@ import pkgutil
 from collections.abc import Callable
 
 import pytest
-import tiny_models
 import torch
 from mmdet.models import DetDataPreprocessor
 from mmdet.registry import MODELS
@@ -22,6 +21,7 @@ from mmengine.model import BaseModel, ExponentialMovingAverage
 from torch import nn
 
 import regionclip_mmdet
+from helpers import tiny_models
 from regionclip_mmdet.models.localizers import CLIP_MEAN, CLIP_STD
 from regionclip_mmdet.pretraining import ProposalMaker
 

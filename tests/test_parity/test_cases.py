@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
+from checks.parity import Comparison, find_cases, models, open_case, verify, zero_shot
 from regionclip_mmdet.models.localizers import RPNLocalizer
 from regionclip_mmdet.models.region_encoders import region_align
 from regionclip_mmdet.models.text import classifier
-from regionclip_mmdet.parity import Comparison, find_cases, models, open_case, verify, zero_shot
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'tests' / 'data' / 'golden'

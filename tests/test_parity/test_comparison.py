@@ -13,9 +13,7 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
-from regionclip_mmdet.checkpoints.official_localizer import official_localizer_keys
-from regionclip_mmdet.models.post_processing import soft_nms
-from regionclip_mmdet.parity import (
+from checks.parity import (
     Case,
     CaseError,
     Comparison,
@@ -23,8 +21,10 @@ from regionclip_mmdet.parity import (
     transfer_steps,
     verify,
 )
-from regionclip_mmdet.parity.comparison import compare
-from regionclip_mmdet.parity.detections import compare_detections, compare_proposals
+from checks.parity.comparison import compare
+from checks.parity.detections import compare_detections, compare_proposals
+from regionclip_mmdet.checkpoints.official_localizer import official_localizer_keys
+from regionclip_mmdet.models.post_processing import soft_nms
 
 GOLDEN = Path(__file__).resolve().parents[1] / 'data' / 'golden'
 

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from regionclip_mmdet.parity import generated_weights as gw
+from checks.parity import generated_weights as gw
 
 
 @pytest.mark.parametrize(

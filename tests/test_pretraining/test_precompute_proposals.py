@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import proposals_world as world_of
 import pytest
-import tiny_models
 import torch
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
+from helpers import proposals_world as world_of
+from helpers import tiny_models
 from regionclip_mmdet.datasets import ImageTextShards
 from regionclip_mmdet.datasets.shards import proposal_format
 from regionclip_mmdet.models.detectors import RegionCLIP

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import generated_shards as made
 import numpy as np
-import proposals_world as world_of
 import pytest
 import torch
 from mmdet.registry import DATASETS
 from mmengine.registry import init_default_scope
 
+from helpers import generated_shards as made
+from helpers import proposals_world as world_of
 from regionclip_mmdet.pretraining import ProposalMaker, fixed_view, from_config
 from regionclip_mmdet.pretraining.proposal_maker import weights_hash
 

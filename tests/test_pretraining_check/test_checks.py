@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from regionclip_mmdet.pretraining_check import History, PassReport, Start, checks
-from regionclip_mmdet.pretraining_check.history import Record
-from regionclip_mmdet.pretraining_check.run_sizes import FULL, SMOKE, Sizes, plan
-from regionclip_mmdet.pretraining_check.shards import Damage
-from regionclip_mmdet.pretraining_check.training import message
+from checks.pretraining import History, PassReport, Start, checks
+from checks.pretraining.history import Record
+from checks.pretraining.run_sizes import FULL, SMOKE, Sizes, plan
+from checks.pretraining.shards import Damage
+from checks.pretraining.training import message
 
 LOG = """
 4 broken pairs or shards

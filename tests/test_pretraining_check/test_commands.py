@@ -9,22 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from regionclip_mmdet.pretraining_check import commands
-from regionclip_mmdet.pretraining_check.commands import CommandFailed
+from checks.pretraining import commands
+from checks.pretraining.commands import CommandFailed
 
 
 def test_tools_are_found() -> None:
-    assert commands.tool_path('data/pack_shards.py').is_file()
-    with pytest.raises(FileNotFoundError, match='carries no tools/data/unpack.py'):
-        commands.tool_path('data/unpack.py')
+    assert (commands.TOOLS / 'data' / 'pack_shards.py').is_file()
 
 
 @pytest.fixture
 def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A script in place of any of our tools."""
-    path = tmp_path / 'tool.py'
-    monkeypatch.setattr(commands, 'tool_path', lambda name: path)
-    return path
+    monkeypatch.setattr(commands, 'TOOLS', tmp_path)
+    return tmp_path / 'some.py'
 
 
 def test_output_is_kept(tool: Path, tmp_path: Path) -> None:

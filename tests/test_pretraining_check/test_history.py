@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from regionclip_mmdet.pretraining_check import (
+from checks.pretraining import (
     History,
     PassReport,
     check_passes,

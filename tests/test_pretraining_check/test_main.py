@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from regionclip_mmdet.pretraining_check import main as module
-from regionclip_mmdet.pretraining_check.checks import Check
-from regionclip_mmdet.pretraining_check.commands import CommandFailed
-from regionclip_mmdet.pretraining_check.main import main, parse_args
-from regionclip_mmdet.pretraining_check.run_sizes import SMOKE
-from regionclip_mmdet.pretraining_check.stages import all_stages
-from regionclip_mmdet.quickstart.workspace import Job, Stage
+from checks.pretraining import main as module
+from checks.pretraining.checks import Check
+from checks.pretraining.commands import CommandFailed
+from checks.pretraining.main import main, parse_args
+from checks.pretraining.run_sizes import SMOKE
+from checks.pretraining.stages import all_stages
+from examples.quickstart.workspace import Job, Stage
 
 
 def test_arguments(tmp_path: Path) -> None:

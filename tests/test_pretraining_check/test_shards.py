@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import generated_shards as made
 import pytest
 from mmengine.registry import init_default_scope
 
+from checks.pretraining.shards import Damage, damage_shards, image_id, read_pairs
+from helpers import generated_shards as made
 from regionclip_mmdet.datasets import ImageTextShards
-from regionclip_mmdet.pretraining_check.shards import Damage, damage_shards, image_id, read_pairs
 
 PIPELINE = [
     dict(type='LoadImageChecked'),

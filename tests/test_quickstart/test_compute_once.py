@@ -6,16 +6,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import tiny_models
 import torch
 from mmdet.registry import DATASETS, MODELS
 from mmengine.registry import init_default_scope
 
+from examples.quickstart.compute_once import pack_scenes, propose_regions
+from examples.quickstart.runs import load_config, relocated
+from helpers import tiny_models
 from regionclip_mmdet import config_path
 from regionclip_mmdet.datasets import ImageTextDataset
 from regionclip_mmdet.datasets.shapes_world import ShapesWorldSpec, make_shapes_world
-from regionclip_mmdet.quickstart.compute_once import pack_scenes, propose_regions
-from regionclip_mmdet.quickstart.runs import load_config, relocated
 
 
 def test_scenes_and_proposals(tmp_path: Path) -> None:

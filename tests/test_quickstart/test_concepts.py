@@ -3,9 +3,9 @@
 
 import pytest
 
+from examples.quickstart.concepts import concept_pool, noun_phrases
 from regionclip_mmdet.datasets.shapes_world import CLASSES
 from regionclip_mmdet.datasets.shapes_world.captions import TEMPLATES, describe
-from regionclip_mmdet.quickstart.concepts import concept_pool, noun_phrases
 
 
 @pytest.mark.parametrize(

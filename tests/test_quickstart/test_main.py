@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from examples.quickstart.main import all_stages, expand, main, parse_args
 from regionclip_mmdet.apis import RegionCLIPInferencer
-from regionclip_mmdet.quickstart.main import all_stages, expand, main, parse_args
 
 SIZES = dict(
     seeds=[0, 1],

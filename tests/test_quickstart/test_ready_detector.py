@@ -6,20 +6,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny_inference
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from regionclip_mmdet import config_path
-from regionclip_mmdet.apis import RegionCLIPInferencer
-from regionclip_mmdet.quickstart.ready_detector import (
+from examples.quickstart.ready_detector import (
     example_command,
     inference_config,
     save_with_text_encoder,
 )
+from helpers import tiny_inference, tiny_models
+from regionclip_mmdet import config_path
+from regionclip_mmdet.apis import RegionCLIPInferencer
 
 
 def test_config_and_checkpoint_suffice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regionclip_mmdet.quickstart.document import Document
-from regionclip_mmdet.quickstart.drawing import contact_sheet, draw_boxes, smooth, titled
-from regionclip_mmdet.quickstart.pictures import best_per_place
-from regionclip_mmdet.quickstart.report import HEADER, mean_over_seeds, result_rows, write_report
-from regionclip_mmdet.quickstart.workspace import MARKER, Workspace
+from examples.quickstart.document import Document
+from examples.quickstart.drawing import contact_sheet, draw_boxes, smooth, titled
+from examples.quickstart.pictures import best_per_place
+from examples.quickstart.report import HEADER, mean_over_seeds, result_rows, write_report
+from examples.quickstart.workspace import MARKER, Workspace
 
 
 def _table(clip: float, regionclip: float) -> dict:

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from regionclip_mmdet import config_path
-from regionclip_mmdet.quickstart.runs import (
+from examples.quickstart.runs import (
     build_runner,
     load_config,
     read_curves,
     relocated,
     set_iterations,
 )
+from regionclip_mmdet import config_path
 
 
 def _config() -> Config:

@@ -11,7 +11,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from regionclip_mmdet.quickstart.statistics import (
+from examples.quickstart.statistics import (
     DetectionScores,
     bootstrap_weights,
     difference,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from regionclip_mmdet.quickstart.workspace import (
+from examples.quickstart.workspace import (
     MARKER,
     Job,
     Stage,

@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 
 import pytest
-import tiny_recipes
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
@@ -15,6 +14,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
+from helpers import tiny_recipes
 from regionclip_mmdet import config_path
 from regionclip_mmdet.datasets.shapes_world.example import (
     BASE_NAMES,
@@ -29,7 +29,7 @@ ZERO_SHOT = 'custom/regionclip_rn50_fpn_custom_zero-shot.py'
 
 def test_rate_is_the_official_one_scaled_by_the_batch() -> None:
     cfg = Config.fromfile(config_path(NAME))
-    official = Config.fromfile(config_path('ov_coco/regionclip_rn50_c4_1x_ov-coco.py'))
+    official = Config.fromfile(config_path('ov_coco/regionclip_rn50_c4_8xb2-1x_ov-coco.py'))
     share = cfg.train_dataloader.batch_size / official.auto_scale_lr.base_batch_size
     assert cfg.optim_wrapper.optimizer.lr == official.optim_wrapper.optimizer.lr * share
     # one GPU: the check of batch sizes has nothing to warn of

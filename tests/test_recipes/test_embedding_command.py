@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny_models
 import torch
 
+from helpers import tiny_models
 from regionclip_mmdet.models.text import TextEmbeddings
 from regionclip_mmdet.models.text import embedding_cache as cache_module
 

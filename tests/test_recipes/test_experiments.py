@@ -8,29 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_recipes
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from regionclip_mmdet.config_paths import config_folder
+from helpers import tiny_recipes
+from regionclip_mmdet.config_paths import config_folder, shipped_configs
 
 # One of each family always, all others with -m slow.
 QUICK = {
-    'pretrain/regionclip_rn50_23k_coco-captions.py',
-    'pretrain/regionclip_rn50_600k_cc3m_proposals.py',
-    'zero_shot/regionclip_rn50_gt_naming_coco65.py',
+    'pretrain/regionclip_rn50_32xb3-23k_coco-captions.py',
+    'pretrain/regionclip_rn50_32xb3-600k_cc3m_proposals.py',
+    'zero_shot/regionclip_rn50_gt_cls_coco65.py',
     'zero_shot/regionclip_rn50_rpn_zero-shot_coco65.py',
-    'ov_coco/regionclip_rn50_c4_1x_ov-coco.py',
-    'ov_lvis/regionclip_rn50_fpn-lsj_mask_180k_ov-lvis.py',
-    'supervised/regionclip_rn50_c4_1x_coco80.py',
-    'localizers/rpn_r50-caffe-c4_1x_coco48.py',
+    'ov_coco/regionclip_rn50_c4_8xb2-1x_ov-coco.py',
+    'ov_lvis/regionclip_rn50_fpn-lsj_mask_8xb2-180k_ov-lvis.py',
+    'supervised/regionclip_rn50_c4_8xb2-1x_coco80.py',
+    'localizers/rpn_r50-caffe-c4_8xb2-1x_coco48.py',
 }
 FAMILIES = ('localizers', 'ov_coco', 'ov_lvis', 'pretrain', 'supervised', 'zero_shot')
 EXPERIMENTS = [
     path.relative_to(config_folder()).as_posix()
     for family in FAMILIES
-    for path in sorted((Path(config_folder()) / family).glob('*.py'))
+    for path in shipped_configs(family)
 ]
 # Images with at least one wanted object; see tiny_recipes.
 IMAGES = {
@@ -181,7 +181,7 @@ def check_metrics(name: str, metrics: dict[str, float]) -> None:
     ('name', 'commands'),
     [
         (
-            'ov_coco/regionclip_rn50_c4_1x_ov-coco.py',
+            'ov_coco/regionclip_rn50_c4_8xb2-1x_ov-coco.py',
             [
                 'tools/data/prepare_ov_coco.py data/coco',
                 'tools/convert_checkpoint.py downloads/regionclip_pretrained-cc_rn50.pth '
@@ -193,7 +193,7 @@ def check_metrics(name: str, metrics: dict[str, float]) -> None:
             ],
         ),
         (
-            'pretrain/regionclip_rn50_rn50x4-teacher_23k_coco-captions.py',
+            'pretrain/regionclip_rn50_rn50x4-teacher_32xb3-23k_coco-captions.py',
             [
                 'annotations_trainval2017.zip',
                 'tools/convert_checkpoint.py downloads/rpn_lvis_866.pth '

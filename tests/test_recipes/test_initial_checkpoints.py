@@ -17,17 +17,17 @@ from regionclip_mmdet import config_path
 from regionclip_mmdet.checkpoints import clip_keys, conversion
 
 CASES = {
-    'ov_coco/regionclip_rn50_c4_1x_ov-coco': (
-        'pretrain/regionclip_rn50_600k_cc3m',
-        'localizers/rpn_r50-caffe-c4_1x_coco48',
+    'ov_coco/regionclip_rn50_c4_8xb2-1x_ov-coco': (
+        'pretrain/regionclip_rn50_32xb3-600k_cc3m',
+        'localizers/rpn_r50-caffe-c4_8xb2-1x_coco48',
     ),
-    'ov_lvis/regionclip_rn50x4_fpn-lsj_mask_180k_ov-lvis': (
-        'pretrain/regionclip_rn50x4_600k_cc3m',
-        'localizers/rpn_r50-caffe_fpn_lsj_737k_lvis866',
+    'ov_lvis/regionclip_rn50x4_fpn-lsj_mask_8xb2-180k_ov-lvis': (
+        'pretrain/regionclip_rn50x4_32xb3-600k_cc3m',
+        'localizers/rpn_r50-caffe_fpn_lsj_64xb1-737k_lvis866',
     ),
     'zero_shot/regionclip_rn50_rpn_zero-shot_lvis': (
-        'pretrain/regionclip_rn50_rn50x4-teacher_600k_cc3m',
-        'localizers/rpn_r50-caffe_fpn_180k_lvis866',
+        'pretrain/regionclip_rn50_rn50x4-teacher_32xb3-600k_cc3m',
+        'localizers/rpn_r50-caffe_fpn_8xb2-180k_lvis866',
     ),
 }
 
@@ -67,7 +67,7 @@ def test_recogniser_and_localizer_fill_the_detector(name: str, start: str) -> No
 
 def test_a_localizer_of_another_kind_is_refused() -> None:
     name, (pretraining, _) = next(iter(CASES.items()))
-    wrong = build('localizers/rpn_r50-caffe_fpn_180k_lvis866')
+    wrong = build('localizers/rpn_r50-caffe_fpn_8xb2-180k_lvis866')
     merged, _ = conversion.merge(
         [conversion.convert(dict(state_dict=build(pretraining).state_dict()))]
         + [conversion.convert(dict(state_dict=wrong.state_dict()))]

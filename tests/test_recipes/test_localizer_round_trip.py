@@ -6,8 +6,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny_models
-import tiny_recipes
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -15,14 +13,15 @@ from mmengine.hooks import Hook
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
+from helpers import tiny_models, tiny_recipes
 from regionclip_mmdet import config_path
 from regionclip_mmdet.checkpoints import conversion
 from regionclip_mmdet.models.localizers import CLIP_MEAN, CLIP_STD
 
 PAIRS = {
-    'rpn_r50-caffe-c4_1x_coco48': 'rpn_r50_c4',
-    'rpn_r50-caffe_fpn_180k_lvis866': 'rpn_r50_fpn',
-    'rpn_r50-caffe_fpn_lsj_737k_lvis866': 'rpn_r50_fpn_lsj',
+    'rpn_r50-caffe-c4_8xb2-1x_coco48': 'rpn_r50_c4',
+    'rpn_r50-caffe_fpn_8xb2-180k_lvis866': 'rpn_r50_fpn',
+    'rpn_r50-caffe_fpn_lsj_64xb1-737k_lvis866': 'rpn_r50_fpn_lsj',
 }
 
 

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 
+from helpers import tiny_models
 from regionclip_mmdet.models.text import TextEmbeddings, clean_lvis_name
 from regionclip_mmdet.recipes.name_lists import LISTS, embed_names, read_names
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_recipes
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from regionclip_mmdet.config_paths import config_folder
+from helpers import tiny_recipes
+from regionclip_mmdet.config_paths import config_folder, shipped_configs
 from regionclip_mmdet.known_files import NAME_LISTS, how_to_make
 from regionclip_mmdet.models.localizers import RPNLocalizer
 
@@ -24,7 +24,7 @@ FAMILIES = ('localizers', 'ov_coco', 'ov_lvis', 'pretrain', 'supervised', 'zero_
 EXPERIMENTS = [
     path.relative_to(CONFIGS).as_posix()
     for family in FAMILIES
-    for path in sorted((CONFIGS / family).glob('*.py'))
+    for path in shipped_configs(family)
 ]
 DETECTORS = [name for name in EXPERIMENTS if not name.startswith(('localizers', 'pretrain'))]
 TRANSFER = [name for name in DETECTORS if not name.startswith('zero_shot')]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import open_clip
 import pytest
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 
+from helpers import tiny_models
 from regionclip_mmdet.models.text import CLIPTextEncoder
 from regionclip_mmdet.recipes import text_encoders
 from regionclip_mmdet.recipes.text_encoders import load_text_encoder

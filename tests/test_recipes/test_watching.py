@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 
 import pytest
-import tiny_recipes
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from regionclip_mmdet.config_paths import config_folder
+from helpers import tiny_recipes
+from regionclip_mmdet.config_paths import config_folder, shipped_configs
 
 NAMING = Path(config_folder()) / '_base_' / 'datasets' / 'coco65_region_naming.py'
 # The naming config's own example, for pretraining on captions, and short.
@@ -130,7 +130,7 @@ def test_the_pages_words(data: Path) -> None:
     assert [backend.type for backend in cfg.visualizer.vis_backends] == [b['type'] for b in BOTH]
 
 
-@pytest.mark.parametrize('path', sorted((Path(config_folder()) / 'pretrain').glob('*.py')))
+@pytest.mark.parametrize('path', shipped_configs('pretrain'))
 def test_every_pretraining_is_watched(path: Path) -> None:
     hooks = {hook['type'] for hook in Config.fromfile(path).default_hooks.values()}
     assert hooks >= {'ThroughputHook', 'BrokenImagesHook', 'PseudoLabelPicturesHook'}

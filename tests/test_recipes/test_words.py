@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from demo.web import UserError, words_of
 from regionclip_mmdet.apis import parse_vocabulary
 from regionclip_mmdet.recipes.name_lists import read_names
 from regionclip_mmdet.recipes.words import checked_names, distinct_names, split_words
-from regionclip_mmdet.web import UserError, words_of
 
 NAMES = [
     # mmdet's form: full stops that stand alone

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import toy_training
-from devices import require_one_each
-from tool_processes import assert_continued, begin, forget_diaries, start, write
+
+from helpers import toy_training
+from helpers.devices import require_one_each
+from helpers.tool_processes import assert_continued, begin, forget_diaries, start, write
 
 SAMPLERS = dict(
     infinite=dict(type='InfiniteSampler', shuffle=True),

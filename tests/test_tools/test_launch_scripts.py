@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import toy_training
-from devices import require_one_each
 from mmengine.config import Config
+
+from helpers import toy_training
+from helpers.devices import require_one_each
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / 'tools'

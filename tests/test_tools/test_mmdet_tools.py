@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import mmdet
-import page_runner
 import pytest
-import tiny_recipes
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -21,10 +19,11 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch.utils.flop_counter import FlopCounterMode
 
+from helpers import page_runner, tiny_recipes
 from regionclip_mmdet.__main__ import main
 
 TOOLS = Path(mmdet.__file__).parent / '.mim' / 'tools' / 'analysis_tools'
-TRANSFER = 'ov_coco/regionclip_rn50_c4_1x_ov-coco.py'
+TRANSFER = 'ov_coco/regionclip_rn50_c4_8xb2-1x_ov-coco.py'
 ANNOTATIONS = Path('data/coco/annotations/ov_coco_val_all.json')
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import mmdet
 import pytest
 import torch
-import toy_training
-from tool_processes import ROOT, begin, start, write
+
+from helpers import toy_training
+from helpers.tool_processes import ROOT, begin, start, write
 
 STOCK_TRAIN = Path(mmdet.__file__).parent / '.mim' / 'tools' / 'train.py'
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import mmdet
 import pytest
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from helpers import tiny_models
 from regionclip_mmdet.compat import uses_operator_fallback
 from regionclip_mmdet.datasets.shapes_world import CLASSES
 from regionclip_mmdet.models.text import TextEmbeddings

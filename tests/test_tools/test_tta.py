@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import color_detector as colors
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -20,6 +19,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
+from helpers import color_detector as colors
 from regionclip_mmdet import config_path
 from regionclip_mmdet.datasets.transforms.unmoved import leaves_proposals_behind
 from regionclip_mmdet.engine.test_time_views import views_of

@@ -12,14 +12,14 @@ from unittest import mock
 
 import numpy as np
 import pytest
-import tiny_models
 import torch
-import watched_pretraining as watched
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
 
+from helpers import tiny_models
+from helpers import watched_pretraining as watched
 from regionclip_mmdet import config_path
 from regionclip_mmdet.datasets.shapes_world import CLASSES
 from regionclip_mmdet.models.localizers import CLIP_MEAN

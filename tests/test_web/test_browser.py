@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_web
 from PIL import Image
 
+from helpers import tiny_web
+
 pytest.importorskip('gradio')
-web_browser = pytest.importorskip('web_browser')  # needs playwright
+web_browser = pytest.importorskip('helpers.web_browser')  # needs playwright
 pytestmark = pytest.mark.web
 
 WORDS = 'zebra . green cube . red ball .'

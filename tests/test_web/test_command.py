@@ -10,15 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_models
-import tiny_web
 import torch
 from PIL import Image
 
+from demo.web import UserError
+from demo.web import command as module
+from demo.web.examples import write_examples
+from helpers import tiny_models, tiny_web
 from regionclip_mmdet.models.text import TextEmbeddings
-from regionclip_mmdet.web import UserError
-from regionclip_mmdet.web import command as module
-from regionclip_mmdet.web.examples import write_examples
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,16 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_models
-import tiny_web
 import torch
 import torch.nn.functional as F
 from mmdet.apis import inference_detector, init_detector
 from PIL import Image
 from torch import nn
 
-from regionclip_mmdet.models.text import TextEmbeddings
-from regionclip_mmdet.web import (
+from demo.web import (
     DetectionService,
     PictureLimits,
     Question,
@@ -31,9 +28,11 @@ from regionclip_mmdet.web import (
     WordEmbedder,
     read_picture,
 )
-from regionclip_mmdet.web import detections as module
-from regionclip_mmdet.web.pictures import Picture
-from regionclip_mmdet.web.turns import Turns
+from demo.web import detections as module
+from demo.web.pictures import Picture
+from demo.web.turns import Turns
+from helpers import tiny_models, tiny_web
+from regionclip_mmdet.models.text import TextEmbeddings
 
 WORDS = 'zebra . green cube . dog .'
 NAMES = ('zebra', 'green cube', 'dog')

@@ -10,11 +10,11 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
+from demo.web.outcomes import describe
+from demo.web.pictures import Picture
 from regionclip_mmdet.apis import EncodedImage
 from regionclip_mmdet.models.text import TextEmbeddings
 from regionclip_mmdet.visualization import name_color
-from regionclip_mmdet.web.outcomes import describe
-from regionclip_mmdet.web.pictures import Picture
 
 BOX = [800.0, 400.0, 2400.0, 1200.0]
 

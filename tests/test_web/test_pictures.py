@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import EpsImagePlugin, GifImagePlugin, Image
 
-from regionclip_mmdet.web import PictureLimits, UserError, read_picture
-from regionclip_mmdet.web.pictures import shrink
+from demo.web import PictureLimits, UserError, read_picture
+from demo.web.pictures import shrink
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 

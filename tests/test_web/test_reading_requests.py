@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regionclip_mmdet.web import Outcome, PictureLimits, Preset, Question, UserError
-from regionclip_mmdet.web.requests import NO_PRESET, PageSettings, RequestReader
+from demo.web import Outcome, PictureLimits, Preset, Question, UserError
+from demo.web.requests import NO_PRESET, PageSettings, RequestReader
 
 VALUES = ('cat', NO_PRESET, 0.3, 50, 5, 0.5)
 

@@ -15,9 +15,9 @@ from PIL import Image
 pytest.importorskip('gradio')
 import httpx  # noqa: E402  (comes with gradio)
 
-from regionclip_mmdet.web import Outcome, PictureLimits, Question  # noqa: E402
-from regionclip_mmdet.web import page as module  # noqa: E402
-from regionclip_mmdet.web.requests import PageSettings  # noqa: E402
+from demo.web import Outcome, PictureLimits, Question  # noqa: E402
+from demo.web import page as module  # noqa: E402
+from demo.web.requests import PageSettings  # noqa: E402
 
 pytestmark = pytest.mark.web
 Ask = Callable[[str, list], str]

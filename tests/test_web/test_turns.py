@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from regionclip_mmdet.web.turns import Turns
+from demo.web.turns import Turns
 
 
 def start(turns: Turns, job: Callable[[], None]) -> threading.Thread:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from regionclip_mmdet.web import UserError, values
+from demo.web import UserError, values
 
 
 def test_a_fault_of_ours_is_a_message_and_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 
+from demo.web import UserError, WordEmbedder, make_presets, words_of
+from helpers import tiny_models
 from regionclip_mmdet.datasets.categories import LVIS_V1_NAMES
 from regionclip_mmdet.models.text import CLIPTextEncoder, TextEmbeddings
-from regionclip_mmdet.web import UserError, WordEmbedder, make_presets, words_of
 
 
 @pytest.fixture(scope='module')

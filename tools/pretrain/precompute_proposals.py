@@ -3,7 +3,7 @@ r"""Compute the localizer's proposals of all images of all shards, once.
 
     python tools/pretrain/precompute_proposals.py CONFIG
     torchrun --nproc_per_node 8 tools/pretrain/precompute_proposals.py \
-        configs/pretrain/regionclip_rn50_600k_cc3m_proposals.py --launcher pytorch \
+        configs/pretrain/regionclip_rn50_32xb3-600k_cc3m_proposals.py --launcher pytorch \
         --precision bfloat16 --batch-size 8 --workers 12
 
 CONFIG is a pretraining config whose data are ImageTextShards or ImageTextTSV. Other image-text

@@ -5,7 +5,7 @@ Beside the bases of a pretraining config, which then says how often, and for ano
 RN50 with which embeddings:
 
     _base_ = [
-        '../pretrain/regionclip_rn50_600k_cc3m.py',
+        '../pretrain/regionclip_rn50_32xb3-600k_cc3m.py',
         '../_base_/datasets/coco65_region_naming.py',
     ]
     train_cfg = dict(val_interval=10000)

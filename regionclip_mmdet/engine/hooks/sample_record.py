@@ -30,7 +30,7 @@ class SampleRecordHook(Hook):
     ``batches_per_pass``. The others: ``iteration`` (from 1), ``pass`` and ``batch`` (from 0; the
     place in the data, for samplers that come to an end), ``images`` (``img_id`` of each sample) and
     ``instead_of`` (of each: the broken image in whose place it was drawn, or null).
-    ``regionclip_mmdet.pretraining_check`` reads and judges these files.
+    ``checks.pretraining`` reads and judges these files.
     """
 
     # before anything that may end the iteration or the process

@@ -1,7 +1,7 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 _base_ = [__import__('regionclip_mmdet').config_path('quickstart/transfer.py')]
 custom_imports = dict(
-    imports=['regionclip_mmdet', 'regionclip_mmdet.quickstart', 'signs'],
+    imports=['regionclip_mmdet', 'signs'],
     allow_failed_imports=False,
 )
 names = dict(vocabulary='data/signs/base_names.pth', test_vocabulary='data/signs/all_names.pth')

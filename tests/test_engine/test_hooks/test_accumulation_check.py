@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -16,6 +15,7 @@ from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from helpers import tiny_models
 from regionclip_mmdet import config_path
 from regionclip_mmdet.engine.hooks import AccumulationCheckHook
 

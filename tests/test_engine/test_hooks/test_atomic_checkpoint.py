@@ -9,13 +9,13 @@ import os
 from pathlib import Path
 
 import pytest
-import tiny_models
 import torch
-from disks import mounted
 from mmdet.registry import MODELS
 from mmengine.runner import Runner
-from tiny_runner import PREPROCESSOR, make_runner
 
+from helpers import tiny_models
+from helpers.disks import mounted
+from helpers.tiny_runner import PREPROCESSOR, make_runner
 from regionclip_mmdet.engine.checkpoint_choice import newest_whole_checkpoint
 from regionclip_mmdet.engine.hooks import AtomicLocalBackend
 from regionclip_mmdet.engine.work_dir_lock import (

@@ -6,12 +6,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 from mmengine.utils import digit_version
 from torch import Tensor, nn
 
+from helpers import tiny_models
 from regionclip_mmdet.engine.hooks import CompilePartsHook
 from regionclip_mmdet.engine.hooks.compile_parts import PARTS
 

@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
-from annotated_runner import NAMES, SPLIT, dataset_config, make_runner, write
 from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmengine.runner.runner import _SlicedDataset
 
+from helpers.annotated_runner import NAMES, SPLIT, dataset_config, make_runner, write
 from regionclip_mmdet.datasets.checks import check_coco
 from regionclip_mmdet.engine import DatasetCheckHook
 from regionclip_mmdet.engine.hooks.dataset_check import innermost

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from annotated_runner import NAMES, SPLIT, dataset_config, make_runner, write
 from mmdet.registry import DATASETS
 from mmengine.logging import MMLogger
 from mmengine.registry import EVALUATOR, init_default_scope
 
+from helpers.annotated_runner import NAMES, SPLIT, dataset_config, make_runner, write
 from regionclip_mmdet.engine import DatasetCheckHook
 from regionclip_mmdet.engine.evaluated import result_names
 

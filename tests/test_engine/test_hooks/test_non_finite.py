@@ -7,7 +7,6 @@ import itertools
 import os
 from pathlib import Path
 
-import gloo_ranks
 import pytest
 import torch
 from mmdet.structures import DetDataSample
@@ -17,6 +16,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from helpers import gloo_ranks
 from regionclip_mmdet.engine.hooks import NonFiniteLossHook
 from regionclip_mmdet.engine.hooks.non_finite import NonFiniteLossError
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toy_training
 from mmdet.registry import HOOKS
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from helpers import toy_training
 from regionclip_mmdet import config_path
 from regionclip_mmdet.engine.hooks import NonFiniteLossHook, OnceHook
 

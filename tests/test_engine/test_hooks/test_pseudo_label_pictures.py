@@ -11,17 +11,16 @@ from unittest import mock
 
 import numpy as np
 import pytest
-import tiny_models
-import tiny_runner
 import torch
 import torch.nn.functional as F
-import watched_pretraining as watched
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.logging import MMLogger
 from PIL import Image
 
+from helpers import tiny_models, tiny_runner
+from helpers import watched_pretraining as watched
 from regionclip_mmdet.engine.hooks import PseudoLabelPicturesHook
 from regionclip_mmdet.visualization import Mark, draw_marks, text_strip, views
 

@@ -6,11 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny_models
-import tiny_runner
 import torch
 from mmdet.registry import MODELS
 
+from helpers import tiny_models, tiny_runner
 from regionclip_mmdet.models.text import TextEmbeddings
 
 HOOKS = [dict(type='RequiredFilesHook'), dict(type='VocabularyCheckHook')]

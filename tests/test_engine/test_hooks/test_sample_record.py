@@ -6,14 +6,14 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-import generated_shards as made
 import pytest
-import shards_training
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from checks.pretraining import check_passes, read_starts, surviving_history
+from helpers import generated_shards as made
+from helpers import shards_training
 from regionclip_mmdet.engine.hooks import SampleRecordHook
-from regionclip_mmdet.pretraining_check import check_passes, read_starts, surviving_history
 
 _names = itertools.count()
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toy_training
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.runner import Runner
-from tool_processes import assert_continued, forget_diaries, start, write
 
+from helpers import toy_training
+from helpers.tool_processes import assert_continued, forget_diaries, start, write
 from regionclip_mmdet.engine.hooks import SaveOnSignalHook, StoppedBySignal
 
 SAVE = dict(type='SaveOnSignalHook')

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-import gloo_ranks
 import pytest
 import torch
 from mmdet.structures import DetDataSample
@@ -21,6 +20,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
+from helpers import gloo_ranks
 from regionclip_mmdet.compat import prepare_launch
 from regionclip_mmdet.engine.hooks import throughput
 from regionclip_mmdet.engine.hooks.throughput import images_in

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import tiny_models
-import tiny_runner
 from mmdet.registry import MODELS
 from mmengine.runner import Runner
 from torch import nn
 
+from helpers import tiny_models, tiny_runner
 from regionclip_mmdet.engine.hooks.vocabulary_check import find_classifier
 
 NAMES = tiny_models.NAMES

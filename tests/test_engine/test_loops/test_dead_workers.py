@@ -8,12 +8,12 @@ import signal
 from pathlib import Path
 
 import pytest
-import toy_training
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, get_worker_info
 
+from helpers import toy_training
 from regionclip_mmdet.engine.loops import DataWorkerError, ResumableLoader, explain_dead_workers
 
 

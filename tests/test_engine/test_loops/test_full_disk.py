@@ -8,10 +8,11 @@ import os
 from pathlib import Path
 
 import pytest
-import toy_training
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+
+from helpers import toy_training
 
 
 class Raises(Hook):

@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import gloo_ranks
 import numpy as np
 import pytest
-import tiny_models
-import tiny_runner
 import torch
 import torch.nn.functional as F
-import watched_pretraining as watched
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from helpers import gloo_ranks, tiny_models, tiny_runner
+from helpers import watched_pretraining as watched
 from regionclip_mmdet.datasets.shapes_world import CLASSES
 from regionclip_mmdet.engine.loops import RegionNamingLoop
 from regionclip_mmdet.engine.randomness import untouched_generators

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-import toy_training
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, IterableDataset
 
+from helpers import toy_training
 from regionclip_mmdet.engine.loops import ResumableLoader
 
 _names = itertools.count()

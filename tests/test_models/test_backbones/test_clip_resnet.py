@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import pytest
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor, nn
 
+from helpers import tiny_models
 from regionclip_mmdet.models.backbones import CLIPResNet
 
 ARCH = dict(width=16, layers=(2, 1, 2, 1), embed_dim=32, image_size=64)

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import pytest
-import tiny_models
 import torch
 from open_clip.modified_resnet import Bottleneck
 from open_clip.utils import freeze_batch_norm_2d
 from torch import Tensor, nn
 
+from helpers import tiny_models
 from regionclip_mmdet.models.backbones.folding import FoldedBottleneck, conv_norm
 
 

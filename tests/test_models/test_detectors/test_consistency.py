@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import pytest
-import tiny_models
 from mmdet.registry import MODELS
+
+from helpers import tiny_models
 
 CLIP_PREPROCESSOR = dict(
     type='mmdet.DetDataPreprocessor',

@@ -6,12 +6,13 @@ from __future__ import annotations
 from unittest import mock
 
 import pytest
-import tiny_models
 import torch
-from gloo_ranks import main, run_ranks
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from helpers import tiny_models
+from helpers.gloo_ranks import main, run_ranks
 
 SIZE = (64, 80)
 # images of each rank: uneven, as the last batches of an epoch may be

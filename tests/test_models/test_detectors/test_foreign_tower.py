@@ -6,10 +6,7 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
-import foreign_tower
 import pytest
-import tiny_inference
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi
@@ -18,6 +15,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
+from helpers import foreign_tower, tiny_inference, tiny_models
 from regionclip_mmdet.apis import RegionCLIPInferencer, encode_images, query_image
 from regionclip_mmdet.apis.image_inputs import ImageInputs
 from regionclip_mmdet.export import export_detector

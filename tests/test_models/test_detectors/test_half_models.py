@@ -9,15 +9,14 @@ from __future__ import annotations
 import copy
 
 import pytest
-import tiny_inference
-import tiny_models
 import torch
 import torch.nn.functional as F
 from mmdet.models import DetDataPreprocessor
 from mmdet.registry import MODELS
-from precision_models import FP16_ON_CPU, SIZES, detector, pretrainer, samples
 from torch import Tensor, nn
 
+from helpers import tiny_inference, tiny_models
+from helpers.precision_models import FP16_ON_CPU, SIZES, detector, pretrainer, samples
 from regionclip_mmdet.apis import encode_images, query_image
 from regionclip_mmdet.models.backbones.folding import fold
 from regionclip_mmdet.models.localizers import CLIP_MEAN, CLIP_STD

@@ -11,11 +11,11 @@ from mmengine.runner.checkpoint import load_state_dict
 from open_clip import SimpleTokenizer
 from torch.nn import functional as F
 
+from regionclip_mmdet.evaluation import ZeroShotTop1
 from regionclip_mmdet.models.backbones import CLIPResNet
 from regionclip_mmdet.models.detectors import ImageTextCLIP
 from regionclip_mmdet.models.region_encoders import RegionEncoder
 from regionclip_mmdet.models.text import CLIPTextEncoder
-from regionclip_mmdet.quickstart.metrics import ZeroShotTop1
 
 ARCH = dict(width=8, layers=(1, 1, 1, 1), embed_dim=16, image_size=64)
 TEXT = dict(context_length=12, vocab_size=49408, width=32, heads=2, layers=2)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_models
-import tiny_runner
 import torch
 from mmdet.apis import inference_detector, init_detector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+
+from helpers import tiny_models, tiny_runner
 
 NAMES = ('zebra', 'green cube', 'cat', 'dog')
 PIPELINE = [

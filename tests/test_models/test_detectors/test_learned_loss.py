@@ -6,11 +6,12 @@ from __future__ import annotations
 import math
 
 import pytest
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 from mmengine.optim import build_optim_wrapper
 from torch import nn
+
+from helpers import tiny_models
 
 SIZE = (64, 80)
 CAPTIONS = ('a cat on a mat', 'two red balls')

@@ -6,13 +6,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny_models
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.runner import Runner
 from torch import Tensor
 
+from helpers import tiny_models
 from regionclip_mmdet.datasets import ShapesWorldSpec, make_shapes_world
 from regionclip_mmdet.datasets.shapes_world import CLASSES
 from regionclip_mmdet.models.detectors import OpenVocabularyRCNN

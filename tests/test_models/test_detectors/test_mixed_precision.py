@@ -13,13 +13,13 @@ import math
 from collections.abc import Callable
 
 import pytest
-import tiny_models
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-from precision_models import FP16_ON_CPU, SIZES, detector, pretrainer, samples
 from torch import Tensor, nn
 
+from helpers import tiny_models
+from helpers.precision_models import FP16_ON_CPU, SIZES, detector, pretrainer, samples
 from regionclip_mmdet.models import losses as loss_functions
 from regionclip_mmdet.models.losses import cosine_logits, image_text_contrastive
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 import copy
 
 import pytest
-import tiny_models
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from torch import Tensor
 
+from helpers import tiny_models
 from regionclip_mmdet.models.detectors import OpenVocabularyRCNN
 
 SIZES = ((64, 80), (80, 64))

@@ -6,14 +6,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
-from tiny_inference import PREPROCESSOR
 from torch import Tensor
 
+from helpers import tiny_models
+from helpers.tiny_inference import PREPROCESSOR
 from regionclip_mmdet.models.detectors import OpenVocabularyRCNN, RegionTTAModel
 
 HEIGHT, WIDTH = 60, 84

@@ -6,13 +6,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny_models
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi
 from torch import Tensor
 
+from helpers import tiny_models
 from regionclip_mmdet.models.backbones import CLIPResNet
 from regionclip_mmdet.models.detectors import RegionCLIP
 from regionclip_mmdet.models.detectors.shared_steps import SharedFrozenSteps

@@ -6,9 +6,9 @@ from __future__ import annotations
 import copy
 
 import pytest
-import tiny_models
 import torch
 
+from helpers import tiny_models
 from regionclip_mmdet.models.backbones import CLIPResNet
 from regionclip_mmdet.models.detectors.shared_steps import SharedFrozenSteps
 

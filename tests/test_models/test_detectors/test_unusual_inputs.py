@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import pytest
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
+
+from helpers import tiny_models
 
 SIZES = [(64, 64), (48, 64)]
 

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import pytest
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from helpers import tiny_models
 from regionclip_mmdet.models.localizers import RPNLocalizer, get_proposals
 
 SIZES = ((80, 96), (64, 112))

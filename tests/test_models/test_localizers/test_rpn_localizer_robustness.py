@@ -6,12 +6,12 @@ from __future__ import annotations
 import copy
 
 import pytest
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torchvision.ops import nms
 
+from helpers import tiny_models
 from regionclip_mmdet.models.localizers import RPNLocalizer
 
 SIZES = ((80, 96), (64, 112))

@@ -12,8 +12,9 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from gloo_ranks import main, run_ranks
 from torch import Tensor, nn
+
+from helpers.gloo_ranks import main, run_ranks
 
 # pairs of each rank, by the number of ranks
 SIZES = {2: (3, 1), 3: (3, 0, 2)}

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import pytest
-import tiny_models
 import torch
 import torchvision
 from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor
 
+from helpers import tiny_models
 from regionclip_mmdet.models.region_encoders import RegionEncoder
 
 ARCH = dict(width=16, layers=(1, 1, 1, 2), embed_dim=32, image_size=64)

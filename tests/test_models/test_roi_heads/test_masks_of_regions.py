@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
@@ -15,6 +14,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from helpers import tiny_models
 from regionclip_mmdet.models.roi_heads import OpenVocabRoIHead
 
 SIZES = ((64, 80), (64, 80))

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import pytest
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi, bbox_overlaps
@@ -12,6 +11,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from helpers import tiny_models
 from regionclip_mmdet.models.roi_heads import OpenVocabRoIHead
 
 SIZES = ((64, 80), (64, 80))

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import pytest
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
+from helpers import tiny_models
 from regionclip_mmdet.models.losses import ImageTextContrastiveLoss
 from regionclip_mmdet.models.roi_heads import RegionTextRoIHead
 

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import pytest
-import tiny_models
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from torch import Tensor
 
+from helpers import tiny_models
 from regionclip_mmdet.models.roi_heads import TextEmbeddingBBoxHead
 
 TEST_NAMES = ('bird', 'cat')

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from checks.parity.generated_weights import fill_tensors
 from regionclip_mmdet.models.text import CLIPTextEncoder, TextEmbeddings, fill_prompts
 from regionclip_mmdet.models.text.causal_tower import embed_with_shared_beginning
-from regionclip_mmdet.parity.generated_weights import fill_tensors
 
 GOLDEN = Path(__file__).parents[2] / 'data' / 'golden'
 TOY = dict(context_length=20, vocab_size=49408, width=32, heads=2, layers=2, embed_dim=16)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 
+from helpers import tiny_models
 from regionclip_mmdet.models.text import CLIPTextEncoder, EmbeddingCache, TextEmbeddings
 from regionclip_mmdet.models.text import embedding_cache as module
 

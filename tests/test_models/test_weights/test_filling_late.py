@@ -6,18 +6,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny_models
 import torch
-from guarded_models import (
+from mmdet.apis import init_detector
+from mmengine.config import Config
+
+from helpers import tiny_models
+from helpers.guarded_models import (
     bare_localizer,
     detector,
     predict,
     pretrainer,
     unguarded,
 )
-from mmdet.apis import init_detector
-from mmengine.config import Config
-
 from regionclip_mmdet.models.detectors import OpenVocabularyRCNN
 
 

@@ -8,9 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import tiny_models
 import torch
-from guarded_models import (
+from mmengine.model import ExponentialMovingAverage, MMDistributedDataParallel
+from mmengine.runner import load_checkpoint
+from torch import Tensor, nn
+
+from helpers import tiny_models
+from helpers.guarded_models import (
     BOXES,
     SIZE,
     bare_localizer,
@@ -20,9 +24,6 @@ from guarded_models import (
     pretrainer,
     unguarded,
 )
-from mmengine.model import ExponentialMovingAverage, MMDistributedDataParallel
-from mmengine.runner import load_checkpoint
-from torch import Tensor, nn
 
 Loader = Callable[[nn.Module, dict], object]
 

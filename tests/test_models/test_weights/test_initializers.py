@@ -6,11 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny_models
 import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from helpers import tiny_models
 from regionclip_mmdet.models.weights import LoadReport
 
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny_models
-import tiny_runner
 import torch
 from mmdet.registry import MODELS
 from mmengine.runner import Runner
 from torch import Tensor
+
+from helpers import tiny_models, tiny_runner
 
 
 @pytest.fixture

@@ -1,0 +1,26 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""OV-COCO: RN50x4 from RegionCLIP, trained on 48 names, tested on 65.
+
+    bash tools/dist_train.sh configs/ov_coco/regionclip_rn50x4_c4_8xb2-1x_ov-coco.py 8
+    python tools/test.py configs/ov_coco/regionclip_rn50x4_c4_8xb2-1x_ov-coco.py \
+        work_dirs/regionclip_rn50x4_c4_8xb2-1x_ov-coco/iter_90000.pth
+
+Published AP50, novel / base / all: 39.3 / 61.6 / 55.7
+(novel: paper's abstract page; base, all: recalled from the paper). Not yet run here.
+8 GPUs; memory not found.
+"""
+
+_base_ = './regionclip_rn50_c4_8xb2-1x_ov-coco.py'
+
+model = dict(
+    backbone=dict(arch='RN50x4'),
+    roi_head=dict(
+        region_encoder=dict(arch='RN50x4'),
+        bbox_head=dict(
+            embed_dim=640,
+            vocabulary='data/vocabularies/ov_coco_48_rn50x4.pth',
+            test_vocabulary='data/vocabularies/ov_coco_65_rn50x4.pth',
+        ),
+    ),
+)
+load_from = 'checkpoints/regionclip_rn50x4_with_rpn_coco_48.pth'

@@ -1,0 +1,13 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""Recognition alone: OpenAI's CLIP RN50 names annotated boxes with the 65 names of OV-COCO.
+
+    python tools/test.py configs/zero_shot/clip_rn50_gt_cls_coco65.py checkpoints/clip_rn50.pth
+
+Accuracy and AP over every pair of box and name, without the threshold and NMS of published AP.
+Published: not found. Not yet run here.
+One GPU; memory not found.
+"""
+
+_base_ = './regionclip_rn50_gt_cls_coco65.py'
+
+load_from = 'checkpoints/clip_rn50.pth'

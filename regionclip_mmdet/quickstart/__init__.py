@@ -1,7 +1,0 @@
-# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""RegionCLIP end to end in a world of coloured shapes, on a CPU, by one command."""
-
-from .console import ConsoleProgressHook
-from .metrics import ZeroShotTop1
-
-__all__ = ['ConsoleProgressHook', 'ZeroShotTop1']
