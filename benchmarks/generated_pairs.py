@@ -31,8 +31,8 @@ def natural_noise(height: int, width: int, generator: np.random.Generator) -> np
         white = np.fft.rfft2(generator.standard_normal((height, width)))
         field = np.fft.irfft2(white / damping, (height, width))
         fields.append(field / field.std())
-    grey, *colors = fields
-    mixed = np.stack([grey + 0.3 * color for color in colors], axis=-1)
+    gray, *colors = fields
+    mixed = np.stack([gray + 0.3 * color for color in colors], axis=-1)
     return np.clip(128 + 55 * mixed, 0, 255).astype(np.uint8)
 
 

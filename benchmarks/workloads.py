@@ -145,7 +145,7 @@ class PretrainingWorkload:
         _prescribe_proposals(self.model, self.samples, settings, in_samples=True)
         learned = [p for p in self.model.parameters() if p.requires_grad]
         # learning rate 0: every step computes the same, and the update costs what it costs
-        self.optimiser = torch.optim.SGD(learned, lr=0.0, momentum=0.9, weight_decay=1e-4)
+        self.optimizer = torch.optim.SGD(learned, lr=0.0, momentum=0.9, weight_decay=1e-4)
 
     def step(self) -> dict[str, Tensor]:
         """One step; its losses, to be compared between variants."""
@@ -155,9 +155,9 @@ class PretrainingWorkload:
             torch.device(self.settings.device).type, _dtype(self.settings), enabled=reduced
         ):
             losses = self.model.loss(self.inputs, [sample.clone() for sample in self.samples])
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         sum(value for key, value in losses.items() if 'loss' in key).backward()
-        self.optimiser.step()
+        self.optimizer.step()
         return {key: value.detach().float().cpu() for key, value in losses.items()}
 
 

@@ -3,11 +3,11 @@
 
 import difflib
 import os
-import warnings
 from pathlib import Path
 
+from .renames import warn_once
+
 _PACKAGE = Path(__file__).resolve().parent
-_warned: set[str] = set()
 
 
 def config_path(name: str | os.PathLike) -> str:
@@ -52,7 +52,7 @@ def config_folder() -> Path:
 
 
 def shipped_configs(family: str = '') -> list[Path]:
-    """Files below ``configs/FAMILY`` in ascending order, without those that keep old names alive."""
+    """Config files below ``configs/FAMILY``, without those that keep an old name alive."""
     found = sorted((config_folder() / family).rglob('*.py'))
     return [path for path in found if 'config_paths.renamed(' not in path.read_text('utf-8')]
 
@@ -63,10 +63,7 @@ def renamed(name: str) -> str:
     Args:
         name: New path below ``configs/``. A warning names it once.
     """
-    if name not in _warned:
-        _warned.add(name)
-        text = f'This config is now configs/{name}; the old name works until 0.3.'
-        warnings.warn(text, FutureWarning)
+    warn_once('This config', f'configs/{name}')
     return config_path(name)
 
 

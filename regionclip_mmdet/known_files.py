@@ -4,7 +4,7 @@
 The names follow rules, so that a missing file can be explained wherever it is missed:
 
 * ``NAMES_ARCH.pth``, e.g. ``ov_coco_65_rn50.pth``: text embeddings of a list of names;
-* ``RECOGNISER_with_LOCALIZER.pth``, e.g. ``regionclip_rn50_with_rpn_coco_48.pth``, or either alone:
+* ``RECOGNIZER_with_LOCALIZER.pth``, e.g. ``regionclip_rn50_with_rpn_coco_48.pth``, or either alone:
   a checkpoint converted from the files of others, or from one's own;
 * ``SHARD.proposals.npz``, ``SHARD.teacher.npz``: proposals of a shard, a teacher's embeddings.
 """

@@ -10,7 +10,7 @@ import pytest
 from test_errors_page import exists
 
 PAGE = Path(__file__).parents[1] / 'docs' / 'differences.md'
-HEADER = ['what', 'official code', 'here', 'for the official behaviour', 'test']
+HEADER = ['what', 'official code', 'here', 'for the official behavior', 'test']
 ROWS = [
     [cell.strip() for cell in line.strip('|').split('|')]
     for line in PAGE.read_text().splitlines()

@@ -76,7 +76,7 @@ def test_git_ignores_a_link_to_another_disk(tmp_path: Path, name: str) -> None:
     assert status.stdout.split() == ['??', '.gitignore', '??', 'other']
 
 
-def test_wheel_names_version_and_licence(installed: Path) -> None:
+def test_wheel_names_version_and_license(installed: Path) -> None:
     (info,) = installed.glob('*.dist-info')
     metadata = (info / 'METADATA').read_text()
     assert f'Version: {regionclip_mmdet.__version__}\n' in metadata

@@ -8,7 +8,7 @@
     python tools/convert_checkpoint.py trained_here.pth --to clip -o open_clip.pt
     python tools/convert_checkpoint.py coco_65_cls_emb.pth --names ov_coco_65 -o vocabulary.pth
 
-What each file is, is recognised. Every tensor is accounted for; a part that is incomplete, or
+What each file is, is recognized. Every tensor is accounted for; a part that is incomplete, or
 absent although such a file has it, ends the conversion, and nothing is written. Several files
 become one checkpoint; where two hold the same part, the later one's is taken, and a localizer or
 text encoder that one lacks may be in another. A name as RN50/openai

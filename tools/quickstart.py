@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""From captions to an open-vocabulary detector in a world of coloured shapes, on a CPU.
+"""From captions to an open-vocabulary detector in a world of colored shapes, on a CPU.
 
     python tools/quickstart.py            about 25 minutes on 2 cores
     python tools/quickstart.py --full     three seeds: an hour or more

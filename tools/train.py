@@ -89,7 +89,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def use_mixed_precision(cfg: Config) -> None:
-    """Replace the optimiser wrapper by mmengine's mixed-precision one."""
+    """Replace the optimizer wrapper by mmengine's mixed-precision one."""
     from mmengine.device import get_device
 
     if get_device() == 'cpu':

@@ -17,7 +17,7 @@ NAMES = ('person', 'helmet', 'cup', 'cat', 'rocket')
 def generated_detector(cfg: Config, seed: int = 0) -> nn.Module:
     """A detector whose weights are drawn at random, by the rules of the golden cases.
 
-    These rules keep all layers alive and regions apart, which the layers' own initialisation does
+    These rules keep all layers alive and regions apart, which the layers' own initialization does
     not. The names' embeddings are random directions; what is detected means nothing.
 
     Args:

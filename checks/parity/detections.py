@@ -91,7 +91,7 @@ def compare_detections(
     """Compare an image's detections: boxes and classes as sets, scores in order.
 
     Every recorded detection needs one of ours with its class, its box and its score. Only those
-    may lack one whose score nearly ties with the last one's of the list or with a neighbour's.
+    may lack one whose score nearly ties with the last one's of the list or with a neighbor's.
     Where places may change (proposals of our own, lists not ordered by what they show), scores are
     compared with those of the matched ones.
 
@@ -162,7 +162,7 @@ def compare_detections(
 
 
 def _near_ties(scores: Tensor) -> Tensor:
-    """Which recorded scores (falling) nearly tie with a neighbour's, or are nearly the last."""
+    """Which recorded scores (falling) nearly tie with a neighbor's, or are nearly the last."""
     steps = scores[:-1] - scores[1:] <= NEAR_TIE
     ties = torch.zeros(len(scores), dtype=torch.bool)
     ties[:-1] |= steps

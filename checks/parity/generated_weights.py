@@ -46,7 +46,7 @@ _STD_BY_KIND = {
 _RULES = tuple(
     (kind, parameter, re.compile(pattern))
     for kind, parameter, pattern in (
-        # Normalisation; the last norm of a residual branch is damped so that depth stays tame.
+        # Normalization; the last norm of a residual branch is damped so that depth stays tame.
         ('std', 0.1, r'running_mean$'),
         ('uniform', (0.5, 1.5), r'running_var$'),
         ('uniform', (0.15, 0.55), r'\.layer[1-4]\.\d+\.bn3\.weight$'),

@@ -33,7 +33,7 @@ processes, one of which is killed with SIGKILL between two checkpoints; the trai
 ends, and is evaluated. Every check is a line. The exit code is 1 if one failed.
 
 It checks the machinery, not the method: CLIP and localizer are trained for a minute or two, and
-the nouns of these captions are shapes, hardly any colours, so the accuracies at the end say that
+the nouns of these captions are shapes, hardly any colors, so the accuracies at the end say that
 the evaluation works and nothing more. --weights takes CLIP and localizer of a finished quickstart.
 Without a GPU for each process all train on the CPU."""
 

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""What all quickstart configs share: sizes of the tiny CLIP, its normalisation, the runtime."""
+"""What all quickstart configs share: sizes of the tiny CLIP, its normalization, the runtime."""
 
 custom_imports = dict(imports=['regionclip_mmdet'], allow_failed_imports=False)
 default_scope = 'mmdet'

@@ -22,7 +22,7 @@ _PHOTOGRAPHS = {
 def write_examples(
     folder: Path, known: frozenset[str] | None = None, own: TextEmbeddings | None = None
 ) -> list[tuple[str, str]]:
-    """Write pictures into a folder: photographs, and coloured shapes for a detector of shapes.
+    """Write pictures into a folder: photographs, and colored shapes for a detector of shapes.
 
     Args:
         folder: Where to.

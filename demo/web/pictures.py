@@ -73,7 +73,7 @@ def read_picture(content: bytes, limits: PictureLimits | None = None) -> Picture
     """Decode an upload.
 
     The EXIF orientation is applied, the first frame of an animation is taken, transparency lies on
-    white, 16-bit grey is scaled to 8 bits, all else becomes RGB as in Pillow.
+    white, 16-bit gray is scaled to 8 bits, all else becomes RGB as in Pillow.
 
     Args:
         content: Bytes of the file.
@@ -153,7 +153,7 @@ def _check_size(width: int, height: int, limits: PictureLimits) -> None:
 
 
 def _is_transparent(image: Image.Image) -> bool:
-    if image.mode.startswith('I'):  # one transparent value of 16-bit grey, which is scaled instead
+    if image.mode.startswith('I'):  # one transparent value of 16-bit gray, which is scaled instead
         return False
     return image.mode in ('RGBA', 'LA', 'PA', 'La', 'RGBa') or 'transparency' in image.info
 

@@ -23,11 +23,11 @@ PAGES = {
 # A package is shown by its __all__, so a new class needs no line here.
 API = {
     'inference': ('Inference', ('apis',)),
-    'visualization': ('Visualisation', ('visualization',)),
+    'visualization': ('Visualization', ('visualization',)),
     'models': ('Models', ('models',)),
     'datasets': ('Datasets', ('datasets',)),
     'evaluation': ('Evaluation', ('evaluation',)),
-    'engine': ('Hooks, loops, optimisers', ('engine',)),
+    'engine': ('Hooks, loops, optimizers', ('engine',)),
     'checkpoints': ('Checkpoints and configs', ('', 'checkpoints', 'recipes', 'utils')),
     'pretraining': ('Concepts and proposals for pretraining', ('concepts', 'pretraining')),
     'features': ('Region features', ('features',)),

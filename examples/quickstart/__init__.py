@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""RegionCLIP end to end in a world of coloured shapes, on a CPU, by one command."""
+"""RegionCLIP end to end in a world of colored shapes, on a CPU, by one command."""
 
 from .console import ConsoleProgressHook
 

@@ -16,12 +16,12 @@ from PIL import Image
 
 from regionclip_mmdet.visualization import draw_detections, text_strip
 
-# Colours of meaning, the same in every picture of the report.
-BASE_COLOUR = '#1f6fb4'
-NOVEL_COLOUR = '#d9730d'
-WRONG_COLOUR = '#c22f3a'
-RIGHT_COLOUR = '#2a8a4a'
-NEUTRAL_COLOUR = '#5b6470'
+# Colors of meaning, the same in every picture of the report.
+BASE_COLOR = '#1f6fb4'
+NOVEL_COLOR = '#d9730d'
+WRONG_COLOR = '#c22f3a'
+RIGHT_COLOR = '#2a8a4a'
+NEUTRAL_COLOR = '#5b6470'
 FONT_SIZE = 17
 
 
@@ -29,7 +29,7 @@ def draw_boxes(
     image: Image.Image,
     boxes: Sequence[Sequence[float]],
     labels: Sequence[str],
-    colours: Sequence[str],
+    colors: Sequence[str],
     scale: float = 4.0,
 ) -> Image.Image:
     """Boxes and labels on an enlarged image, with the report's letters and lines.
@@ -38,18 +38,18 @@ def draw_boxes(
         image: The image.
         boxes: ``(x1, y1, x2, y2)`` in pixels of ``image``.
         labels: One per box; may be empty strings.
-        colours: One per box, ``'#rrggbb'``.
+        colors: One per box, ``'#rrggbb'``.
         scale: Enlargement.
     """
     pixels = np.asarray(image.convert('RGB'))
     style = dict(scale=scale, font_size=FONT_SIZE, line_width=3)
-    return Image.fromarray(draw_detections(pixels, boxes, labels, colors=colours, **style))
+    return Image.fromarray(draw_detections(pixels, boxes, labels, colors=colors, **style))
 
 
-def titled(image: Image.Image, title: str, colour: str = '#20262d') -> Image.Image:
+def titled(image: Image.Image, title: str, color: str = '#20262d') -> Image.Image:
     """Put a line of text above an image; without text an empty one, so that sizes are equal."""
     pixels = np.asarray(image.convert('RGB'))
-    strip = text_strip(title, pixels, colour, font_size=18, max_lines=1)
+    strip = text_strip(title, pixels, color, font_size=18, max_lines=1)
     return Image.fromarray(np.concatenate([strip, pixels]))
 
 
@@ -83,14 +83,14 @@ def draw_curves(
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(5.4 * columns, 3.1 * rows), squeeze=False)
-    palette = [BASE_COLOUR, NOVEL_COLOUR, RIGHT_COLOUR, '#7d4aa8', NEUTRAL_COLOUR]
+    palette = [BASE_COLOR, NOVEL_COLOR, RIGHT_COLOR, '#7d4aa8', NEUTRAL_COLOR]
     for axis in axes.flat[len(panels) :]:
         axis.remove()
     for axis, (title, curves) in zip(axes.flat, panels):
-        for (name, (steps, values)), colour in zip(curves.items(), palette):
-            axis.plot(steps, values, color=colour, alpha=0.22, linewidth=0.8)
+        for (name, (steps, values)), color in zip(curves.items(), palette):
+            axis.plot(steps, values, color=color, alpha=0.22, linewidth=0.8)
             window = max(1, len(values) // 20)
-            axis.plot(steps, smooth(values, window), color=colour, linewidth=1.8, label=name)
+            axis.plot(steps, smooth(values, window), color=color, linewidth=1.8, label=name)
         axis.set_title(title, fontsize=11, loc='left')
         axis.set_xlabel('step', fontsize=9)
         axis.tick_params(labelsize=8)

@@ -25,7 +25,7 @@ from .stages import fingerprint_of, training_stages
 from .workspace import Stage, StageInputMissing, Workspace, select_stages
 
 DESCRIPTION = (
-    'From captions to an open-vocabulary detector in a world of coloured shapes, on a CPU. Stages: '
+    'From captions to an open-vocabulary detector in a world of colored shapes, on a CPU. Stages: '
     'world, clip, localizer, pretrain, zero_shot, transfer, report, real_size, detector. Finished '
     'stages are not repeated unless their settings or inputs changed.'
 )

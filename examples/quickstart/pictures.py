@@ -13,11 +13,11 @@ import numpy as np
 from PIL import Image
 
 from .drawing import (
-    BASE_COLOUR,
-    NEUTRAL_COLOUR,
-    NOVEL_COLOUR,
-    RIGHT_COLOUR,
-    WRONG_COLOUR,
+    BASE_COLOR,
+    NEUTRAL_COLOR,
+    NOVEL_COLOR,
+    RIGHT_COLOR,
+    WRONG_COLOR,
     contact_sheet,
     draw_boxes,
     draw_curves,
@@ -44,7 +44,7 @@ CURVES = (
     ),
     ('Transfer: classification', 'transfer/{}/train', dict(loss_cls='from {}')),
 )
-INITIALISATIONS = dict(clip='CLIP', regionclip='RegionCLIP')
+INITIALIZATIONS = dict(clip='CLIP', regionclip='RegionCLIP')
 
 
 def curves_picture(folder: Path, path: Path) -> Path:
@@ -57,7 +57,7 @@ def curves_picture(folder: Path, path: Path) -> Path:
     panels = []
     for title, run, keys in CURVES:
         curves: dict[str, tuple] = {}
-        for name, shown in INITIALISATIONS.items() if '{}' in run else [('', '')]:
+        for name, shown in INITIALIZATIONS.items() if '{}' in run else [('', '')]:
             named = {key: label.format(shown) for key, label in keys.items()}
             curves.update(read_curves(folder / run.format(name), named))
         panels.append((title, curves))
@@ -103,27 +103,27 @@ class Scenes:
     def draw_truth(self, image_id: int) -> Image.Image:
         """The scene with its annotated boxes."""
         names = [self.names[o['category_id']] for o in self.objects[image_id]]
-        colours = [NOVEL_COLOUR if name in self.novel else BASE_COLOUR for name in names]
+        colors = [NOVEL_COLOR if name in self.novel else BASE_COLOR for name in names]
         boxes = [to_corners(o['bbox']) for o in self.objects[image_id]]
         return draw_boxes(
-            self.image(image_id), boxes, [self.mark(n) for n in names], colours, SCALE
+            self.image(image_id), boxes, [self.mark(n) for n in names], colors, SCALE
         )
 
     def draw_detections(self, image_id: int, detections: Sequence[Mapping]) -> Image.Image:
-        """The scene with detections: green named right, red named wrong, grey on no object."""
+        """The scene with detections: green named right, red named wrong, gray on no object."""
         objects = self.objects[image_id]
         truth = np.array([o['bbox'] for o in objects], dtype=float).reshape(-1, 4)
-        boxes, labels, colours = [], [], []
+        boxes, labels, colors = [], [], []
         for found in detections:
             overlap = box_iou_xywh(np.array([found['bbox']], dtype=float), truth)[0]
-            colour = NEUTRAL_COLOUR
+            color = NEUTRAL_COLOR
             if len(overlap) and overlap.max() >= 0.5:
                 right = objects[int(overlap.argmax())]['category_id'] == found['category_id']
-                colour = RIGHT_COLOUR if right else WRONG_COLOUR
+                color = RIGHT_COLOR if right else WRONG_COLOR
             boxes.append(to_corners(found['bbox']))
             labels.append(f'{self.mark(self.names[found["category_id"]])} {found["score"]:.2f}')
-            colours.append(colour)
-        return draw_boxes(self.image(image_id), boxes, labels, colours, SCALE)
+            colors.append(color)
+        return draw_boxes(self.image(image_id), boxes, labels, colors, SCALE)
 
 
 def to_corners(box: Sequence[float]) -> list[float]:
@@ -186,24 +186,24 @@ def pseudo_labels_picture(scenes: Scenes, label_file: Path, path: Path, number: 
         number: How many scenes.
     """
     tiles = []
-    labelled: list[dict[str, Any]] = json.loads(label_file.read_text(encoding='utf-8'))
-    for scene in labelled[:number]:
+    labeled: list[dict[str, Any]] = json.loads(label_file.read_text(encoding='utf-8'))
+    for scene in labeled[:number]:
         regions = [
             dict(r, bbox=[r['bbox'][0], r['bbox'][1], *np.subtract(r['bbox'][2:], r['bbox'][:2])])
             for r in scene['regions']
         ]
         regions = best_per_place(regions, min_score=0.0)
-        colours = [
-            NEUTRAL_COLOUR
+        colors = [
+            NEUTRAL_COLOR
             if r['truth'] is None
-            else (RIGHT_COLOUR if r['truth'] == r['name'] else WRONG_COLOUR)
+            else (RIGHT_COLOR if r['truth'] == r['name'] else WRONG_COLOR)
             for r in regions
         ]
         image = draw_boxes(
             scenes.image(scene['img_id']),
             [to_corners(r['bbox']) for r in regions],
             [f'{r["name"]} {r["score"]:.2f}' for r in regions],
-            colours,
+            colors,
             SCALE,
         )
         tiles.append(titled(image, textwrap.shorten(scene['caption'], 54, placeholder=' ...')))

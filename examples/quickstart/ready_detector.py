@@ -5,7 +5,7 @@ Of the run's detectors it is the one transferred from RegionCLIP: after fine-tun
 finds novel names better than the zero-shot one does (AP50 in the report), and it refines boxes. Its
 scores are fused with the localizer's objectness: against few words of a user, the background's
 fixed logit alone lets through too many boxes on nothing. That raises AP50 on held-out scenes, too
-(measured, seed 0: 60.2 to 71.2 on novel names, 62.3 to 72.7 on all). It has seen coloured shapes
+(measured, seed 0: 60.2 to 71.2 on novel names, 62.3 to 72.7 on all). It has seen colored shapes
 only.
 """
 

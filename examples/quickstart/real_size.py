@@ -22,7 +22,7 @@ from benchmarks import part_times
 from regionclip_mmdet.compat.checkpoints import save_whole
 
 from .console import captured
-from .drawing import NEUTRAL_COLOUR, draw_boxes
+from .drawing import NEUTRAL_COLOR, draw_boxes
 from .runs import LOG_FILE
 from .stages import stage_config
 from .workspace import Job
@@ -110,7 +110,7 @@ def draw_detections(photo: Path, detections: Any, names: list[str], path: Path) 
         Image.open(photo),
         best.bboxes.tolist(),
         [f'{names[i]} {s:.2f}' for i, s in zip(best.labels.tolist(), best.scores.tolist())],
-        [NEUTRAL_COLOUR] * len(best),
+        [NEUTRAL_COLOR] * len(best),
         scale=1.5,
     )
     image.save(path, quality=88)

@@ -50,7 +50,7 @@ def write_report(workspace: Workspace, prefixes: Sequence[str], edition: str) ->
     """
     folder = workspace.folder('report')
     folder.mkdir(parents=True, exist_ok=True)
-    document = Document('CLIP becomes RegionCLIP, in a world of coloured shapes')
+    document = Document('CLIP becomes RegionCLIP, in a world of colored shapes')
     _introduction(document, edition)
     seeds = [_results(workspace, prefix) for prefix in prefixes]
     _result_section(document, seeds)
@@ -218,13 +218,13 @@ def describe_step(name: str, result: Mapping[str, Any]) -> tuple[str, str]:
         finding = (
             f'{result["concepts"]} concepts found in captions; scenes in {result["shards"]} '
             f'shards, {result["proposals_per_second"]:.0f} a second through the localizer; '
-            f'{quality["on_objects"]:.0f} % of the labelled regions lie on objects, '
+            f'{quality["on_objects"]:.0f} % of the labeled regions lie on objects, '
             f'{quality["right"]:.0f} % of those labels right'
         )
         return '4. Region-text pretraining', finding
     if name == 'zero_shot':
         return '5. Zero-shot tests', 'see above'
-    return '6. Transfer from both initialisations', 'see above'
+    return '6. Transfer from both initializations', 'see above'
 
 
 def _pictures_section(document: Document, folder: Path, out: Path) -> None:
@@ -243,7 +243,7 @@ def _pictures_section(document: Document, folder: Path, out: Path) -> None:
                 out / 'zero_shot.jpg',
             ),
             "Zero-shot with the localizer's boxes. The first scenes with a novel object (◆), not "
-            'chosen otherwise. Green: named right. Red: named wrong. Grey: on no object. The best '
+            'chosen otherwise. Green: named right. Red: named wrong. Gray: on no object. The best '
             'name per place, with score 0.5 or more.',
         )
         document.picture(
@@ -266,8 +266,8 @@ def _pictures_section(document: Document, folder: Path, out: Path) -> None:
                 out / 'pseudo_labels.jpg',
             ),
             'Regions that the localizer proposed in captioned scenes, and what CLIP called them, '
-            'sure enough to be learned from. The colours tell what training did not know: green is '
-            'right, red wrong, grey on no object.',
+            'sure enough to be learned from. The colors tell what training did not know: green is '
+            'right, red wrong, gray on no object.',
         )
     document.heading('Loss curves')
     document.picture(curves_picture(folder, out / 'curves.png'), 'Thin: logged; thick: smoothed.')

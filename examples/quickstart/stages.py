@@ -39,7 +39,7 @@ from .statistics import DetectionScores, difference, proposal_recall, to_estimat
 from .workspace import Job, Stage, fingerprint
 
 CLASS_SPLITS = dict(base=BASE_CLASSES, novel=NOVEL_CLASSES)
-INITIALISATIONS = ('clip', 'regionclip')
+INITIALIZATIONS = ('clip', 'regionclip')
 CLIP_FILE = 'clip.pth'
 LOCALIZER_FILE = 'localizer.pth'
 REGIONCLIP_FILE = 'regionclip.pth'
@@ -227,14 +227,14 @@ def pretrain(job: Job) -> dict[str, Any]:
     )
 
 
-def weights_of(job: Job, initialisation: str) -> Path | None:
-    """Checkpoint of an initialisation; CLIP's weights are named in the configs themselves."""
-    return None if initialisation == 'clip' else job.sibling('pretrain') / REGIONCLIP_FILE
+def weights_of(job: Job, initialization: str) -> Path | None:
+    """Checkpoint of an initialization; CLIP's weights are named in the configs themselves."""
+    return None if initialization == 'clip' else job.sibling('pretrain') / REGIONCLIP_FILE
 
 
 def zero_shot(job: Job) -> dict[str, Any]:
     """Stage 5: name annotated boxes and the localizer's boxes, without any training for it."""
-    for name in INITIALISATIONS:
+    for name in INITIALIZATIONS:
         for boxes in ('gt', 'rpn'):
             cfg = stage_config(job, f'zero_shot_{boxes}')
             cfg.test_evaluator.outfile_prefix = str(job.folder / f'{name}_{boxes}')
@@ -242,8 +242,8 @@ def zero_shot(job: Job) -> dict[str, Any]:
             test(cfg, job.folder / f'{name}_{boxes}', 0, label, weights_of(job, name))
     teacher_file = test_teacher_view(job)
     scores = detection_scores(job)
-    gt = {name: job.folder / f'{name}_gt.bbox.json' for name in INITIALISATIONS}
-    rpn = {name: job.folder / f'{name}_rpn.bbox.json' for name in INITIALISATIONS}
+    gt = {name: job.folder / f'{name}_gt.bbox.json' for name in INITIALIZATIONS}
+    rpn = {name: job.folder / f'{name}_rpn.bbox.json' for name in INITIALIZATIONS}
     return dict(
         gt_accuracy=compare({n: scores.region_accuracy(f) for n, f in gt.items()}),
         gt_ap50=compare({n: scores.ap50(f) for n, f in gt.items()}),
@@ -273,9 +273,9 @@ def test_teacher_view(job: Job) -> Path:
 
 
 def transfer(job: Job) -> dict[str, Any]:
-    """Stage 6: fine-tune the detector on base boxes from both initialisations."""
+    """Stage 6: fine-tune the detector on base boxes from both initializations."""
     seed = job.stage.settings['seed']
-    for name in INITIALISATIONS:
+    for name in INITIALIZATIONS:
         cfg = stage_config(job, 'transfer', job.stage.settings['iterations'])
         weights = weights_of(job, name)
         cfg.load_from = str(weights) if weights else None
@@ -285,7 +285,7 @@ def transfer(job: Job) -> dict[str, Any]:
         test(cfg, job.folder / name / 'test', 0, f'from {name}: testing', checkpoint)
         checkpoint.replace(job.folder / f'{name}.pth')
     scores = detection_scores(job)
-    files = {n: job.folder / f'{n}.bbox.json' for n in INITIALISATIONS}
+    files = {n: job.folder / f'{n}.bbox.json' for n in INITIALIZATIONS}
     return dict(ap50=compare({n: scores.ap50(f) for n, f in files.items()}))
 
 
@@ -297,7 +297,7 @@ def detection_scores(job: Job) -> DetectionScores:
 
 
 def compare(scores: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, list[float]]]:
-    """Estimates of both initialisations and of their paired difference, per split.
+    """Estimates of both initializations and of their paired difference, per split.
 
     Args:
         scores: ``'clip'`` and ``'regionclip'``, each split to ``(1 + replicates,)``.

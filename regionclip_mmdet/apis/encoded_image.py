@@ -19,7 +19,7 @@ class EncodedImage:
     Attributes:
         boxes: ``(N, 4)`` x1 y1 x2 y2 in pixels of the original image, float32: the localizer's, or
             the given ones.
-        embeddings: ``(N, D)`` region embeddings, float32, not normalised.
+        embeddings: ``(N, D)`` region embeddings, float32, not normalized.
         objectness_logits: ``(N,)`` of the localizer, before its sigmoid; None for given boxes.
         img_meta: Of the network's input: ``img_shape``, ``ori_shape`` (height, width),
             ``scale_factor`` (width, height), ``img_path`` (None for arrays) and what else the

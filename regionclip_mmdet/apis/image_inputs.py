@@ -26,7 +26,7 @@ class ImageInputs:
     """The test pipeline for images without annotations.
 
     Files are read by ``LoadImageChecked`` where the config decodes with Pillow: the same pixels,
-    16-bit grey images keep their content, and errors name the file. Transforms that read
+    16-bit gray images keep their content, and errors name the file. Transforms that read
     annotations or proposals from a dataset are left out.
 
     Args:
@@ -112,9 +112,9 @@ def as_bgr(image: np.ndarray | Image.Image) -> np.ndarray:
     """An array as mmdet wants it.
 
     Args:
-        image: uint8 ``(H, W, 3)`` BGR; grey ``(H, W)`` or ``(H, W, 1)``; BGR with alpha
+        image: uint8 ``(H, W, 3)`` BGR; gray ``(H, W)`` or ``(H, W, 1)``; BGR with alpha
             ``(H, W, 4)``, which is dropped. Or an image of Pillow, read as its file would be:
-            turned as its EXIF tag says, 16-bit grey scaled to 8 bits.
+            turned as its EXIF tag says, 16-bit gray scaled to 8 bits.
 
     Returns:
         uint8 ``(H, W, 3)``, BGR, contiguous.

@@ -155,7 +155,7 @@ class RegionCLIPInferencer(LoadedDetector):
                 through; ``score_thr=`` overrides that.
             no_save_pred: Write no ``preds/*.json`` into ``out_dir``; pictures go to ``vis/``.
             return_region_embeddings: Add ``region_embeddings (M, D)`` of the detections, not
-                normalised, to the predictions; not written to files.
+                normalized, to the predictions; not written to files.
             skip_broken: Leave images out that cannot be read, and say so at the end. None: in
                 folders and patterns; a broken image that was named is an error.
             templates: See ``vocabulary``.

@@ -35,7 +35,7 @@ VISUALIZER = dict(type='OpenVocabVisualizer', name='open_vocabulary', min_side=4
 class LoadedDetector(DetInferencer):
     """What mmdet's inferencer loads, changed for own words.
 
-    No dataset is asked for names or colours, configs are found by name, weights that are missing
+    No dataset is asked for names or colors, configs are found by name, weights that are missing
     are missed at once.
 
     Args:

@@ -123,7 +123,7 @@ def warn_of_long_names(
     Two names that differ only there would be the same.
     """
     room = encoder.context_length - 2  # the tokens of start and end
-    # A token has at least one byte, so most names need not be tokenised.
+    # A token has at least one byte, so most names need not be tokenized.
     longest = max(len(template.encode()) for template in templates)
     tokenizer = open_clip.SimpleTokenizer()
     long: dict[str, str] = {}

@@ -23,7 +23,7 @@ class RegionEmbeddings(NamedTuple):
     Attributes:
         raw: ``(N, D)`` float32, as the attention pool puts them out; RN50: ``D`` is 1024. The box
             regressor reads these.
-        normalized: ``(N, D)`` float32, of length 1. A product with a normalised text embedding is
+        normalized: ``(N, D)`` float32, of length 1. A product with a normalized text embedding is
             the cosine that regions are named by.
     """
 
@@ -52,7 +52,7 @@ def encode_regions(
         progress: Show a progress bar.
 
     Returns:
-        Of each image raw and normalised embeddings, on the model's device.
+        Of each image raw and normalized embeddings, on the model's device.
 
     Raises:
         BrokenImageError: A file cannot be read; names it.

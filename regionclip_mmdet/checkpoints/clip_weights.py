@@ -103,7 +103,7 @@ def export_clip_state_dict(*modules: nn.Module) -> StateDict:
 
 @WEIGHT_INITIALIZERS.register_module()
 class CLIPPretrained:
-    """Weight initialiser that fills a module completely from CLIP weights, or fails by name.
+    """Weight initializer that fills a module completely from CLIP weights, or fails by name.
 
     Used as ``init_cfg=dict(type='CLIPPretrained', checkpoint='RN50/openai')`` on any module that
     offers ``clip_prefixes`` (see :func:`clip_keys`). Sets ``module.weights_source``.

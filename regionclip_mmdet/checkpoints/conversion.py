@@ -40,7 +40,7 @@ def convert(
     custom_sizes: bool = False,
     what: str = 'The file',
 ) -> Conversion:
-    """Convert the content of a checkpoint; its kind is recognised.
+    """Convert the content of a checkpoint; its kind is recognized.
 
     Args:
         content: A state dict, possibly nested under ``state_dict`` or ``model``.
@@ -120,7 +120,7 @@ def add_vocabulary(
 
 
 def merge(conversions: Sequence[Conversion]) -> tuple[Conversion, list[str]]:
-    """One checkpoint from several, for example a recogniser and a localizer.
+    """One checkpoint from several, for example a recognizer and a localizer.
 
     Args:
         conversions: Where two have the same part, the later one's is taken, whole.

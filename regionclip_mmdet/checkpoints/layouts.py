@@ -93,7 +93,7 @@ class Unused:
 
 
 _COUNTER = Unused('step counters of norms')
-_PIXELS = Unused('normalisation of images, which the config says')
+_PIXELS = Unused('normalization of images, which the config says')
 NAMELESS = 'text embeddings without names'
 _NAMELESS = Unused(NAMELESS)
 _BACKGROUND_OF_ZEROS = Unused('background embedding of zeros, which is built in')
@@ -104,7 +104,7 @@ class UnknownKindError(ValueError):
     """A state dict of none of the kinds."""
 
 
-def recognise(keys: Iterable[str]) -> str:
+def recognize(keys: Iterable[str]) -> str:
     """The kind of a state dict: one of ``KINDS``.
 
     Args:
@@ -124,7 +124,7 @@ def recognise(keys: Iterable[str]) -> str:
     below_fpn = next(filter(_CLIP_BELOW_FPN.match, keys), None)
     if below_fpn:
         raise ValueError(
-            f'This recogniser is a CLIP ResNet below an FPN ({below_fpn}). Here regions are cut '
+            f'This recognizer is a CLIP ResNet below an FPN ({below_fpn}). Here regions are cut '
             'from the C4 map, as in the released models: such a file has no counterpart.'
         )
     found = list(filter(None, (_landmark(family, keys) for family in _FAMILIES)))
@@ -176,7 +176,7 @@ def our_key(key: str, kind: str) -> str | Unused:
 
     Args:
         key: Its name in the file.
-        kind: As ``recognise`` says.
+        kind: As ``recognize`` says.
     """
     if key.endswith('num_batches_tracked'):
         return _COUNTER

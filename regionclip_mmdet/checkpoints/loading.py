@@ -21,7 +21,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from .files import read_file
-from .layouts import recognise
+from .layouts import recognize
 from .state_dicts import innermost
 
 SOURCE = 'checkpoint'
@@ -47,7 +47,7 @@ def load_from_local(filename: str, map_location: Any = 'cpu') -> Any:
     state = innermost(content, f'checkpoint {path}')
     if kind != 'state dict':
         try:
-            recognise(state)
+            recognize(state)
         except ValueError as error:
             raise ValueError(
                 f'checkpoint {path} is a {kind} file of something that is not used here: {error}'

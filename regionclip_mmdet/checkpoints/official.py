@@ -22,7 +22,7 @@ RECOGNIZER = (
 
 
 def rename_official_key(key: str) -> str:
-    """Our name of a tensor of the official recogniser, teacher, text encoder or heads."""
+    """Our name of a tensor of the official recognizer, teacher, text encoder or heads."""
     for official, ours in RECOGNIZER:
         if key.startswith(official):
             return ours + key[len(official) :]
@@ -38,7 +38,7 @@ def official_key(key: str) -> str:
 
 
 def convert_official_recognizer(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the recogniser's part of an official state dict.
+    """Rename the recognizer's part of an official state dict.
 
     Localizer tensors (``offline_*``) and stored class embeddings (``cls_score`` and the like) are
     left out: embeddings without names are read by ``TextEmbeddings.from_tensor``.

@@ -189,8 +189,8 @@ def check_anchors(state_dict: Mapping[str, Tensor]) -> None:
             )
 
 
-def other_normalisation(state_dict: Mapping[str, Tensor]) -> str:
-    """How a localizer's file normalises images, if not as the configs here say; else ``''``."""
+def other_normalization(state_dict: Mapping[str, Tensor]) -> str:
+    """How a localizer's file normalizes images, if not as the configs here say; else ``''``."""
     said = []
     for name, usual in (('pixel_mean', _PIXEL_MEAN), ('pixel_std', _PIXEL_STD)):
         if name not in state_dict:

@@ -10,7 +10,7 @@ from . import conversion
 from .conversion import Conversion
 from .expected import CLASS_EMBEDDINGS
 
-# Parts that users know as files of their own. A recogniser that is not whole stays an error.
+# Parts that users know as files of their own. A recognizer that is not whole stays an error.
 FROM_ELSEWHERE = ('localizer', 'text_encoder')
 
 

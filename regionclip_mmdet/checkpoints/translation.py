@@ -22,9 +22,9 @@ from .layouts import (
     clip_key,
     is_ours,
     our_key,
-    recognise,
+    recognize,
 )
-from .official_localizer import check_anchors, other_normalisation
+from .official_localizer import check_anchors, other_normalization
 from .state_dicts import find_state_dict, refuse_non_finite
 
 
@@ -58,9 +58,9 @@ class Conversion:
             place = f'roi_head.bbox_head.{classifier}'
             rows.append(f'  {place:<36} {notes["names"]:>5} names, with their embeddings')
         rows += [f'  {part:<28}    absent, as allowed' for part in self.absent]
-        if 'normalisation' in self.notes:
+        if 'normalization' in self.notes:
             rows.append(
-                f'  It normalises images by {self.notes["normalisation"]}: give these to the '
+                f'  It normalizes images by {self.notes["normalization"]}: give these to the '
                 'localizer of the model config (and bgr), which has others.'
             )
         for reason, keys in self.unused.items():
@@ -92,7 +92,7 @@ def translate(content: Any, what: str = 'The file') -> Conversion:
 
 
 def _renamed(state: dict[str, Tensor], what: str) -> Conversion:
-    result = Conversion(recognise(state))
+    result = Conversion(recognize(state))
     for key, tensor in state.items():
         place = our_key(key, result.kind)
         if isinstance(place, Unused):
@@ -113,8 +113,8 @@ def _renamed(state: dict[str, Tensor], what: str) -> Conversion:
     refuse_non_finite({k: v for k, v in state.items() if _matters(k, result)}, what)
     _check_background(state)
     check_anchors(state)
-    if result.kind == LOCALIZER and (difference := other_normalisation(state)):
-        result.notes['normalisation'] = difference
+    if result.kind == LOCALIZER and (difference := other_normalization(state)):
+        result.notes['normalization'] = difference
     return result
 
 

@@ -19,8 +19,8 @@ FIRST_PORT, NUM_PORTS = 12000, 20000
 def prepare_launch(cfg: Config) -> None:
     """Make a run started by a launcher work: at a port of its own, and without CUDA.
 
-    torch synchronises norms on GPUs alone, so ``sync_bn`` is taken out, with a warning. mmengine
-    selects a CUDA device for whatever backend it initialises, and wraps the model for one. So the
+    torch synchronizes norms on GPUs alone, so ``sync_bn`` is taken out, with a warning. mmengine
+    selects a CUDA device for whatever backend it initializes, and wraps the model for one. So the
     process group is made here, before the runner looks for it.
 
     Args:
@@ -45,7 +45,7 @@ def prepare_launch(cfg: Config) -> None:
         torch.distributed.init_process_group('gloo')
     if cfg.get('sync_bn') is not None:
         logging.getLogger(__name__).warning(
-            'sync_bn=%r is left out: torch synchronises norms on GPUs alone. Norms that learn '
+            'sync_bn=%r is left out: torch synchronizes norms on GPUs alone. Norms that learn '
             'take the statistics of each process here.',
             cfg.sync_bn,
         )

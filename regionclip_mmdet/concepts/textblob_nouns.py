@@ -21,7 +21,7 @@ _BEFORE_NOUNS = frozenset(
     'a an the some another two three four five six seven eight nine ten several many few his '
     'their its my your our'.split()
 )
-# Words with these tags are nouns or not by their neighbours.
+# Words with these tags are nouns or not by their neighbors.
 _UNDECIDED = frozenset(['VB', 'VBP', 'VBZ', 'JJ'])
 # Behind these tags, or at the end of a sentence, a noun phrase is over.
 _PHRASE_OVER = frozenset(['', 'IN', 'TO', 'VBZ', 'VBP', 'VBD', 'WDT', '.', ',', ':'])
@@ -46,10 +46,10 @@ _OWN_LEMMAS = {
 
 
 class TextBlobNouns:
-    """Nouns by a lexicon of tags, word by word, and two rules about neighbours.
+    """Nouns by a lexicon of tags, word by word, and two rules about neighbors.
 
     The tags are those of TextBlob's ``PatternTagger``, which reads each word by itself; so a table
-    of words seen does the work once. Two rules mend what neighbours make certain: behind a
+    of words seen does the work once. Two rules mend what neighbors make certain: behind a
     determiner or a number, a verb is a noun ('two bears'), or qualifies the noun that follows
     ('a stop sign'); an adjective is a noun if the phrase is over behind it ('an orange on').
 
@@ -83,7 +83,7 @@ class TextBlobNouns:
 
         @cache
         def by_itself(word: str) -> Noun | str | None:
-            """The noun it always is, None if it never is one, else its tag: neighbours decide."""
+            """The noun it always is, None if it never is one, else its tag: neighbors decide."""
             found = tag(word)
             if len(word) < 2 or word in _NO_THINGS:
                 return None
@@ -110,7 +110,7 @@ class TextBlobNouns:
         current: list[Noun] | None = None
         for place, noun in enumerate(map(self._by_itself, words)):
             if noun.__class__ is str:
-                noun = self._by_neighbours(place, words, noun)
+                noun = self._by_neighbors(place, words, noun)
             if noun is None:
                 current = None
             elif current is None:
@@ -120,7 +120,7 @@ class TextBlobNouns:
                 current.append(noun)
         return runs
 
-    def _by_neighbours(self, place: int, words: list[str], tag: str) -> Noun | None:
+    def _by_neighbors(self, place: int, words: list[str], tag: str) -> Noun | None:
         """The word as a noun, or None if it is none."""
         if place == 0 or words[place - 1] not in _BEFORE_NOUNS:
             return None

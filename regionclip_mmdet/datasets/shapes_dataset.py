@@ -12,17 +12,17 @@ from mmdet.registry import DATASETS
 from .broken_images import BrokenImagePolicy
 from .named_splits import NamedSplits
 from .proposal_file import ProposalFile
-from .shapes_world.splits import BASE_CLASSES, CLASSES, COLOURS, NOVEL_CLASSES, SHAPES
+from .shapes_world.splits import BASE_CLASSES, CLASSES, COLORS, NOVEL_CLASSES, SHAPES
 
 
 def _palette(classes: Sequence[str]) -> list[tuple[int, int, int]]:
-    """Drawing colour of each class: that of the object, darker from shape to shape."""
-    colours = []
+    """Drawing color of each class: that of the object, darker from shape to shape."""
+    colors = []
     for name in classes:
-        colour, shape = name.split()
+        color, shape = name.split()
         shade = 1 - 0.5 * SHAPES.index(shape) / len(SHAPES)
-        colours.append(tuple(int(v * shade) for v in COLOURS[colour]))
-    return colours
+        colors.append(tuple(int(v * shade) for v in COLORS[color]))
+    return colors
 
 
 @DATASETS.register_module()

@@ -51,7 +51,7 @@ class _EvaluationMP(_LeavesOut, COCOevalMP):
 class OVCocoAPMetric(ComparesImagesOfPairs, OVCocoMetric):
     """AP50 of novel, base and all classes, as the official evaluation of OV-COCO computes it.
 
-    One evaluation over all classes (the generalised setting); a group's AP50 is the mean of the
+    One evaluation over all classes (the generalized setting); a group's AP50 is the mean of the
     valid precision entries of its classes at IoU 0.5. It differs from mmdet's ``OVCocoMetric``:
 
     * At most ``max_dets`` detections per image and class enter every number. mmdet's default takes

@@ -34,13 +34,13 @@ class BackboneGraph(nn.Module):
         self.register_buffer('mean', model.data_preprocessor.mean.detach().clone())
         self.register_buffer('std', model.data_preprocessor.std.detach().clone())
 
-    def normalise(self, image: Tensor) -> Tensor:
+    def normalize(self, image: Tensor) -> Tensor:
         """What the data preprocessor does with an image that needs no padding."""
         return (image - self.mean) / self.std
 
     def forward(self, image: Tensor) -> Tensor:
         """See the class."""
-        return self.backbone(self.normalise(image))[-1]
+        return self.backbone(self.normalize(image))[-1]
 
 
 class RegionGraph(nn.Module):
@@ -69,7 +69,7 @@ class RegionGraph(nn.Module):
             text: Text embeddings ``(K, D)``, of any norm.
 
         Returns:
-            Region embeddings ``(N, D)``, not normalised; probabilities ``(N, K)``, where what is
+            Region embeddings ``(N, D)``, not normalized; probabilities ``(N, K)``, where what is
             missing to one in a row is background's; refined boxes ``(N, 4)``, not clipped (the
             boxes themselves if the model has no regressor).
         """
@@ -119,7 +119,7 @@ class LocalizerGraph(nn.Module):
         """See the class."""
         localizer = self.localizer
         # there and back again: the localizer gets the rounded numbers that it gets in the model
-        x = localizer.pad(localizer.renormalise((image - self.mean) / self.std))
+        x = localizer.pad(localizer.renormalize((image - self.mean) / self.std))
         feats = localizer.backbone(x)
         if localizer.neck is not None:
             feats = localizer.neck(feats)
@@ -201,7 +201,7 @@ class DetectorGraph(nn.Module):
 
 
 class TextGraph(nn.Module):
-    """Token ids ``(N, L)`` to text embeddings ``(N, D)``, not normalised.
+    """Token ids ``(N, L)`` to text embeddings ``(N, D)``, not normalized.
 
     ``L`` is any length up to the context length; the embedding is read at a row's largest id.
 

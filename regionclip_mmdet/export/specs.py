@@ -136,7 +136,7 @@ def least_size(axis: str, model: nn.Module) -> int:
     """Smallest size of a free axis that ``torch.export`` lets its programs have.
 
     Images must be larger than one cell of the coarsest map, for programs are made for maps that
-    have neighbours.
+    have neighbors.
     """
     if axis in ('height', 'width'):
         strides = [16]

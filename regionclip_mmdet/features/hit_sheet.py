@@ -25,7 +25,7 @@ _NOTHING = 235
 def draw_hits(found: Sequence[Sequence[Hit]], columns: int = 6) -> Image.Image:
     """The regions of each name, best first, with a little of what is around them.
 
-    Below each stand its rank, its cosine and the image; an image that cannot be read is a grey
+    Below each stand its rank, its cosine and the image; an image that cannot be read is a gray
     tile. Names without regions are left out.
 
     Args:
@@ -75,7 +75,7 @@ def _crop(image: np.ndarray, box: Sequence[float], color: tuple[int, int, int]) 
     side = max(x2 - x1, y2 - y1, 1.0) * (1 + 2 * _MARGIN)
     left, top = (x1 + x2 - side) / 2, (y1 + y2 - side) / 2
     scale = TILE / side
-    # beyond the image's border it is grey, so that the middle is the box's
+    # beyond the image's border it is gray, so that the middle is the box's
     whole = Image.fromarray(image)
     canvas = Image.new('RGB', (TILE, TILE), (_NOTHING,) * 3)
     seen = (max(left, 0), max(top, 0), min(left + side, whole.width), min(top + side, whole.height))

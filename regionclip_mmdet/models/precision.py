@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 REDUCED = (torch.float16, torch.bfloat16)
-# of a model: images are normalised, and frozen norms folded into convolutions, in float32
+# of a model: images are normalized, and frozen norms folded into convolutions, in float32
 FLOAT32_MODULES = (BaseDataPreprocessor, FrozenBatchNorm2d)
 
 Module = TypeVar('Module', bound=nn.Module)

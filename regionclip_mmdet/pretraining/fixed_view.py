@@ -40,7 +40,7 @@ def fixed_view(
 
     Raises:
         ValueError: It draws sizes at random and ``resize`` is not given, or has a transform that
-            makes other images than those that would be computed on (crops, mosaics, colours).
+            makes other images than those that would be computed on (crops, mosaics, colors).
     """
     loaders, resizes = [], []
     for transform in _flat(pipeline):

@@ -43,7 +43,7 @@ class ProposalMaker(WeightGuard, CastsCarefully, BaseModel):
 
     Args:
         localizer: Config of an ``RPNLocalizer``.
-        data_preprocessor: Config of the model's, which normalises the images.
+        data_preprocessor: Config of the model's, which normalizes the images.
         teacher: ``backbone``, ``region_encoder`` and ``scale`` of the model's teacher.
         num: Keep the best so many proposals of an image; None: the localizer's ``max_per_img``.
         precision: ``'float32'``, or ``'bfloat16'`` for the convolutions (autocast). Selection and
@@ -152,7 +152,7 @@ class ProposalMaker(WeightGuard, CastsCarefully, BaseModel):
         """``make`` of a batch that the data preprocessor has made.
 
         Args:
-            inputs: ``(B, 3, H, W)``, normalised.
+            inputs: ``(B, 3, H, W)``, normalized.
             data_samples: One per image.
             mode: Always ``'predict'``.
             stored: See ``make``.

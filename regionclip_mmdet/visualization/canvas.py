@@ -79,7 +79,7 @@ def draw_marks(image: np.ndarray, marks: Sequence[Mark], style: Style | None = N
     the best places and lie on top.
 
     Args:
-        image: uint8 ``(H, W, 3)`` RGB, or ``(H, W)`` grey.
+        image: uint8 ``(H, W, 3)`` RGB, or ``(H, W)`` gray.
         marks: The most important first.
         style: Sizes and font.
 
@@ -186,7 +186,7 @@ def _inside(marks: Sequence[Mark], scale: float, canvas: tuple[int, int]) -> lis
 
 
 def _outline(draw: ImageDraw.ImageDraw, mark: Mark, line: int) -> None:
-    """The box, with a rim on either side of the line: visible on a ground of its own colour."""
+    """The box, with a rim on either side of the line: visible on a ground of its own color."""
     rim = line // 2
     limit = (draw.im.size[0] - 1, draw.im.size[1] - 1)
     x1, y1, x2, y2 = (round(v) for v in mark.box)

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Colours: one of its own for each name, and text that can be read on any of them."""
+"""Colors: one of its own for each name, and text that can be read on any of them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _COLD_HUE = 240 / 360
 
 
 def name_color(name: str) -> Color:
-    """The colour of a name by itself: the same in every process and vocabulary.
+    """The color of a name by itself: the same in every process and vocabulary.
 
     In a picture it has this one unless another name there is too near (``picture_colors``).
 
     A hash of the name chooses the hue, evenly over the circle, and one of six pairs of lightness
     and saturation. So it needs no list of names, and names that come later change nothing.
-    Names that Unicode takes for the same (NFC) have the same colour.
+    Names that Unicode takes for the same (NFC) have the same color.
 
     Args:
         name: Any string.
@@ -48,13 +48,13 @@ def name_number(name: str) -> int:
 
 
 def scale_colors(values: Sequence[float] | np.ndarray) -> list[Color]:
-    """Colours of numbers, from blue for the smallest to red for the largest.
+    """Colors of numbers, from blue for the smallest to red for the largest.
 
     Args:
         values: ``(N,)``, finite. Where all are equal, all are red.
 
     Returns:
-        ``N`` RGB colours, 0..255.
+        ``N`` RGB colors, 0..255.
     """
     values = np.asarray(values, dtype=float)
     if len(values) == 0:
@@ -65,7 +65,7 @@ def scale_colors(values: Sequence[float] | np.ndarray) -> list[Color]:
 
 
 def luminance(color: Color) -> float:
-    """Relative luminance of an sRGB colour, 0..1 (WCAG 2.1, "relative luminance").
+    """Relative luminance of an sRGB color, 0..1 (WCAG 2.1, "relative luminance").
 
     Args:
         color: RGB, 0..255.
@@ -76,7 +76,7 @@ def luminance(color: Color) -> float:
 
 
 def contrast_ratio(one: Color, other: Color) -> float:
-    """Contrast of two colours, 1..21 (WCAG 2.1, "contrast ratio")."""
+    """Contrast of two colors, 1..21 (WCAG 2.1, "contrast ratio")."""
     low, high = sorted((luminance(one), luminance(other)))
     return (high + 0.05) / (low + 0.05)
 
@@ -90,7 +90,7 @@ def text_color(background: Color) -> Color:
 
 
 def parse_color(color: str | Sequence[int]) -> Color:
-    """A colour given as ``'#rrggbb'``, a name that Pillow knows, or RGB 0..255.
+    """A color given as ``'#rrggbb'``, a name that Pillow knows, or RGB 0..255.
 
     Raises:
         ValueError: It is none of them.
@@ -101,7 +101,7 @@ def parse_color(color: str | Sequence[int]) -> Color:
         return ImageColor.getrgb(color)[:3]
     values = tuple(int(value) for value in color)
     if len(values) != 3 or not all(0 <= value <= 255 for value in values):
-        raise ValueError(f"a colour is '#rrggbb' or three numbers 0..255, not {color!r}")
+        raise ValueError(f"a color is '#rrggbb' or three numbers 0..255, not {color!r}")
     return values
 
 

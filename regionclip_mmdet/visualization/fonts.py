@@ -152,7 +152,7 @@ def _warn_of_script(script: str, char: str) -> None:
 def _usable(code: int) -> Iterator[str]:
     for path in _installed():
         if code in _characters(path):
-            try:  # fonts of coloured bitmaps have no arbitrary sizes
+            try:  # fonts of colored bitmaps have no arbitrary sizes
                 ImageFont.truetype(path, 12)
             except OSError:
                 continue

@@ -29,7 +29,7 @@ class OpenVocabVisualizer(DetLocalVisualizer):
     """Draws annotations, detections and proposals of an open vocabulary side by side.
 
     Stands where mmdet's ``DetLocalVisualizer`` does: ``DetVisualizationHook``, ``tools/test.py
-    --show`` and ``--show-dir``, every ``vis_backend``. The colours are those of ``picture_colors``
+    --show`` and ``--show-dir``, every ``vis_backend``. The colors are those of ``picture_colors``
     for the names of the whole picture, so a vocabulary of any size costs nothing before something
     is drawn. Names are looked up when a sample is
     drawn: those of its instances (``label_names``) first, then ``classes`` of the call, then the
@@ -199,7 +199,7 @@ class OpenVocabVisualizer(DetLocalVisualizer):
         names: list[str],
         of_name: Mapping[str, Color],
     ) -> np.ndarray:
-        """Annotations (without scores) or detections, ``N`` names and colours of all names."""
+        """Annotations (without scores) or detections, ``N`` names and colors of all names."""
         if 'masks' in instances and len(instances) > 0:
             image = self._draw_masks(image, instances, [of_name[name] for name in names])
         boxes = instances.bboxes if 'bboxes' in instances else np.zeros((0, 4))
@@ -215,7 +215,7 @@ class OpenVocabVisualizer(DetLocalVisualizer):
     def _draw_masks(
         self, image: np.ndarray, instances: InstanceData, colors: Sequence[Color]
     ) -> np.ndarray:
-        """Masks with white outlines, as mmdet draws them, in the colours of their names."""
+        """Masks with white outlines, as mmdet draws them, in the colors of their names."""
         masks = instances.masks
         if isinstance(masks, (PolygonMasks, BitmapMasks)):
             masks = masks.to_ndarray()

@@ -38,12 +38,12 @@ def draw_detections(
         boxes: ``(N, 4)``.
         names: ``N`` names, in any script; an empty one and no score: no label.
         scores: ``(N,)`` or None. Better ones lie on top.
-        colors: ``N`` colours, for another meaning than the name; ``'#rrggbb'`` or RGB. None: those
+        colors: ``N`` colors, for another meaning than the name; ``'#rrggbb'`` or RGB. None: those
             of ``picture_colors``.
         **style: See the module.
 
     Raises:
-        ValueError: Not as many names, scores or colours as boxes; a box that is not finite; an
+        ValueError: Not as many names, scores or colors as boxes; a box that is not finite; an
             image that is not uint8.
     """
     boxes, names = as_array(boxes).reshape(-1, 4), list(names)
@@ -55,7 +55,7 @@ def draw_detections(
         of_name = picture_colors(names)
         colors = [of_name[name] for name in names]
     colors = [parse_color(color) for color in colors]
-    texts = names if scores is None else [labelled(n, s) for n, s in zip(names, scores)]
+    texts = names if scores is None else [labeled(n, s) for n, s in zip(names, scores)]
     order = range(len(boxes)) if scores is None else np.argsort(-scores, kind='stable')
     marks = [Mark(tuple(boxes[i].tolist()), colors[i], (Row(texts[i], colors[i]),)) for i in order]
     return draw_marks(image, marks, Style(**style))
@@ -92,7 +92,7 @@ def draw_regions(
     marks = []
     for region in regions:
         rows = [
-            Row(labelled(name, score), colors[name])
+            Row(labeled(name, score), colors[name])
             for name, score in zip(region.names, region.scores)
         ]
         marks.append(Mark(region.box, rows[0].color, tuple(rows)))
@@ -226,7 +226,7 @@ def text_strip(
     return np.array(strip)
 
 
-def labelled(name: str, score: float) -> str:
+def labeled(name: str, score: float) -> str:
     """A name with its score: no percentage, since fused scores may exceed 1."""
     return f'{name} {score:.2f}' if abs(score) >= 0.1 else f'{name} {score:.3f}'
 

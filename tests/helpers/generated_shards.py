@@ -17,7 +17,7 @@ MEMBER = tuple[str, bytes]
 
 
 def picture(number: int, kind: str = 'PNG') -> bytes:
-    """An image file of 6 x 8 pixels (height x width), all of one colour: r + 256 g = number."""
+    """An image file of 6 x 8 pixels (height x width), all of one color: r + 256 g = number."""
     pixels = np.zeros((6, 8, 3), dtype=np.uint8)
     pixels[..., 0], pixels[..., 1] = number % 256, number // 256
     buffer = io.BytesIO()

@@ -1,11 +1,11 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Official files, generated: of each kind every tensor that it has, none left out.
 
-Layers are as many as in the released files. The localizer has its real widths, the recogniser and
+Layers are as many as in the released files. The localizer has its real widths, the recognizer and
 the text tower narrow ones (``ARCH``, ``TEXT_ARCH``), which ``custom_sizes=True`` allows.
 
-* pretrained RegionCLIP: recogniser, text encoder, localizer;
-* finetuned detector: recogniser, localizer, box head (COCO, R50-C4), mask head (LVIS, R50-FPN with
+* pretrained RegionCLIP: recognizer, text encoder, localizer;
+* finetuned detector: recognizer, localizer, box head (COCO, R50-C4), mask head (LVIS, R50-FPN with
   large-scale jitter), class embeddings of training and testing;
 * teacher and student;
 * localizers: whole Mask R-CNNs of detectron2, RoI heads included;

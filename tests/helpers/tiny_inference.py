@@ -62,7 +62,7 @@ def detector(**settings: object) -> OpenVocabularyRCNN:
 
 
 def image(height: int = 60, width: int = 80, seed: int = 0) -> np.ndarray:
-    """Coloured rectangles, BGR."""
+    """Colored rectangles, BGR."""
     generator = np.random.default_rng(seed)
     pixels = np.full((height, width, 3), 128, np.uint8)
     for _ in range(8):

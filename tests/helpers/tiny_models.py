@@ -167,7 +167,7 @@ def save_localizer(path: Path, seed: int = 0) -> Path:
 
 
 def images(*sizes: tuple[int, int], seed: int = 0) -> Tensor:
-    """Normalised images ``(H, W)`` as one batch, zero padded at the right and bottom."""
+    """Normalized images ``(H, W)`` as one batch, zero padded at the right and bottom."""
     generator = torch.Generator().manual_seed(seed)
     batch = torch.zeros(len(sizes), 3, max(h for h, _ in sizes), max(w for _, w in sizes))
     for row, (height, width) in zip(batch, sizes, strict=True):

@@ -71,7 +71,7 @@ def losses(work_dir: Path, rank: int = 0) -> list[dict]:
 
 
 def scalars(work_dir: Path) -> list[dict]:
-    """What the run's local visualisation backend wrote."""
+    """What the run's local visualization backend wrote."""
     (file,) = work_dir.glob('*/vis_data/scalars.json')
     return [json.loads(line) for line in file.read_text().splitlines()]
 

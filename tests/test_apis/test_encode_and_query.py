@@ -290,12 +290,12 @@ class TestImages:
 
     def test_other_arrays(self) -> None:
         model = detector()
-        grey = tiny_inference.image()[..., 0]
-        alpha = np.dstack([tiny_inference.image(), grey])
-        as_grey, one_channel, with_alpha, bgr = encode_images(
-            model, [grey, grey[..., None], alpha, tiny_inference.image()]
+        gray = tiny_inference.image()[..., 0]
+        alpha = np.dstack([tiny_inference.image(), gray])
+        as_gray, one_channel, with_alpha, bgr = encode_images(
+            model, [gray, gray[..., None], alpha, tiny_inference.image()]
         )
-        assert torch.equal(as_grey.embeddings, one_channel.embeddings)
+        assert torch.equal(as_gray.embeddings, one_channel.embeddings)
         assert torch.equal(with_alpha.embeddings, bgr.embeddings)
         for wrong, message in (
             (tiny_inference.image() / 255.0, 'float64.*uint8'),

@@ -28,7 +28,7 @@ def model() -> OpenVocabularyRCNN:
 
 
 def embed_by_hand(model: OpenVocabularyRCNN, pixels: np.ndarray, boxes: list) -> Tensor:
-    """Of an image that is not resized: BGR to normalised RGB, map, regions."""
+    """Of an image that is not resized: BGR to normalized RGB, map, regions."""
     rgb = torch.from_numpy(pixels[..., ::-1].copy()).permute(2, 0, 1).float()
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
     rois = torch.tensor([[0.0, *box] for box in boxes])
@@ -43,7 +43,7 @@ def test_they_are_the_region_encoders(model: OpenVocabularyRCNN) -> None:
     wanted = embed_by_hand(model, pixels, boxes)
     torch.testing.assert_close(found.raw, wanted, rtol=1e-5, atol=1e-5)
     lengths = wanted.pow(2).sum(1).sqrt()
-    assert lengths.sub(1).abs().min() > 0.01  # normalising changes something
+    assert lengths.sub(1).abs().min() > 0.01  # normalizing changes something
     torch.testing.assert_close(found.normalized, wanted / lengths[:, None], rtol=1e-5, atol=1e-5)
 
 

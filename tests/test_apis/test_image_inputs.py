@@ -26,9 +26,9 @@ def test_a_turned_photograph(tmp_path: Path) -> None:
         assert np.array_equal(as_bgr(image), upright)
 
 
-def test_grey_of_16_bits(tmp_path: Path) -> None:
+def test_gray_of_16_bits(tmp_path: Path) -> None:
     values = (np.arange(60 * 80, dtype=np.uint16) * 13).reshape(60, 80)
-    path = tmp_path / 'grey.png'
+    path = tmp_path / 'gray.png'
     Image.fromarray(values).save(path)
     expected = np.repeat((values >> 8).astype(np.uint8)[..., None], 3, axis=2)
     assert np.array_equal(LoadImageChecked()(dict(img_path=str(path)))['img'], expected)

@@ -156,7 +156,7 @@ def convert(state: State) -> conversion.Conversion:
 
 
 @pytest.mark.parametrize('name', FILES)
-def test_every_kind_is_recognised_and_used_up(name: str) -> None:
+def test_every_kind_is_recognized_and_used_up(name: str) -> None:
     kind, make, _ = FILES[name]
     state = make()
     result = convert(state)

@@ -216,8 +216,8 @@ def test_the_config_in_a_checkpoint_is_not_executed(tmp_path: Path) -> None:
     toy_runner(None, tmp_path, resume=False).train()
     content = torch.load(tmp_path / 'run' / 'iter_4.pth')
     content['meta']['config'] = f"import os\nos.mkdir('{tmp_path}/ran')\n"
-    torch.save(content, tmp_path / 'spoilt.pth')
-    runner = toy_runner(tmp_path / 'spoilt.pth', tmp_path / 'again', resume=True)
+    torch.save(content, tmp_path / 'spoiled.pth')
+    runner = toy_runner(tmp_path / 'spoiled.pth', tmp_path / 'again', resume=True)
     runner.train()
     assert runner.iter == 20
     assert not (tmp_path / 'ran').exists()

@@ -101,7 +101,7 @@ def run_tool(name: str, *arguments: str) -> None:
 
 
 def write_config(case: Case) -> str:
-    """The shipped config, for recognisers of narrow layers and small images."""
+    """The shipped config, for recognizers of narrow layers and small images."""
     cfg = Config.fromfile(config_path(case.config))
     for part in tiny_recipes.walk(cfg.model):
         if part.get('type') in ('CLIPResNet', 'RegionEncoder'):
@@ -155,7 +155,7 @@ def telling_matrix(embeddings: Tensor, number: int) -> Tensor:
 
 
 def picture(folder: Path) -> str:
-    """Rectangles of colours, which give regions of several names."""
+    """Rectangles of colors, which give regions of several names."""
     generator = np.random.default_rng(3)
     pixels = np.full((72, 96, 3), 110, np.uint8)
     for _ in range(12):

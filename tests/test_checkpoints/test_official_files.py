@@ -330,12 +330,12 @@ def test_what_is_missing_or_mixed_is_named(name: str) -> None:
         convert(dict(model=make()))
 
 
-def test_a_localizer_that_normalises_otherwise_is_told_of() -> None:
+def test_a_localizer_that_normalizes_otherwise_is_told_of() -> None:
     state = official.localizer_file('c4') | {'pixel_std': torch.tensor([57.4, 57.1, 58.4])}
     assert 'std=[57.4' in str(convert(state)) and 'mean=' not in str(convert(state))
     odd = state | {'pixel_mean': torch.ones(4)}
     assert 'mean=[1.0, 1.0, 1.0], std=[57.4' in str(convert(odd))
-    assert 'normalises' not in str(convert(official.localizer_file('c4')))
+    assert 'normalizes' not in str(convert(official.localizer_file('c4')))
 
 
 @pytest.mark.parametrize(
@@ -376,7 +376,7 @@ def test_learned_classifiers_have_no_place() -> None:
         conversion.convert(dict(model=state), custom_sizes=True)
 
 
-def test_recognisers_below_an_fpn_have_no_place() -> None:
+def test_recognizers_below_an_fpn_have_no_place() -> None:
     state = {
         re.sub(r'^backbone\.', 'backbone.bottom_up.', key): value
         for key, value in official.finetuned().items()

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Nouns of hand-labelled captions."""
+"""Nouns of hand-labeled captions."""
 
 from __future__ import annotations
 
@@ -97,9 +97,9 @@ def test_words_are_tagged_as_in_their_sentence(backend: TextBlobNouns) -> None:
     assert together == [tagger.tag(word, tokenize=False)[0] for word in text.split()]
 
 
-def test_labelled_captions(backend: TextBlobNouns) -> None:
+def test_labeled_captions(backend: TextBlobNouns) -> None:
     """docs/concepts.md gives these numbers: 32 captions, 108 nouns."""
-    path = Path(__file__).parents[1] / 'data' / 'labelled_captions.txt'
+    path = Path(__file__).parents[1] / 'data' / 'labeled_captions.txt'
     right = wrong = missed = 0
     for line in path.read_text(encoding='utf-8').splitlines():
         caption, labels = line.split('\t')

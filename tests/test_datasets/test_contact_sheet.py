@@ -20,7 +20,7 @@ TOOL = Path(__file__).parents[2] / 'tools' / 'data' / 'inspect_image_text.py'
 
 
 def colors(sheet: Image.Image) -> set[int]:
-    """Numbers of the pictures in it: those whose colour fills at least half a tile."""
+    """Numbers of the pictures in it: those whose color fills at least half a tile."""
     values, counts = np.unique(np.asarray(sheet).reshape(-1, 3), axis=0, return_counts=True)
     whole = [value for value, count in zip(values.tolist(), counts) if count > TILE * TILE // 2]
     return {red + 256 * green for red, green, blue in whole if blue == 0}

@@ -36,7 +36,7 @@ def test_files(tmp_path: Path) -> None:
                 assert picture.size == (image['width'], image['height'])
 
 
-def test_boxes_hold_the_named_colour(tmp_path: Path) -> None:
+def test_boxes_hold_the_named_color(tmp_path: Path) -> None:
     root = make_example_dataset(tmp_path / 'data')
     content = json.loads((root / 'annotations' / 'val.json').read_text())
     ids = {c['id'] for c in content['categories'] if c['name'] == 'cyan square'}

@@ -14,11 +14,11 @@ from PIL import EpsImagePlugin, Image
 from regionclip_mmdet.datasets import BrokenImageError, LoadImageChecked
 
 LEFT, RIGHT = (200, 100, 50), (10, 240, 30)
-GREY = (124, 147)  # ITU-R 601 luma of both: 0.299 R + 0.587 G + 0.114 B
+GRAY = (124, 147)  # ITU-R 601 luma of both: 0.299 R + 0.587 G + 0.114 B
 
 
 def halves() -> Image.Image:
-    """8 x 12 pixels (height x width), one colour on either side."""
+    """8 x 12 pixels (height x width), one color on either side."""
     array = np.zeros((8, 12, 3), dtype=np.uint8)
     array[:, :6], array[:, 6:] = LEFT, RIGHT
     return Image.fromarray(array)
@@ -49,8 +49,8 @@ def save(image: Image.Image, path: Path, **settings: object) -> Path:
     ('image', 'suffix', 'left', 'right'),
     [
         (halves(), 'png', LEFT, RIGHT),
-        (halves().convert('L'), 'png', (GREY[0],) * 3, (GREY[1],) * 3),
-        (with_alpha('LA'), 'png', (GREY[0],) * 3, (GREY[1],) * 3),
+        (halves().convert('L'), 'png', (GRAY[0],) * 3, (GRAY[1],) * 3),
+        (with_alpha('LA'), 'png', (GRAY[0],) * 3, (GRAY[1],) * 3),
         (with_alpha('RGBA'), 'png', LEFT, RIGHT),
         (halves().convert('P', palette=Image.Palette.ADAPTIVE), 'png', LEFT, RIGHT),
         (halves().convert('CMYK'), 'tiff', LEFT, RIGHT),
@@ -58,7 +58,7 @@ def save(image: Image.Image, path: Path, **settings: object) -> Path:
         # 300 / 256 and 65535 / 256, rounded down
         (sixteen_bits(), 'png', (1, 1, 1), (255, 255, 255)),
     ],
-    ids=['rgb', 'grey', 'grey+alpha', 'rgba', 'palette', 'cmyk', '1 bit', '16 bit grey'],
+    ids=['rgb', 'gray', 'gray+alpha', 'rgba', 'palette', 'cmyk', '1 bit', '16 bit gray'],
 )
 def test_every_mode_becomes_rgb(
     tmp_path: Path, image: Image.Image, suffix: str, left: tuple, right: tuple

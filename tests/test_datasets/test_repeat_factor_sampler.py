@@ -13,7 +13,7 @@ from mmengine.dataset import ClassBalancedDataset
 from regionclip_mmdet.datasets.repeat_factor_sampler import RepeatFactorSampler, repeat_factors
 
 
-class Labelled:
+class Labeled:
     """Images with given labels."""
 
     def __init__(self, labels: list[list[int]]) -> None:
@@ -34,16 +34,16 @@ FACTORS = [1.0] * 93 + [ONE, ONE, TWO, ONE, TWO, THREE, 1.0]
 
 
 def test_factors() -> None:
-    found = repeat_factors(Labelled(LABELS), THRESHOLD)
+    found = repeat_factors(Labeled(LABELS), THRESHOLD)
     assert found.tolist() == pytest.approx(FACTORS)
     # mmengine's own, which it then rounds up
     theirs = ClassBalancedDataset._get_repeat_factors
-    holder = type('Holder', (), dict(dataset=Labelled(LABELS)))()
+    holder = type('Holder', (), dict(dataset=Labeled(LABELS)))()
     assert found[:-1].tolist() == pytest.approx(theirs(holder, holder.dataset, THRESHOLD)[:-1])
 
 
 def test_every_pass_is_as_long_and_factors_are_met_on_average() -> None:
-    sampler = RepeatFactorSampler(Labelled(LABELS), THRESHOLD, seed=3)
+    sampler = RepeatFactorSampler(Labeled(LABELS), THRESHOLD, seed=3)
     assert len(sampler) == int(sum(FACTORS))
     counts: Counter[int] = Counter()
     passes = 2000
@@ -61,7 +61,7 @@ def test_every_pass_is_as_long_and_factors_are_met_on_average() -> None:
 
 
 def test_passes_are_shuffled_repeatable_and_different() -> None:
-    sampler = RepeatFactorSampler(Labelled(LABELS), THRESHOLD, seed=3)
+    sampler = RepeatFactorSampler(Labeled(LABELS), THRESHOLD, seed=3)
     first = list(sampler)
     assert first == list(sampler) and first != sorted(first)
     sampler.set_epoch(1)
@@ -69,18 +69,18 @@ def test_passes_are_shuffled_repeatable_and_different() -> None:
     assert second != first
     sampler.set_epoch(0)
     assert list(sampler) == first
-    assert list(RepeatFactorSampler(Labelled(LABELS), THRESHOLD, seed=4)) != first
-    plain = list(RepeatFactorSampler(Labelled(LABELS), THRESHOLD, shuffle=False, seed=3))
+    assert list(RepeatFactorSampler(Labeled(LABELS), THRESHOLD, seed=4)) != first
+    plain = list(RepeatFactorSampler(Labeled(LABELS), THRESHOLD, shuffle=False, seed=3))
     assert plain == sorted(first)
 
 
 @pytest.mark.parametrize('processes', [2, 3, 7])
 def test_processes_share_a_pass(processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = list(RepeatFactorSampler(Labelled(LABELS), THRESHOLD, seed=3))
+    whole = list(RepeatFactorSampler(Labeled(LABELS), THRESHOLD, seed=3))
     shares = []
     for rank in range(processes):
         monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda r=rank: (r, processes))
-        shares.append(list(RepeatFactorSampler(Labelled(LABELS), THRESHOLD, seed=3)))
+        shares.append(list(RepeatFactorSampler(Labeled(LABELS), THRESHOLD, seed=3)))
     assert len({len(share) for share in shares}) == 1
     together = [index for row in zip(*shares, strict=True) for index in row]
     # the first ones again, to make the shares equal
@@ -89,8 +89,8 @@ def test_processes_share_a_pass(processes: int, monkeypatch: pytest.MonkeyPatch)
 
 def test_built_from_a_config_and_checked() -> None:
     sampler = DATA_SAMPLERS.build(
-        dict(type='RepeatFactorSampler', threshold=0.5, dataset=Labelled([[0], [1], [0]]), seed=0)
+        dict(type='RepeatFactorSampler', threshold=0.5, dataset=Labeled([[0], [1], [0]]), seed=0)
     )
     assert torch.allclose(sampler.factors, torch.tensor([1.0, 1.5**0.5, 1.0]).double())
     with pytest.raises(ValueError, match='threshold must be positive, not 0'):
-        RepeatFactorSampler(Labelled(LABELS), 0)
+        RepeatFactorSampler(Labeled(LABELS), 0)

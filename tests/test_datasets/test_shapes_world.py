@@ -11,7 +11,7 @@ from PIL import Image
 from regionclip_mmdet.datasets.shapes_world import (
     BASE_CLASSES,
     CLASSES,
-    COLOURS,
+    COLORS,
     NOVEL_CLASSES,
     SHAPES,
     ShapesWorldSpec,
@@ -55,7 +55,7 @@ def test_seed_split_and_kind_change_the_images() -> None:
 def test_split_rule() -> None:
     assert (len(CLASSES), len(BASE_CLASSES), len(NOVEL_CLASSES)) == (64, 48, 16)
     assert set(BASE_CLASSES) | set(NOVEL_CLASSES) == set(CLASSES)
-    for words, place in ((COLOURS, 0), (SHAPES, 1)):
+    for words, place in ((COLORS, 0), (SHAPES, 1)):
         novel = [name.split()[place] for name in NOVEL_CLASSES]
         base = [name.split()[place] for name in BASE_CLASSES]
         for word in words:
@@ -119,14 +119,14 @@ def test_polygons_are_valid_coco(scenes: Path) -> None:
         assert ann['iscrowd'] == 0
 
 
-def test_drawn_colour_is_the_named_one() -> None:
+def test_drawn_color_is_the_named_one() -> None:
     spec = ShapesWorldSpec('object_centric', 20, object_counts=(1,))
     for index in range(20):
         image, (obj,), _ = sample_image(spec, index)
         mask, (left, top) = object_mask(obj, spec.image_size)
         patch = np.asarray(image, dtype=float)[top : top + mask.height, left : left + mask.width]
-        colour = np.median(patch[np.asarray(mask) == 255], axis=0)
-        distances = {name: np.abs(colour - rgb).max() for name, rgb in COLOURS.items()}
+        color = np.median(patch[np.asarray(mask) == 255], axis=0)
+        distances = {name: np.abs(color - rgb).max() for name, rgb in COLORS.items()}
         assert min(distances, key=distances.get) == obj.name.split()[0]
 
 

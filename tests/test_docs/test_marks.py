@@ -53,9 +53,9 @@ def runs(source: str, tool: str) -> bool:
     name = tool.rpartition('/')[2]
     named = name in source or f"'{name.rpartition('.')[0]}'" in source
     # a script that only calls a function of the package is run by calling that
-    inside = re.search(
-        r'from ((?:regionclip_mmdet|benchmarks|checks|demo|examples)\.\S+) import main', (doc_pages.ROOT / tool).read_text()
-    )
+    package = '(?:regionclip_mmdet|benchmarks|checks|demo|examples)'
+    text = (doc_pages.ROOT / tool).read_text()
+    inside = re.search(rf'from ({package}\.\S+) import main', text)
     named = named or bool(inside and f'from {inside[1]} import' in source)
     return named and RUNS.search(source) is not None
 

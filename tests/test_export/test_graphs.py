@@ -25,7 +25,7 @@ def image(size: tuple[int, int]) -> torch.Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
 
 
-def normalised(model: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+def normalized(model: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
     bgr = pixels[0].flip(0)
     return model.data_preprocessor(dict(inputs=[bgr]), training=False)['inputs']
 
@@ -36,7 +36,7 @@ def normalised(model: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
 def test_localizer_proposes_what_the_model_proposes(kind: str, size: tuple[int, int]) -> None:
     model = exported_models.build(kind)
     meta = dict(img_shape=size)
-    (expected,) = model.localizer(normalised(model, image(size)), [meta])
+    (expected,) = model.localizer(normalized(model, image(size)), [meta])
     boxes, logits = LocalizerGraph(model)(image(size))
     assert len(expected) >= 5
     torch.testing.assert_close(boxes, expected.bboxes, rtol=0, atol=2e-3)
@@ -47,7 +47,7 @@ def test_localizer_proposes_what_the_model_proposes(kind: str, size: tuple[int, 
 def test_boxes_of_other_levels_do_not_suppress_each_other() -> None:
     model = exported_models.build('fpn')
     model.localizer.test_cfg.update(max_per_img=-1, nms=dict(type='nms', iou_threshold=0.05))
-    (expected,) = model.localizer(normalised(model, image(SIZES[0])), [dict(img_shape=SIZES[0])])
+    (expected,) = model.localizer(normalized(model, image(SIZES[0])), [dict(img_shape=SIZES[0])])
     boxes, _ = LocalizerGraph(model)(image(SIZES[0]))
     torch.testing.assert_close(boxes, expected.bboxes, rtol=0, atol=2e-3)
     overlap = box_iou(boxes, boxes).fill_diagonal_(0)
@@ -58,7 +58,7 @@ def test_boxes_of_other_levels_do_not_suppress_each_other() -> None:
 def test_localizer_with_few_anchors_and_without_any_box() -> None:
     model = exported_models.build('c4')
     model.localizer.test_cfg.update(nms_pre=10000)  # more than the map has
-    (expected,) = model.localizer(normalised(model, image((40, 40))), [dict(img_shape=(40, 40))])
+    (expected,) = model.localizer(normalized(model, image((40, 40))), [dict(img_shape=(40, 40))])
     boxes, _ = LocalizerGraph(model)(image((40, 40)))
     torch.testing.assert_close(boxes, expected.bboxes, rtol=0, atol=2e-3)
     model.localizer.test_cfg.update(min_bbox_size=1000)  # no box is as large
@@ -73,7 +73,7 @@ def test_regions_get_the_models_embeddings_probabilities_and_boxes() -> None:
     boxes = torch.tensor([[3.0, 5.0, 60.5, 70.25], [0, 0, 128, 96], [100, 20, 127, 90]])
     text = tiny_models.vocabulary().matrix
     c4 = BackboneGraph(model)(pixels)
-    feats = model.extract_feat(normalised(model, pixels))
+    feats = model.extract_feat(normalized(model, pixels))
     torch.testing.assert_close(c4, feats[0], rtol=1e-5, atol=1e-5)
     rois = bbox2roi([boxes])
     found = model.roi_head._bbox_forward(feats, rois)

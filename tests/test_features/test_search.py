@@ -95,7 +95,7 @@ def make_hit(path: Path, box: tuple, **changes: Any) -> features.Hit:
 
 class TestPicture:
     def test_the_middle_of_a_tile_is_the_box(self, tmp_path: Path) -> None:
-        """A red patch at the image's corner: its tile shows it in the middle, grey outside."""
+        """A red patch at the image's corner: its tile shows it in the middle, gray outside."""
         pixels = np.full((60, 90, 3), (0, 0, 255), dtype=np.uint8)
         pixels[:20, :20] = (255, 0, 0)
         Image.fromarray(pixels).save(tmp_path / 'a.png')

@@ -94,7 +94,7 @@ def padding_of_the_localizer(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def padding_of_the_recogniser(monkeypatch: pytest.MonkeyPatch) -> None:
+def padding_of_the_recognizer(monkeypatch: pytest.MonkeyPatch) -> None:
     def change(module: nn.Module) -> None:
         if hasattr(module, 'pad_value'):
             module.pad_value = -1.7
@@ -121,7 +121,7 @@ def localizer_norm_epsilon(monkeypatch: pytest.MonkeyPatch) -> None:
         (no_half_pixel_shift, 'a_backbone_rn50_odd'),
         (bgr_for_rgb, 'c_zeroshot_gt'),
         (padding_of_the_localizer, 'b_rpn_c4_nms09_top300'),
-        (padding_of_the_recogniser, 'c_zeroshot_gt'),
+        (padding_of_the_recognizer, 'c_zeroshot_gt'),
         (norm_epsilon, 'a_backbone_rn50_odd'),
         (localizer_norm_epsilon, 'b_rpn_c4'),
     ],

@@ -42,7 +42,7 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Options for a pool of 18 names, four to a file of the cache."""
     monkeypatch.setattr(cache_module, '_NAMES_PER_FILE', 4)
     pool = tmp_path / 'pool.txt'
-    names = [f'{colour} {thing}' for thing in ('cat', 'ball') for colour in 'abcdefghi']
+    names = [f'{color} {thing}' for thing in ('cat', 'ball') for color in 'abcdefghi']
     pool.write_text(''.join(f'{name}\t{100 - k}\n' for k, name in enumerate(names)))
     weights = tiny_models.save_clip(tmp_path / 'clip.pth')
     sizes = json.dumps(tiny_models.TEXT_ARCH)

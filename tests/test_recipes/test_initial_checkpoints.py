@@ -48,7 +48,7 @@ def clip_state(model: nn.Module) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize('start', ['pretrained', 'CLIP'])
 @pytest.mark.parametrize('name', CASES)
-def test_recogniser_and_localizer_fill_the_detector(name: str, start: str) -> None:
+def test_recognizer_and_localizer_fill_the_detector(name: str, start: str) -> None:
     pretraining, localizer = (build(part) for part in CASES[name])
     state = pretraining.state_dict() if start == 'pretrained' else clip_state(pretraining)
     converted = [

@@ -26,13 +26,13 @@ PAIRS = {
 
 
 class Fill(Hook):
-    """Weights that leave nothing without effect, once the runner has initialised its own."""
+    """Weights that leave nothing without effect, once the runner has initialized its own."""
 
     def before_train(self, runner: Runner) -> None:
         state = tiny_models.fill(runner.model).state_dict()
         for key, value in state.items():
             if 'rpn_cls' in key or 'rpn_reg' in key:
-                value.mul_(0.01)  # pixels are not normalised: boxes would all be the image
+                value.mul_(0.01)  # pixels are not normalized: boxes would all be the image
         self.start = {key: value.clone() for key, value in state.items()}
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Colours of names, and black or white text on them."""
+"""Colors of names, and black or white text on them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from regionclip_mmdet.visualization import contrast_ratio, name_color, text_colo
 from regionclip_mmdet.visualization.colors import parse_color, scale_colors
 
 NAMES = ['cat', 'red umbrella', '红色雨伞', 'зонтик', 'مظلة', '', '#12']
-SAY_COLOURS = """
+SAY_COLORS = """
 import importlib.util, json, sys
 spec = importlib.util.spec_from_file_location('colors', sys.argv[1])
 colors = importlib.util.module_from_spec(spec)
@@ -25,12 +25,12 @@ print(json.dumps([colors.name_color(name) for name in json.loads(sys.argv[2])]))
 """
 
 
-def test_same_colour_in_another_process() -> None:
+def test_same_color_in_another_process() -> None:
     """With another seed of Python's ``hash``; the module alone, which loads in no time."""
     file = sys.modules[name_color.__module__].__file__
     for seed in ('1', '2'):
         said = subprocess.run(
-            [sys.executable, '-c', SAY_COLOURS, file, json.dumps(NAMES[::-1])],
+            [sys.executable, '-c', SAY_COLORS, file, json.dumps(NAMES[::-1])],
             env=dict(os.environ, PYTHONHASHSEED=seed),
             capture_output=True,
             text=True,
@@ -39,8 +39,8 @@ def test_same_colour_in_another_process() -> None:
         assert [tuple(c) for c in json.loads(said)] == [name_color(n) for n in NAMES[::-1]]
 
 
-def test_colours_of_some_names_are_what_they_were() -> None:
-    # recorded: a change would give old and new pictures of a project other colours
+def test_colors_of_some_names_are_what_they_were() -> None:
+    # recorded: a change would give old and new pictures of a project other colors
     assert [name_color(n) for n in ('cat', 'dog', '红色雨伞')] == [
         (37, 208, 190),
         (214, 82, 224),
@@ -48,7 +48,7 @@ def test_colours_of_some_names_are_what_they_were() -> None:
     ]
 
 
-def test_a_name_in_two_unicode_forms_has_one_colour() -> None:
+def test_a_name_in_two_unicode_forms_has_one_color() -> None:
     assert name_color('caf\u00e9') == name_color('cafe\u0301') != name_color('cafe')
 
 
@@ -76,7 +76,7 @@ def reference_contrast(one: tuple, other: tuple) -> float:
     return (brighter + 0.05) / (darker + 0.05)
 
 
-def test_text_stands_out_on_every_colour() -> None:
+def test_text_stands_out_on_every_color() -> None:
     assert contrast_ratio((0, 0, 0), (255, 255, 255)) == pytest.approx(21)
     # a value of WebAIM's table: #777777 on white
     assert contrast_ratio((119, 119, 119), (255, 255, 255)) == pytest.approx(4.48, abs=0.005)
@@ -93,9 +93,9 @@ def test_scale_runs_from_blue_to_red() -> None:
     assert scale_colors([2.0, 2.0]) == [red, red] and scale_colors([]) == []
 
 
-def test_colours_given_in_words() -> None:
+def test_colors_given_in_words() -> None:
     assert parse_color('#2a8a4a') == (42, 138, 74) and parse_color((1, 2, 3)) == (1, 2, 3)
     with pytest.raises(ValueError, match='three numbers 0..255, not'):
         parse_color((1, 2, 300))
     with pytest.raises(ValueError, match='unknown color'):
-        parse_color('no colour')
+        parse_color('no color')

@@ -17,7 +17,7 @@ from regionclip_mmdet.recipes.name_lists import LISTS
 from regionclip_mmdet.visualization import draw_detections, draw_regions, name_color, picture_colors
 
 LEAST = 20  # CIE76
-GREY = np.full((400, 600, 3), 128, dtype=np.uint8)
+GRAY = np.full((400, 600, 3), 128, dtype=np.uint8)
 
 
 def differences(colors: list[tuple[int, int, int]]) -> list[float]:
@@ -91,8 +91,8 @@ def test_pictures_have_them() -> None:
     colors = picture_colors(names)
     boxes = [[20, 60, 180, 200], [250, 60, 500, 300]]
     for picture in (
-        draw_detections(GREY, boxes, names, line_width=3),
-        draw_regions(GREY, boxes, names, [0.9, 0.8], line_width=3),
+        draw_detections(GRAY, boxes, names, line_width=3),
+        draw_regions(GRAY, boxes, names, [0.9, 0.8], line_width=3),
     ):
         for (x1, y1, _, _), name in zip(boxes, names, strict=True):
             assert tuple(picture[y1 + 100, x1]) == colors[name]
@@ -116,7 +116,7 @@ def test_annotations_and_detections_share_them() -> None:
         dict(type='OpenVocabVisualizer', name='shared colors', line_width=3, alpha=1.0)
     )
     shown.dataset_meta = dict(classes=(names[0],))
-    shown.add_datasample('x', GREY, sample)
+    shown.add_datasample('x', GRAY, sample)
     picture = shown.get_image()
     truth, found = picture[:, :600], picture[:, -600:]
     assert tuple(truth[130, 20]) == colors[names[0]]

@@ -25,7 +25,7 @@ from PIL import Image
 
 from regionclip_mmdet.visualization import OpenVocabVisualizer, distinct_colors, name_color, views
 
-GREY = np.full((200, 240, 3), 128, dtype=np.uint8)
+GRAY = np.full((200, 240, 3), 128, dtype=np.uint8)
 GT_BOX = (20.0, 40.0, 100.0, 120.0)
 BOXES = ((60.0, 80.0, 200.0, 180.0), (60.0, 80.0, 200.0, 180.0), (5.0, 50.0, 50.0, 190.0))
 CLASSES = ('cat', 'dog', 'red ball')
@@ -57,7 +57,7 @@ def sample(**proposals: Any) -> DetDataSample:
 def texts_of(shown: OpenVocabVisualizer, data_sample: DetDataSample, **call: Any) -> list[list]:
     """The labels of each picture, drawn by nobody."""
     with mock.patch.object(views, 'draw_marks', side_effect=lambda image, *_: image) as draw:
-        shown.add_datasample('name', GREY, data_sample, **call)
+        shown.add_datasample('name', GRAY, data_sample, **call)
     return [[[row.text for row in m.rows] for m in call[0][1]] for call in draw.call_args_list]
 
 
@@ -77,7 +77,7 @@ def test_signature_is_mmdets_and_one_more() -> None:
 def test_annotations_left_detections_right(tmp_path: Path) -> None:
     shown = visualizer()
     file = tmp_path / 'drawn' / 'x.png'
-    shown.add_datasample('x', GREY, sample(), out_file=str(file), pred_score_thr=0.3)
+    shown.add_datasample('x', GRAY, sample(), out_file=str(file), pred_score_thr=0.3)
     picture = np.asarray(Image.open(file))
     np.testing.assert_array_equal(picture, shown.get_image())
     left, right = picture[:, :240], picture[:, -240:]
@@ -122,7 +122,7 @@ def test_proposals_are_drawn_in_the_images_pixels() -> None:
         objectness_logits=torch.tensor([3.0, -2.0]),
     )
     shown = visualizer(draw_proposals=1)
-    shown.add_datasample('x', GREY, found)
+    shown.add_datasample('x', GRAY, found)
     picture = shown.get_image()
     assert picture.shape == (200, 3 * 240 + 2 * 2, 3)
     drawn = (picture[:, -240:] != 128).any(-1)
@@ -135,7 +135,7 @@ def test_proposals_are_drawn_in_the_images_pixels() -> None:
 
 def test_small_images_are_enlarged_together() -> None:
     shown = visualizer(min_side=500)
-    shown.add_datasample('x', GREY, sample(), draw_gt=False)
+    shown.add_datasample('x', GRAY, sample(), draw_gt=False)
     picture = shown.get_image()
     assert picture.shape == (600, 720, 3)
     assert is_color(picture, 'dog')[240:540, 180].all()
@@ -159,7 +159,7 @@ def test_names_of_the_call_come_before_those_of_the_dataset() -> None:
 
 
 def test_a_large_vocabulary_costs_nothing_beforehand() -> None:
-    """No palette is made, and colours only of names that are drawn."""
+    """No palette is made, and colors only of names that are drawn."""
     names = tuple(f'name {i}' for i in range(20_000))
     with (
         mock.patch('mmdet.visualization.local_visualizer.get_palette', side_effect=AssertionError),
@@ -170,18 +170,18 @@ def test_a_large_vocabulary_costs_nothing_beforehand() -> None:
         assert not colored.called
         found = sample()
         found.pred_instances.labels = torch.tensor([19_999, 7, 8])
-        shown.add_datasample('x', GREY, found, draw_gt=False)
+        shown.add_datasample('x', GRAY, found, draw_gt=False)
     assert {call[0][0] for call in colored.call_args_list} == {'name 19999', 'name 7'}
 
 
 @pytest.mark.parametrize('kind', ['tensor', 'bitmaps'])
-def test_masks_have_the_colours_of_their_names(kind: str) -> None:
+def test_masks_have_the_colors_of_their_names(kind: str) -> None:
     masks = torch.zeros(3, 200, 240, dtype=torch.bool)
     masks[1, 100:150, 100:150] = True
     found = sample()
     shown = visualizer(alpha=0.5)
     found.pred_instances.masks = masks if kind == 'tensor' else BitmapMasks(masks.numpy(), 200, 240)
-    shown.add_datasample('x', GREY, found, draw_gt=False)
+    shown.add_datasample('x', GRAY, found, draw_gt=False)
     inside = shown.get_image()[125, 125].astype(int)
     half = 0.5 * np.array(name_color('dog')) + 0.5 * 128
     assert np.abs(inside - half).max() <= 1
@@ -194,17 +194,17 @@ def test_no_instances_and_segmentation_maps() -> None:
         scores=torch.zeros(0), masks=torch.zeros(0, 200, 240, dtype=torch.bool),
     ))  # fmt: skip
     shown = visualizer()
-    shown.add_datasample('x', GREY, empty)
-    np.testing.assert_array_equal(shown.get_image(), GREY)
+    shown.add_datasample('x', GRAY, empty)
+    np.testing.assert_array_equal(shown.get_image(), GRAY)
     maps = DetDataSample(pred_sem_seg=PixelData(sem_seg=torch.zeros(1, 200, 240)))
     shown.dataset_meta = dict(classes=CLASSES, palette=[(255, 0, 0)] * 3)
-    shown.add_datasample('x', GREY, maps, draw_gt=False)
+    shown.add_datasample('x', GRAY, maps, draw_gt=False)
     assert (shown.get_image()[150, 20] == (230, 26, 26)).all()  # mmdet's: 0.8 red
 
 
 def test_pictures_are_painted_again_only_if_something_was_added() -> None:
     shown = visualizer()
-    shown.add_datasample('x', GREY, sample())
+    shown.add_datasample('x', GRAY, sample())
     with mock.patch('mmengine.visualization.visualizer.img_from_canvas') as painted:
         picture = shown.get_image()
         assert not painted.called
@@ -213,13 +213,13 @@ def test_pictures_are_painted_again_only_if_something_was_added() -> None:
     shown.draw_bboxes(torch.tensor([[10.0, 10.0, 30.0, 30.0]]), edge_colors='r', line_widths=4)
     red, green, _ = shown.get_image()[20, 10].tolist()
     assert red > 200 > 50 > green
-    shown.set_image(GREY)
-    np.testing.assert_array_equal(shown.get_image(), GREY)
+    shown.set_image(GRAY)
+    np.testing.assert_array_equal(shown.get_image(), GRAY)
 
 
 def test_mmdets_hook_writes_and_records(tmp_path: Path) -> None:
     photo = tmp_path / 'photo.png'
-    Image.fromarray(GREY).save(photo)
+    Image.fromarray(GRAY).save(photo)
     shown = visualizer(vis_backends=[dict(type='LocalVisBackend')], save_dir=str(tmp_path))
     found = sample()
     found.set_metainfo(dict(img_path=str(photo)))
@@ -243,7 +243,7 @@ def test_mmdets_hook_writes_and_records(tmp_path: Path) -> None:
 def test_tensorboard_shows_the_picture(tmp_path: Path) -> None:
     events = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
     shown = visualizer(vis_backends=[dict(type='TensorboardVisBackend')], save_dir=str(tmp_path))
-    shown.add_datasample('val_img', GREY, sample(), step=7)
+    shown.add_datasample('val_img', GRAY, sample(), step=7)
     shown.close()
     read = events.EventAccumulator(str(tmp_path / 'vis_data'), size_guidance=dict(images=0))
     read.Reload()
@@ -266,7 +266,7 @@ def test_wandb_gets_the_picture(tmp_path: Path) -> None:
     with mock.patch.dict('sys.modules', wandb=fake):
         backend = WandbVisBackend(save_dir=str(tmp_path))
         shown = visualizer(vis_backends=[backend])
-        shown.add_datasample('val_img', GREY, sample())
+        shown.add_datasample('val_img', GRAY, sample())
     ((kind, picture),) = [content['val_img'] for content in noted]
     assert kind == 'image'
     np.testing.assert_array_equal(picture, shown.get_image())

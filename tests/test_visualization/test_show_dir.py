@@ -80,7 +80,7 @@ def run_tool(*arguments: str) -> None:
 
 
 def share_drawn(panel: np.ndarray, box: list[float], name: str) -> float:
-    """How much of a box's lower and right edge has the colour of the name.
+    """How much of a box's lower and right edge has the color of the name.
 
     JPEG blurs it; labels, which stand above their boxes where there is room, cover parts.
     """

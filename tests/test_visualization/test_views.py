@@ -24,7 +24,7 @@ from regionclip_mmdet.visualization import (
     views,
 )
 
-GREY = np.full((240, 320, 3), 128, dtype=np.uint8)
+GRAY = np.full((240, 320, 3), 128, dtype=np.uint8)
 BOX = (40.0, 60.0, 200.0, 180.0)
 
 
@@ -40,21 +40,21 @@ def extent(mask: np.ndarray) -> list[int]:
 
 
 def test_box_is_where_it_is() -> None:
-    before = GREY.copy()
-    picture = draw_detections(GREY, [BOX], [''], line_width=1)
-    assert (GREY == before).all() and picture.dtype == np.uint8 and picture.shape == GREY.shape
+    before = GRAY.copy()
+    picture = draw_detections(GRAY, [BOX], [''], line_width=1)
+    assert (GRAY == before).all() and picture.dtype == np.uint8 and picture.shape == GRAY.shape
     color = name_color('')
     assert extent((picture == color).all(-1)) == [40, 60, 200, 180]
     assert extent((picture != 128).any(-1)) == [40, 60, 200, 180]
     assert (picture[61:179, 41:199] == 128).all()  # nothing inside
-    thick = draw_detections(GREY, [BOX], [''], line_width=4)
+    thick = draw_detections(GRAY, [BOX], [''], line_width=4)
     assert extent((thick == color).all(-1)) == [40, 60, 200, 180]
     assert extent((thick != 128).any(-1)) == [38, 58, 202, 182]  # a rim of two pixels
     assert contrast_ratio(tuple(thick[59, 100]), color) >= 4.5
 
 
 def test_label_is_readable_and_above_its_box() -> None:
-    picture = draw_detections(GREY, [BOX], ['cat'], [0.9], line_width=1)
+    picture = draw_detections(GRAY, [BOX], ['cat'], [0.9], line_width=1)
     color = name_color('cat')
     label = picture[:60]
     x1, y1, x2, y2 = extent((label != 128).any(-1))
@@ -69,17 +69,17 @@ def test_label_is_readable_and_above_its_box() -> None:
 def test_better_detections_lie_on_top() -> None:
     boxes = [BOX, BOX]
     for scores in ([0.3, 0.8], [0.8, 0.3]):
-        picture = draw_detections(GREY, boxes, ['cat', 'dog'], scores, line_width=1)
+        picture = draw_detections(GRAY, boxes, ['cat', 'dog'], scores, line_width=1)
         best = name_color(['cat', 'dog'][int(np.argmax(scores))])
         assert tuple(picture[120, 40]) == best
     # without a score, the first
-    first = draw_detections(GREY, boxes, ['cat', 'dog'], line_width=1)
+    first = draw_detections(GRAY, boxes, ['cat', 'dog'], line_width=1)
     assert tuple(first[120, 40]) == name_color('cat')
 
 
 def test_boxes_beyond_the_border_are_cut() -> None:
     boxes = [(-30, -20, 100, 100), (250, 200, 400, 300), (400, 10, 500, 90), (50, 50, 50, 50)]
-    picture = draw_detections(GREY, boxes, [''] * 4, line_width=1, colors=['#ff0000'] * 4)
+    picture = draw_detections(GRAY, boxes, [''] * 4, line_width=1, colors=['#ff0000'] * 4)
     red = (picture == (255, 0, 0)).all(-1)
     assert red[0, :100].all() and red[99, :100].all() and red[:100, 0].all()
     assert red[200:, 250].all() and red[239, 250:].all()
@@ -95,28 +95,28 @@ def test_enlarging_moves_boxes_along() -> None:
     assert picture.shape == (256, 320, 3)  # four times: at least 200
     assert extent(picture.any(-1)) == [40, 80, 200, 240]
     assert draw_detections(image, [], [], scale=1.5).shape == (96, 120, 3)
-    assert draw_detections(GREY, [], [], min_side=200).shape == GREY.shape
+    assert draw_detections(GRAY, [], [], min_side=200).shape == GRAY.shape
 
 
-def test_tensors_and_grey_images() -> None:
+def test_tensors_and_gray_images() -> None:
     boxes = torch.tensor([BOX], dtype=torch.float16, requires_grad=True)
-    from_tensor = draw_detections(GREY[..., 0], boxes, ['cat'], torch.tensor([0.9]))
-    np.testing.assert_array_equal(from_tensor, draw_detections(GREY, [BOX], ['cat'], [0.9]))
+    from_tensor = draw_detections(GRAY[..., 0], boxes, ['cat'], torch.tensor([0.9]))
+    np.testing.assert_array_equal(from_tensor, draw_detections(GRAY, [BOX], ['cat'], [0.9]))
 
 
 def test_refusals() -> None:
     with pytest.raises(ValueError, match='1 boxes but 2 names'):
-        draw_detections(GREY, [BOX], ['cat', 'dog'])
+        draw_detections(GRAY, [BOX], ['cat', 'dog'])
     with pytest.raises(ValueError, match='1 boxes but 2 scores'):
-        draw_detections(GREY, [BOX], ['cat'], [0.1, 0.2])
+        draw_detections(GRAY, [BOX], ['cat'], [0.1, 0.2])
     with pytest.raises(ValueError, match=r'box 0 is not finite: \(nan, 0.0, 1.0, 1.0\)'):
-        draw_detections(GREY, [(float('nan'), 0, 1, 1)], ['cat'])
+        draw_detections(GRAY, [(float('nan'), 0, 1, 1)], ['cat'])
     with pytest.raises(ValueError, match=r'uint8 \(H, W, 3\), RGB, not float64 \(240, 320, 3\)'):
-        draw_detections(GREY / 255, [BOX], ['cat'])
+        draw_detections(GRAY / 255, [BOX], ['cat'])
     with pytest.raises(ValueError, match='1 boxes but 2 values of objectness'):
-        draw_proposals(GREY, [BOX], [0.1, 0.2])
+        draw_proposals(GRAY, [BOX], [0.1, 0.2])
     with pytest.raises(ValueError, match='topk must be at least 1 and 0 < iou <= 1, not 0 and 1'):
-        draw_regions(GREY, [BOX], ['cat'], [0.1], topk=0)
+        draw_regions(GRAY, [BOX], ['cat'], [0.1], topk=0)
 
 
 def random_detections(num_regions: int, number: int) -> tuple[np.ndarray, list[str], np.ndarray]:
@@ -156,12 +156,12 @@ def test_near_boxes_are_one_region_if_wanted() -> None:
 def test_regions_are_drawn_once_with_names_under_each_other() -> None:
     boxes = [BOX, BOX, BOX, (5, 5, 20, 20)]
     names, scores = ['cat', 'dog', 'cow', 'cat'], [0.5, 0.75, 0.001, 1.25]
-    marks = marks_of(draw_regions, GREY, boxes, names, scores, topk=2)
+    marks = marks_of(draw_regions, GRAY, boxes, names, scores, topk=2)
     assert [[row.text for row in mark.rows] for mark in marks] == [
         ['cat 1.25'], ['dog 0.75', 'cat 0.50']
     ]  # fmt: skip
     assert [row.color for row in marks[1].rows] == [name_color('dog'), name_color('cat')]
-    picture = draw_regions(GREY, boxes[:3], names[:3], scores[:3], topk=2, line_width=1)
+    picture = draw_regions(GRAY, boxes[:3], names[:3], scores[:3], topk=2, line_width=1)
     column = [tuple(color) for color in picture[:60, 41]]
     heights = {name: column.count(name_color(name)) for name in ('dog', 'cat', 'cow')}
     assert heights['dog'] == heights['cat'] > 10 and heights['cow'] == 0
@@ -171,39 +171,39 @@ def test_regions_are_drawn_once_with_names_under_each_other() -> None:
 def test_proposals_by_objectness() -> None:
     boxes = np.array([[i, i, i + 50, i + 50] for i in range(6)], dtype=float)
     logits = torch.tensor([0.1, 5.0, -3.0, 2.0, 4.0, -8.0])
-    marks = marks_of(draw_proposals, GREY, boxes, logits, max_boxes=4, num_labels=2)
+    marks = marks_of(draw_proposals, GRAY, boxes, logits, max_boxes=4, num_labels=2)
     assert [mark.box[0] for mark in marks] == [1, 4, 3, 0]
     assert [mark.rows[0].text for mark in marks] == ['5.00', '4.00', '', '']
     first, *_, last = (mark.color for mark in marks)
     assert first[0] > 200 > first[2] and last[2] > 200 > last[0]
-    marks = marks_of(draw_proposals, GREY, boxes, max_boxes=2)
+    marks = marks_of(draw_proposals, GRAY, boxes, max_boxes=2)
     assert [mark.box[0] for mark in marks] == [0, 1] and {mark.color for mark in marks} == {first}
 
 
 def test_pseudo_labels_with_their_caption() -> None:
     boxes, names = [BOX, (5, 5, 20, 20), (9, 9, 30, 30)], ['cat', 'dog', 'cow']
     marks = marks_of(
-        draw_pseudo_labels, GREY, boxes, names, [0.2, 0.9, 0.4], max_regions=2,
+        draw_pseudo_labels, GRAY, boxes, names, [0.2, 0.9, 0.4], max_regions=2,
         colors=['red', 'green', 'blue'],
     )  # fmt: skip
     assert [mark.rows[0].text for mark in marks] == ['dog 0.90', 'cow 0.40']
     assert [mark.color for mark in marks] == [(0, 128, 0), (0, 0, 255)]
-    picture = draw_pseudo_labels(GREY, boxes, names, [0.2, 0.9, 0.4], caption='a cat and a dog')
+    picture = draw_pseudo_labels(GRAY, boxes, names, [0.2, 0.9, 0.4], caption='a cat and a dog')
     assert picture.shape[0] > 240 and picture.shape[1] == 320
     strip = picture[240:]
     assert (strip[0] == 255).all() and (strip == 0).all(-1).any()
     np.testing.assert_array_equal(
-        picture[:240], draw_detections(GREY, boxes, names, [0.2, 0.9, 0.4])
+        picture[:240], draw_detections(GRAY, boxes, names, [0.2, 0.9, 0.4])
     )
-    long = text_strip('word ' * 200, GREY)
-    assert long.shape[0] < 4 * text_strip('word', GREY).shape[0]
+    long = text_strip('word ' * 200, GRAY)
+    assert long.shape[0] < 4 * text_strip('word', GRAY).shape[0]
 
 
 def test_side_by_side() -> None:
-    picture = side_by_side(GREY, np.zeros((240, 10, 3), np.uint8), gap=3)
+    picture = side_by_side(GRAY, np.zeros((240, 10, 3), np.uint8), gap=3)
     assert picture.shape == (240, 333, 3)
     assert (picture[:, 320:323] == 255).all() and (picture[:, 323:] == 0).all()
-    assert side_by_side(GREY).shape == GREY.shape
+    assert side_by_side(GRAY).shape == GRAY.shape
 
 
 def test_labels_are_part_of_a_picture_that_is_too_small_for_them() -> None:

@@ -60,7 +60,7 @@ def test_exif_orientation_is_applied() -> None:
     assert np.array_equal(picture.rgb, np.rot90(RGB, -1))
 
 
-def test_grey_becomes_three_channels() -> None:
+def test_gray_becomes_three_channels() -> None:
     picture = read_picture(file_of(RGB[..., 0]))
     assert np.array_equal(picture.rgb, np.repeat(RGB[..., :1], 3, axis=2))
 
@@ -85,20 +85,20 @@ def test_transparency_lies_on_white() -> None:
 
 
 def test_the_first_frame_of_an_animation_is_used() -> None:
-    colours = [Image.new('RGB', (30, 20), colour) for colour in ('red', 'blue', 'green')]
-    content = file_of(colours[0], 'GIF', save_all=True, append_images=colours[1:])
+    colors = [Image.new('RGB', (30, 20), color) for color in ('red', 'blue', 'green')]
+    content = file_of(colors[0], 'GIF', save_all=True, append_images=colors[1:])
     picture = read_picture(content)
     assert (picture.rgb == (255, 0, 0)).all() and 'first one' in picture.notes[0]
-    pages = file_of(colours[0], 'TIFF', save_all=True, append_images=colours[1:])
+    pages = file_of(colors[0], 'TIFF', save_all=True, append_images=colors[1:])
     picture = read_picture(pages)
     assert (picture.rgb == (255, 0, 0)).all() and 'first one' in picture.notes[0]
-    assert not read_picture(file_of(colours[0], 'GIF')).notes
+    assert not read_picture(file_of(colors[0], 'GIF')).notes
 
 
 def test_frames_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of 20 MB may have a million."""
-    colours = [Image.new('RGB', (30, 20), colour) for colour in ('red', 'blue', 'green')]
-    content = file_of(colours[0], 'GIF', save_all=True, append_images=colours[1:])
+    colors = [Image.new('RGB', (30, 20), color) for color in ('red', 'blue', 'green')]
+    content = file_of(colors[0], 'GIF', save_all=True, append_images=colors[1:])
     frames: list[int] = []
     seek = GifImagePlugin.GifImageFile._seek
 

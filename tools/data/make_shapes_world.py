@@ -33,7 +33,7 @@ SPLITS: dict[str, tuple[str, str, int]] = {
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description='Write deterministic worlds of coloured shapes: JPEG images, COCO boxes and '
+        description='Write deterministic worlds of colored shapes: JPEG images, COCO boxes and '
         'polygons (64 categories, 48 base and 16 novel), and captions. A world that is complete '
         'already is kept; an interrupted or changed one is made again.'
     )

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""OV-COCO: trained on 48 base classes, evaluated on 65 at once (the generalised setting).
+"""OV-COCO: trained on 48 base classes, evaluated on 65 at once (the generalized setting).
 
 Evaluation has the 4836 images with at least one of the 65 classes, as published numbers do.
 Make the files first: python tools/data/prepare_ov_coco.py data/coco

@@ -3,13 +3,13 @@
 
 from .generate import is_complete, make_shapes_world, sample_image
 from .spec import ShapesWorldSpec
-from .splits import BASE_CLASSES, CATEGORY_IDS, CLASSES, COLOURS, NOVEL_CLASSES, SHAPES
+from .splits import BASE_CLASSES, CATEGORY_IDS, CLASSES, COLORS, NOVEL_CLASSES, SHAPES
 
 __all__ = [
     'BASE_CLASSES',
     'CATEGORY_IDS',
     'CLASSES',
-    'COLOURS',
+    'COLORS',
     'NOVEL_CLASSES',
     'SHAPES',
     'ShapesWorldSpec',

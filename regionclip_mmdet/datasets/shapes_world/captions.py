@@ -16,7 +16,7 @@ TEMPLATES: tuple[str, ...] = (
     'we can see {}',
     '{}',
     '{} in a picture',
-    '{} on a coloured background',
+    '{} on a colored background',
 )
 
 

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .splits import COLOURS, SHAPES, class_name
+from .splits import COLORS, SHAPES, class_name
 
 # Largest rotation in degrees. Limited where a turn would be unnatural, full where it is not.
 MAX_ROTATION: dict[str, float] = {
@@ -32,7 +32,7 @@ class DrawnObject:
 
     Attributes:
         name: Category name.
-        rgb: Its colour.
+        rgb: Its color.
         outline: Outer outline of shape ``(P, 2)`` in image pixels.
         hole: Outline of the hole of shape ``(Q, 2)``, or ``None``.
     """
@@ -111,17 +111,17 @@ _UNIT_OUTLINES: dict[str, np.ndarray] = {
 
 
 def sample_object(
-    rng: np.random.Generator, size: float, image_size: int, colour_jitter: int
+    rng: np.random.Generator, size: float, image_size: int, color_jitter: int
 ) -> DrawnObject:
-    """Draw class, colour, rotation, aspect and position of one object.
+    """Draw class, color, rotation, aspect and position of one object.
 
     Args:
         rng: Source of randomness.
         size: Longer side of its box in pixels.
         image_size: Side of the image; the object lies inside with one pixel to spare.
-        colour_jitter: Largest change of each RGB channel.
+        color_jitter: Largest change of each RGB channel.
     """
-    colour = list(COLOURS)[rng.integers(len(COLOURS))]
+    color = list(COLORS)[rng.integers(len(COLORS))]
     shape = SHAPES[rng.integers(len(SHAPES))]
     angle = math.radians(rng.uniform(-1, 1) * MAX_ROTATION[shape])
     aspect = rng.uniform(0.9, 1.1)
@@ -134,9 +134,9 @@ def sample_object(
     room = image_size - 2 - np.ptp(outline, axis=0)
     offset = 1 + rng.uniform(0, 1, size=2) * room - outline.min(axis=0)
     hole = outline * RING_HOLE + offset if shape == 'ring' else None
-    jitter = rng.integers(-colour_jitter, colour_jitter + 1, size=3)
-    rgb = tuple(int(v) for v in np.clip(np.array(COLOURS[colour]) + jitter, 0, 255))
-    return DrawnObject(class_name(colour, shape), rgb, outline + offset, hole)
+    jitter = rng.integers(-color_jitter, color_jitter + 1, size=3)
+    rgb = tuple(int(v) for v in np.clip(np.array(COLORS[color]) + jitter, 0, 255))
+    return DrawnObject(class_name(color, shape), rgb, outline + offset, hole)
 
 
 def object_mask(
@@ -154,7 +154,7 @@ def object_mask(
     draw = ImageDraw.Draw(mask)
 
     def to_canvas(points: np.ndarray) -> list[tuple[float, float]]:
-        # Pillow's coordinates name pixel centres, ours name the grid: hence the half pixel
+        # Pillow's coordinates name pixel centers, ours name the grid: hence the half pixel
         moved = (points - (left, top)) * supersample - 0.5
         return [(float(x), float(y)) for x, y in moved]
 
@@ -164,7 +164,7 @@ def object_mask(
     return mask.reduce(supersample), (left, top)
 
 
-def colour_distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def color_distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Red-mean weighted RGB distance (0 to about 765), broadcast over leading axes.
 
     A cheap stand-in for a perceptual distance: plain RGB distance rates blues too far apart.
@@ -175,21 +175,21 @@ def colour_distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.sqrt(total)
 
 
-def _background_colours(
+def _background_colors(
     rng: np.random.Generator, objects: list[DrawnObject], min_contrast: float
 ) -> np.ndarray:
-    """Two muted RGB colours ``(2, 3)``; neither they nor their mixtures come near an object's.
+    """Two muted RGB colors ``(2, 3)``; neither they nor their mixtures come near an object's.
 
     If no draw satisfies ``min_contrast``, the best of the draws is taken.
     """
     targets = np.array([obj.rgb for obj in objects], dtype=np.float64)
-    grey = rng.uniform(15, 240, size=(96, 1, 1))
-    first = grey + rng.uniform(-45, 45, size=(96, 1, 3))
+    gray = rng.uniform(15, 240, size=(96, 1, 1))
+    first = gray + rng.uniform(-45, 45, size=(96, 1, 3))
     second = first + rng.uniform(-50, 50, size=(96, 1, 1)) + rng.uniform(-25, 25, size=(96, 1, 3))
     ends = np.clip(np.concatenate([first, second], axis=1), 0, 255)
     t = np.linspace(0, 1, 5)[:, None]
     mixtures = ends[:, :1] * (1 - t) + ends[:, 1:] * t  # (96, 5, 3)
-    contrast = colour_distance(mixtures[:, :, None], targets).min(axis=(1, 2))
+    contrast = color_distance(mixtures[:, :, None], targets).min(axis=(1, 2))
     good = np.flatnonzero(contrast >= min_contrast)
     return ends[good[0] if len(good) else contrast.argmax()]
 
@@ -199,7 +199,7 @@ def draw_background(
 ) -> Image.Image:
     """A flat, graded, noisy, striped or blotchy background that hides none of the objects."""
     style = BACKGROUNDS[rng.integers(len(BACKGROUNDS))]
-    ends = _background_colours(rng, objects, min_contrast)
+    ends = _background_colors(rng, objects, min_contrast)
     angle = rng.uniform(0, 2 * math.pi)
     axis = (np.arange(size) + 0.5) / size - 0.5
     ramp = math.cos(angle) * axis[None, :] + math.sin(angle) * axis[:, None]  # (size, size)

@@ -69,7 +69,7 @@ def sample_objects(
         for attempt in range(PLACEMENT_TRIES):
             if attempt % 10 == 9:
                 size = max(low, 0.8 * size)
-            candidate = sample(rng, size, spec.image_size, spec.colour_jitter)
+            candidate = sample(rng, size, spec.image_size, spec.color_jitter)
             if all(_overlap(candidate, other) <= spec.max_overlap for other in objects):
                 objects.append(candidate)
                 break

@@ -45,8 +45,8 @@ class ShapesWorldSpec:
         object_size: Smallest and largest longer box side in pixels.
         max_overlap: Largest allowed intersection of two boxes over the smaller box.
         captions_per_image: Smallest and largest number of captions per image.
-        min_contrast: Smallest allowed distance between object and background colours.
-        colour_jitter: Largest change of each RGB channel of an object.
+        min_contrast: Smallest allowed distance between object and background colors.
+        color_jitter: Largest change of each RGB channel of an object.
         supersample: Anti-aliasing factor of the object masks.
         jpeg_quality: Quality of the written JPEG files.
     """
@@ -62,7 +62,7 @@ class ShapesWorldSpec:
     max_overlap: float = 0.1
     captions_per_image: tuple[int, int] = (2, 3)
     min_contrast: float = 150.0
-    colour_jitter: int = 14
+    color_jitter: int = 14
     supersample: int = 3
     jpeg_quality: int = 92
 

@@ -32,8 +32,8 @@ def open_image(content: bytes) -> Image.Image:
 def decode_rgb(content: bytes, ignore_orientation: bool = False) -> np.ndarray:
     """Decode an image file.
 
-    Grey, palette, CMYK and images with transparency become RGB as in Pillow's ``convert``; alpha
-    is dropped. 16-bit grey is scaled to 8 bits: Pillow would make everything above 255 white.
+    Gray, palette, CMYK and images with transparency become RGB as in Pillow's ``convert``; alpha
+    is dropped. 16-bit gray is scaled to 8 bits: Pillow would make everything above 255 white.
 
     Args:
         content: The file's bytes.
@@ -43,7 +43,7 @@ def decode_rgb(content: bytes, ignore_orientation: bool = False) -> np.ndarray:
         uint8 ``(H, W, 3)``, RGB.
 
     Raises:
-        ValueError: 32-bit grey or floating point images, whose range is unknown.
+        ValueError: 32-bit gray or floating point images, whose range is unknown.
         Exception: Whatever Pillow raises for damaged files.
     """
     with open_image(content) as image:
@@ -56,8 +56,8 @@ def as_rgb(image: Image.Image, ignore_orientation: bool = False) -> np.ndarray:
     if not ignore_orientation:
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith('I;16'):
-        grey = (np.asarray(image) >> 8).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
+        gray = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.repeat(gray[..., None], 3, axis=2)
     if image.mode in ('I', 'F'):
         raise ValueError(
             f'its pixels have mode {image.mode!r} (32 bits), whose range is unknown; '
@@ -73,8 +73,8 @@ class LoadImageChecked(LoadImageFromFile):
     * The EXIF orientation is applied, as in detectron2 and in mmdet's loader, so boxes refer to
       the image as it is *shown*. An image whose size then differs from the annotation's is refused:
       its boxes would lie elsewhere.
-    * 16-bit grey keeps its content, and grey with alpha loses only its alpha; mmcv makes the
-      former white and mixes the latter with a colour. Otherwise the pixels are those of
+    * 16-bit gray keeps its content, and gray with alpha loses only its alpha; mmcv makes the
+      former white and mixes the latter with a color. Otherwise the pixels are those of
       ``LoadImageFromFile(imdecode_backend='pillow')``.
 
     mmdet's ``DetInferencer`` looks for a transform of the name ``LoadImageFromFile``, so the *test*

@@ -116,9 +116,9 @@ class GridProposals(_MadeProposals):
         for cells in self.grids:
             size = np.array([width, height]) / cells
             y, x = np.meshgrid(np.arange(cells), np.arange(cells), indexing='ij')
-            centres = (np.stack([x.ravel(), y.ravel()], axis=1) + 0.5) * size
+            centers = (np.stack([x.ravel(), y.ravel()], axis=1) + 0.5) * size
             half = size * (1 + self.overlap) / 2
-            found.append(np.concatenate([centres - half, centres + half], axis=1))
+            found.append(np.concatenate([centers - half, centers + half], axis=1))
         return np.concatenate(found)
 
     def __repr__(self) -> str:

@@ -26,7 +26,7 @@ class CompilePartsHook(Hook):
 
     With torch 2.11 convolutions and attention pools of student and teacher compile without a break;
     the compiler of 2.1 fails on the backbone, so there name the other parts.
-    mmengine's ``compile=True`` takes the whole training step, proposals, losses and optimiser
+    mmengine's ``compile=True`` takes the whole training step, proposals, losses and optimizer
     included, on which torch's compiler fails (seen with 2.11). Keys of checkpoints stay the same.
     The first batch of each new size takes longer; after a few, sizes are compiled as variables.
 

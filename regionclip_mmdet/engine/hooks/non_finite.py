@@ -47,7 +47,7 @@ class NonFiniteLossHook(OnceHook):
         self._terms: dict[str, Any] = {}
 
     def before_train(self, runner: Runner) -> None:
-        """Look at every loss on its way to the optimiser.
+        """Look at every loss on its way to the optimizer.
 
         Raises:
             ValueError: Updates are to be left out, but gradients of several batches make one.
@@ -80,7 +80,7 @@ class NonFiniteLossHook(OnceHook):
         runner.optim_wrapper.update_params = update_if_finite
 
     def after_train(self, runner: Runner) -> None:
-        """Leave model and optimiser as they were."""
+        """Leave model and optimizer as they were."""
         self._restore()
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:

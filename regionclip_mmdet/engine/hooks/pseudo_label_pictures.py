@@ -132,7 +132,7 @@ class PseudoLabelPicturesHook(OnceHook):
 
 
 def as_picture(pixels: Tensor, preprocessor: Any) -> np.ndarray:
-    """An image of a batch, before normalisation, as a picture.
+    """An image of a batch, before normalization, as a picture.
 
     Args:
         pixels: ``(3, H, W)``, 0..255, in the order in which the pipeline packs them.

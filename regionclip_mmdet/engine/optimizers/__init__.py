@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Optimiser wrappers."""
+"""Optimizer wrappers."""
 
 from .per_tensor_clip import (
     PerTensorClipAmpOptimWrapper,

@@ -42,7 +42,7 @@ def clip_grad_norm_per_tensor(
 
 
 class _PerTensorClip:
-    """Adds ``clip_grad=dict(type='per_tensor_norm', max_norm=...)`` to an optimiser wrapper."""
+    """Adds ``clip_grad=dict(type='per_tensor_norm', max_norm=...)`` to an optimizer wrapper."""
 
     def __init__(self, *args, clip_grad: dict | None = None, **kwargs) -> None:
         per_tensor = clip_grad is not None and clip_grad.get('type') == PER_TENSOR

@@ -39,7 +39,7 @@ class CLIPResNet(BaseModule):
         init_cfg: E.g. ``dict(type='CLIPPretrained', checkpoint='RN50/openai')``.
 
     Shapes:
-        Input ``(B, 3, H, W)``, RGB, normalised with CLIP's mean and std, padded with zeros;
+        Input ``(B, 3, H, W)``, RGB, normalized with CLIP's mean and std, padded with zeros;
         sides under 16 are padded with zeros to 16.
         Output: one ``(B, C, H/s, W/s)`` per index, ``s = 4, 8, 16`` (rounded down at the poolings).
     """

@@ -34,7 +34,7 @@ class ImageTextCLIP(CastsCarefully, BaseModel):
         text: ``context_length``, ``width``, ``heads``, ``layers`` of the text transformer.
         init_temperature: First value of the learned temperature (CLIP: 0.07).
         data_preprocessor: Usually mmdet's ``DetDataPreprocessor`` with CLIP's mean and std.
-        init_cfg: Initialisation of the whole model, rarely needed.
+        init_cfg: Initialization of the whole model, rarely needed.
 
     Shapes:
         Images ``(B, 3, S, S)``, S = ``arch.image_size``; embeddings ``(B, D)``, rows of length 1.
@@ -69,10 +69,10 @@ class ImageTextCLIP(CastsCarefully, BaseModel):
         self.criterion = ClipLoss()
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """Normalised image embeddings.
+        """Normalized image embeddings.
 
         Args:
-            images: ``(B, 3, S, S)``, normalised.
+            images: ``(B, 3, S, S)``, normalized.
 
         Returns:
             ``(B, D)``, rows of length 1.
@@ -89,7 +89,7 @@ class ImageTextCLIP(CastsCarefully, BaseModel):
         return self.clip.encode_image(images, normalize=True)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Normalised text embeddings ``(len(texts), D)``."""
+        """Normalized text embeddings ``(len(texts), D)``."""
         tokens = self.tokenizer(list(texts)).to(self.clip.positional_embedding.device)
         return self.clip.encode_text(tokens, normalize=True)
 
@@ -102,7 +102,7 @@ class ImageTextCLIP(CastsCarefully, BaseModel):
         """Losses, samples with embeddings, or image embeddings, as ``mode`` says.
 
         Args:
-            inputs: ``(B, 3, S, S)``, normalised.
+            inputs: ``(B, 3, S, S)``, normalized.
             data_samples: One per image, with the caption as ``text``.
             mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
         """

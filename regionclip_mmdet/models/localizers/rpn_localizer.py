@@ -24,10 +24,10 @@ IMAGENET_BGR_MEAN = (103.530, 116.280, 123.675)
 
 @MODELS.register_module()
 class RPNLocalizer(StaysFloat32, BaseModule):
-    """A stock mmdet RPN, frozen, that proposes regions for a CLIP-normalised batch.
+    """A stock mmdet RPN, frozen, that proposes regions for a CLIP-normalized batch.
 
-    It undoes CLIP's normalisation, applies its own, and zeroes the padding again, since both
-    networks were trained with padding after normalisation. ``eval()`` survives ``train()``, float32
+    It undoes CLIP's normalization, applies its own, and zeroes the padding again, since both
+    networks were trained with padding after normalization. ``eval()`` survives ``train()``, float32
     survives ``half()``, nothing takes gradients, and proposals are selected on raw objectness
     logits: mmdet's sigmoid scores saturate to equal values in float32 above logits of about 17.
 
@@ -99,7 +99,7 @@ class RPNLocalizer(StaysFloat32, BaseModule):
         return super().train(False)
 
     def check_inputs(self, data_preprocessor: nn.Module) -> None:
-        """Refuse a model whose images are normalised otherwise than this localizer undoes it.
+        """Refuse a model whose images are normalized otherwise than this localizer undoes it.
 
         Args:
             data_preprocessor: The model's; one without ``mean`` and ``std`` is not checked.
@@ -114,7 +114,7 @@ class RPNLocalizer(StaysFloat32, BaseModule):
                 continue
             if not torch.allclose(theirs.cpu().flatten(), ours.flatten()):
                 raise ValueError(
-                    f'The localizer undoes a normalisation with {name} {ours.flatten().tolist()}, '
+                    f'The localizer undoes a normalization with {name} {ours.flatten().tolist()}, '
                     f'but data_preprocessor.{name} is {theirs.flatten().tolist()}. Give the '
                     f'localizer input_{name}=data_preprocessor.{name} (RGB, 0..255).'
                 )
@@ -125,7 +125,7 @@ class RPNLocalizer(StaysFloat32, BaseModule):
         """Propose regions.
 
         Args:
-            batch_inputs: ``(B, 3, H, W)``, RGB, normalised with ``input_mean`` and ``input_std``,
+            batch_inputs: ``(B, 3, H, W)``, RGB, normalized with ``input_mean`` and ``input_std``,
                 zero padded at the right and bottom.
             img_metas: With ``img_shape`` (height, width before padding) of each image.
 
@@ -155,24 +155,24 @@ class RPNLocalizer(StaysFloat32, BaseModule):
         ]
 
     def convert_inputs(self, x: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
-        """Re-normalise a batch and zero its padding.
+        """Re-normalize a batch and zero its padding.
 
         Args:
             x: ``(B, 3, H, W)`` as ``forward`` takes it.
             shapes: Height and width of each image before padding.
 
         Returns:
-            ``(B, 3, H', W')`` in this network's channel order and normalisation; ``H', W'`` are
+            ``(B, 3, H', W')`` in this network's channel order and normalization; ``H', W'`` are
             multiples of ``pad_size_divisor``.
         """
-        x = self.renormalise(x)
+        x = self.renormalize(x)
         for image, (height, width) in zip(x, shapes, strict=True):
             image[:, height:] = 0
             image[:, :, width:] = 0
         return self.pad(x)
 
-    def renormalise(self, x: Tensor) -> Tensor:
-        """A batch as ``forward`` takes it, in this network's channel order and normalisation."""
+    def renormalize(self, x: Tensor) -> Tensor:
+        """A batch as ``forward`` takes it, in this network's channel order and normalization."""
         x = x.float() * self.input_std + self.input_mean
         if self.bgr:
             x = x.flip(1)

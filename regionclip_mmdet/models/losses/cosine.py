@@ -14,7 +14,7 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def cosine_logits(x: Tensor, y: Tensor, temperature: float) -> Tensor:
-    """``cos(x_i, y_j) / temperature``, in float32 from the normalisation on.
+    """``cos(x_i, y_j) / temperature``, in float32 from the normalization on.
 
     At temperature 0.01 a bfloat16 cosine would be off by up to 0.4 logits, so autocast is switched
     off here.
@@ -32,7 +32,7 @@ def cosine_logits(x: Tensor, y: Tensor, temperature: float) -> Tensor:
 
 
 def direction_logits(x: Tensor, directions: Tensor, temperature: float) -> Tensor:
-    """``cosine_logits`` with what is compared already normalised: for many calls with the same.
+    """``cosine_logits`` with what is compared already normalized: for many calls with the same.
 
     Args:
         x: Embeddings ``(N, D)``, any norm.

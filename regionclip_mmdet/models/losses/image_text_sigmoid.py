@@ -83,7 +83,7 @@ class ImageTextSigmoidLoss(StaysFloat32):
     of a rank grows with its own pairs alone. After data parallelism's averaging, gradients are
     those of one process with the whole batch, however the pairs are spread.
 
-    A learned ``t'`` (``log_scale``) and ``b`` (``bias``) are parameters of the model: optimised,
+    A learned ``t'`` (``log_scale``) and ``b`` (``bias``) are parameters of the model: optimized,
     and in its checkpoints. A checkpoint without them leaves the initial values.
 
     Args:

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Contrast between regions and the concepts they were labelled with."""
+"""Contrast between regions and the concepts they were labeled with."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 """RoIAlign's weights, axis by axis.
 
 RoIAlign is linear in the map, and its bilinear samples on a grid are products of one weight by row
-and one by column: a bin is a weighted sum of neighbouring positions, ``sum_yx w_y w_x map[y, x]``.
+and one by column: a bin is a weighted sum of neighboring positions, ``sum_yx w_y w_x map[y, x]``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class AxisWeights:
-    """Weights of neighbouring positions along one axis; ``K`` is the most that a bin touches.
+    """Weights of neighboring positions along one axis; ``K`` is the most that a bin touches.
 
     Attributes:
         first: ``(R, bins)`` int64, the first position that a bin touches.

@@ -26,7 +26,7 @@ class RegionEncoder(BaseModule):
     """RoIAlign, CLIP's layer4 and its attention pool: one embedding per region.
 
     Used by the detector, the pretraining student and the frozen teacher (RegionCLIP, section 3.1).
-    Embeddings are put out unnormalised: the classifier normalises them, the box regressor and
+    Embeddings are put out unnormalized: the classifier normalizes them, the box regressor and
     exported features use them raw.
 
     Args:
@@ -90,7 +90,7 @@ class RegionEncoder(BaseModule):
             rois: ``(R, 5)``: image index in the batch, then x1, y1, x2, y2 in input pixels.
 
         Returns:
-            Region embeddings ``(R, D)``, not normalised.
+            Region embeddings ``(R, D)``, not normalized.
         """
         maps = self._shared_maps(feats[0], rois)
         chunks = [self.attnpool(self._encode(maps, part)) for part in self.split(rois)]

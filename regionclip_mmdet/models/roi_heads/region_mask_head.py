@@ -28,10 +28,10 @@ class RegionMaskHead(FCNMaskHead):
     cross-entropy, mean over all pixels of all foreground regions) and pasting are mmdet's. What
     differs from ``FCNMaskHead``, each time to match RegionCLIP's LVIS detector:
 
-    * Polygons are rasterised in the very box that was pooled, at the size of the logits (no
+    * Polygons are rasterized in the very box that was pooled, at the size of the logits (no
       ``mask_size`` to configure). mmdet clips boxes to the image, in place on a CPU, and widens
       sides below one pixel; here the least side is 0.1 pixels.
-    * The predictor starts with std 0.001. mmdet's initialisation by the fan-out gives a single
+    * The predictor starts with std 0.001. mmdet's initialization by the fan-out gives a single
       output channel std 1.4, i.e. logits far from 0.
     * Logits are float32 under autocast, too.
 

@@ -137,7 +137,7 @@ class TextEmbeddingBBoxHead(StaysFloat32, BBoxHead):
         """Logits and box deltas of regions.
 
         Args:
-            x: Region embeddings ``(R, D)``, not normalised.
+            x: Region embeddings ``(R, D)``, not normalized.
             classifier: Of other names than the active ones.
 
         Returns:

@@ -17,7 +17,7 @@ def embed_trimmed(tower: TextTransformer, ids: Tensor) -> Tensor:
         ids: Token ids ``(N, L)``, ``N`` at least 1; the largest of a row is its end token.
 
     Returns:
-        ``(N, D)``, not normalised.
+        ``(N, D)``, not normalized.
     """
     end = ids.argmax(dim=-1)
     length = int(end.max()) + 1
@@ -43,7 +43,7 @@ def embed_with_shared_beginning(tower: TextTransformer, ids: Tensor) -> Tensor:
         ids: See ``embed_trimmed``.
 
     Returns:
-        ``(N, D)``, not normalised.
+        ``(N, D)``, not normalized.
     """
     end = ids.argmax(dim=-1)
     ids = ids[:, : int(end.max()) + 1]

@@ -144,7 +144,7 @@ class TextEmbeddingClassifier(StaysFloat32):
         """Compare regions with every name.
 
         Args:
-            x: region embeddings ``(R, D)``, of any floating type; need not be normalised.
+            x: region embeddings ``(R, D)``, of any floating type; need not be normalized.
 
         Returns:
             float32 logits ``(R, K + 1)``, the last column background, or ``(R, K)`` without it.

@@ -149,7 +149,7 @@ class CLIPTextEncoder(StaysFloat32, BaseModule):
             texts: texts, or token ids ``(N, L)`` with ``L`` up to the context length.
 
         Returns:
-            float32 ``(N, D)``, not normalised.
+            float32 ``(N, D)``, not normalized.
         """
         ids = texts if isinstance(texts, Tensor) else self.tokenize(texts)
         device = self.model.positional_embedding.device
@@ -175,7 +175,7 @@ class CLIPTextEncoder(StaysFloat32, BaseModule):
         batch_size: int = 256,
         progress: bool = False,
     ) -> TextEmbeddings:
-        """Embed names: the mean of the unnormalised embeddings of their prompts.
+        """Embed names: the mean of the unnormalized embeddings of their prompts.
 
         In float32 under autocast, too: what is made here is kept.
 
@@ -220,7 +220,7 @@ class CLIPTextEncoder(StaysFloat32, BaseModule):
             weights=self.weights_source,
             templates=templates if isinstance(templates, str) else list(templates),
             num_templates=len(get_templates(templates)),
-            normalised=False,
+            normalized=False,
             source='CLIPTextEncoder.encode_names',
         )
 

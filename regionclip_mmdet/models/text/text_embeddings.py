@@ -41,8 +41,8 @@ def decode_names(encoded: Tensor) -> tuple[str, ...]:
 class TextEmbeddings:
     """``K`` names, their embeddings and their provenance.
 
-    Rows are stored as the encoder gave them (not normalised): whoever compares them with region
-    embeddings normalises. Validated on creation, so that a vocabulary in hand is a usable one.
+    Rows are stored as the encoder gave them (not normalized): whoever compares them with region
+    embeddings normalizes. Validated on creation, so that a vocabulary in hand is a usable one.
 
     Attributes:
         names: the ``K`` distinct names; their order is the order of the rows.
@@ -56,7 +56,7 @@ class TextEmbeddings:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Normalises types and refuses what would fail, or silently mislead, later."""
+        """Normalizes types and refuses what would fail, or silently mislead, later."""
         if isinstance(self.names, str):  # tuple() would make letters of it
             raise ValueError(f'names must be a list of strings, not the string {self.names!r}')
         object.__setattr__(self, 'names', tuple(self.names))

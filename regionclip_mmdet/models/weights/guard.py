@@ -36,7 +36,7 @@ class WeightGuard(nn.Module):
     """Mixin for detectors that accounts for the origin of every part's weights.
 
     A *part* is a sub-module named by its path, e.g. ``'localizer'``. Its ``weights_source`` says
-    where its weights come from and is set by this project's initialisers, by a checkpoint, or by
+    where its weights come from and is set by this project's initializers, by a checkpoint, or by
     training. The guard acts in three places, all reached by the stock entry points of mmengine and
     mmdet:
 
@@ -44,7 +44,7 @@ class WeightGuard(nn.Module):
       every key is accounted for by part, the report is logged, and a surprise raises before
       anything is changed;
     * ``ensure_weights()``, called by ``loss`` and ``predict``: a part that has no source yet but an
-      ``init_cfg`` is initialised (``Runner.test`` and ``init_detector`` never do that); mmengine's
+      ``init_cfg`` is initialized (``Runner.test`` and ``init_detector`` never do that); mmengine's
       ``Pretrained`` is made strict, see ``PartPretrained``; a part that stays random is refused,
       unless all of it is being trained;
     * saving: ``unsaved_parts`` are left out of state dicts.

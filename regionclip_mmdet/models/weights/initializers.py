@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Weight initialisers that load strictly and say where weights come from."""
+"""Weight initializers that load strictly and say where weights come from."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _fill(
         )
     refuse_non_finite({k: state[k] for k in own}, source)
     module.load_state_dict({k: state[k] for k in own}, strict=False)
-    # mmengine initialises a module's children after the module itself: without this mark, they
+    # mmengine initializes a module's children after the module itself: without this mark, they
     # would at once overwrite what was loaded with their own random weights
     for child in module.modules():
         if child is not module and isinstance(child, BaseModule):

@@ -85,7 +85,7 @@ def draw(
     return recorder
 
 
-def test_box_in_its_place_and_colours_right() -> None:
+def test_box_in_its_place_and_colors_right() -> None:
     box = torch.tensor([[20.0, 30.0, 90.0, 70.0]])
     image = torch.zeros(3, 96, 120, dtype=torch.uint8)
     image[2] = 255  # red, as loaded: BGR

@@ -46,7 +46,7 @@ def leaves(value: Any, path: str = '') -> dict[str, Any]:
 
 
 def assert_same_end(one: Path, other: Path) -> None:
-    """Weights, moving average, optimiser, schedules, position and history of two checkpoints."""
+    """Weights, moving average, optimizer, schedules, position and history of two checkpoints."""
     loaded = [torch.load(path, weights_only=False) for path in (one, other)]
     for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'data_position'):
         expected = leaves(loaded[0][key])

@@ -78,7 +78,7 @@ def test_norm_that_is_not_frozen_learns() -> None:
     conv, norm = nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4)
     x = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(0)) + 3
     out = conv_norm(x, conv, norm.train())
-    assert out.mean().abs() < 1e-5  # normalised by the batch
+    assert out.mean().abs() < 1e-5  # normalized by the batch
     assert norm.running_mean.abs().max() > 0.01
 
 

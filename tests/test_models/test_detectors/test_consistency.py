@@ -17,12 +17,12 @@ CLIP_PREPROCESSOR = dict(
 
 
 @pytest.mark.parametrize('make', [tiny_models.detector_config, tiny_models.regionclip_config])
-def test_localizer_undoes_the_normalisation_of_the_images(make: object) -> None:
+def test_localizer_undoes_the_normalization_of_the_images(make: object) -> None:
     fitting = make(localizer=tiny_models.localizer(), data_preprocessor=CLIP_PREPROCESSOR)
     MODELS.build(fitting)
     imagenet = dict(CLIP_PREPROCESSOR, mean=[123.675, 116.28, 103.53])
     config = make(localizer=tiny_models.localizer(), data_preprocessor=imagenet)
-    with pytest.raises(ValueError, match=r'undoes a normalisation with mean .* input_mean='):
+    with pytest.raises(ValueError, match=r'undoes a normalization with mean .* input_mean='):
         MODELS.build(config)
 
 
@@ -34,7 +34,7 @@ def test_concept_pool_has_the_width_of_the_embeddings() -> None:
             MODELS.build(config)
 
 
-def test_set_vocabulary_renames_what_visualisers_show() -> None:
+def test_set_vocabulary_renames_what_visualizers_show() -> None:
     model = MODELS.build(tiny_models.detector_config()).eval()
     model.dataset_meta = dict(classes=('old',), palette=[(0, 0, 0)])
     model.set_vocabulary(tiny_models.vocabulary(('tree', 'house')))

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""A loss that learns: its scalars are optimised, saved, and in nobody's way."""
+"""A loss that learns: its scalars are optimized, saved, and in nobody's way."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def batch() -> dict:
     )
 
 
-def test_scalars_are_optimised_and_saved() -> None:
+def test_scalars_are_optimized_and_saved() -> None:
     model = pretrainer('ImageTextSigmoidLoss', scale=4.0, bias=-2.0)
     assert model.state_dict().keys() >= SCALARS
     before = {key: model.state_dict()[key].clone() for key in SCALARS}

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""The localizer: its own normalisation, frozen for good, selection as mmdet's but on logits."""
+"""The localizer: its own normalization, frozen for good, selection as mmdet's but on logits."""
 
 from __future__ import annotations
 

@@ -136,8 +136,8 @@ class TestHugeImages:
         generator = torch.Generator().manual_seed(0)
         logits, deltas, priors = [], [], []
         for _ in range(levels):
-            centre = torch.rand(per_level, 2, generator=generator) * torch.tensor([60.0, 40.0])
-            corner = centre + torch.tensor([width - 100.0, height - 100.0])
+            center = torch.rand(per_level, 2, generator=generator) * torch.tensor([60.0, 40.0])
+            corner = center + torch.tensor([width - 100.0, height - 100.0])
             sides = 8 + 20 * torch.rand(per_level, 2, generator=generator)
             priors.append(torch.cat([corner, corner + sides], 1))
             logits.append(torch.randn(1, per_level, 1, generator=generator))

@@ -71,7 +71,7 @@ def test_refuses_another_size() -> None:
         pool(torch.zeros(1, 64, 4, 4))
 
 
-def test_a_new_pool_is_initialised() -> None:
+def test_a_new_pool_is_initialized() -> None:
     torch.manual_seed(0)
     pool = AttentionPool2d(3, 256, num_heads=4, output_dim=24)
     assert float(pool.q_proj.weight.std()) == pytest.approx(1 / 16, rel=0.05)

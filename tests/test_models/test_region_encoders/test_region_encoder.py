@@ -104,9 +104,9 @@ def test_boxes_stay_float32_under_bfloat16_autocast() -> None:
         out = encoder((columns,), rois)
     c4, boxes, regions = seen
     assert c4.dtype == boxes.dtype == regions.dtype == torch.float32
-    # the map holds its column's number, so RoIAlign returns x / 16 - 0.5 at the bins' centres
-    centres = (torch.tensor([0.5, 1.5, 2.5, 3.5]) * 1.5 + 997) / 16 - 0.5
-    torch.testing.assert_close(regions[0, 0, 0], centres, rtol=0, atol=1e-4)
+    # the map holds its column's number, so RoIAlign returns x / 16 - 0.5 at the bins' centers
+    centers = (torch.tensor([0.5, 1.5, 2.5, 3.5]) * 1.5 + 997) / 16 - 0.5
+    torch.testing.assert_close(regions[0, 0, 0], centers, rtol=0, atol=1e-4)
     assert out.isfinite().all()
 
 

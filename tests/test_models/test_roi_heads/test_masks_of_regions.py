@@ -84,8 +84,8 @@ def test_the_loss_of_the_sampled_foreground(chunk_size: int | None) -> None:
     for rows, box, objects in zip(logits.split(3), boxes, near, strict=True):
         for row, (x1, _, x2, _), index in zip(rows, box.tolist(), objects, strict=True):
             left, right = float(gt[index, 0]), float(gt[index, [0, 2]].mean())
-            centres = x1 + (torch.arange(4) + 0.5) * (x2 - x1) / 4
-            inside = ((centres > left) & (centres < right)).expand(4, 4)
+            centers = x1 + (torch.arange(4) + 0.5) * (x2 - x1) / 4
+            inside = ((centers > left) & (centers < right)).expand(4, 4)
             p = row.sigmoid()
             expected = expected - torch.where(inside, p, 1 - p).log().mean() / 6
     torch.testing.assert_close(losses['loss_mask'].squeeze(), expected, rtol=1e-4, atol=1e-5)
@@ -135,7 +135,7 @@ def test_masks_are_pooled_from_the_final_boxes(chunk_size: int | None) -> None:
         logits = model.mask_head(model.region_encoder.region_maps(c4_map(), rois))[:, 0]
         for mask, box, row in zip(result.masks, result.bboxes, logits.sigmoid(), strict=True):
             x1, y1, x2, y2 = box.tolist()
-            # centres of the four corner cells, where nothing is interpolated beyond the map
+            # centers of the four corner cells, where nothing is interpolated beyond the map
             for y, x in ((0, 0), (0, 3), (3, 0), (3, 3)):
                 px = int(x1 + (x + 0.5) * (x2 - x1) / 4)
                 py = int(y1 + (y + 0.5) * (y2 - y1) / 4)

@@ -19,7 +19,7 @@ WATCHED = ('regions_kept', 'teacher_agreement', 'teacher_score')
 
 
 def axes(names: tuple[str, ...] = NAMES) -> TextEmbeddings:
-    """Concept i is the i-th axis, so that a region's cosines are its normalised coordinates."""
+    """Concept i is the i-th axis, so that a region's cosines are its normalized coordinates."""
     return TextEmbeddings(names, 3 * torch.eye(len(names)))
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Box head: cosine logits, vocabularies, losses as the paper normalises them, detections."""
+"""Box head: cosine logits, vocabularies, losses as the paper normalizes them, detections."""
 
 from __future__ import annotations
 

@@ -23,9 +23,9 @@ def build(kind: str) -> object:
 def decode(boxes: np.ndarray, deltas: np.ndarray) -> np.ndarray:
     """The official formula, with weights (10, 10, 5, 5)."""
     sides = boxes[:, 2:] - boxes[:, :2]
-    centres = boxes[:, :2] + sides / 2 + deltas[:, :2] / 10 * sides
+    centers = boxes[:, :2] + sides / 2 + deltas[:, :2] / 10 * sides
     new = sides * np.exp(np.minimum(deltas[:, 2:] / 5, np.log(1000 / 16)))
-    return np.concatenate([centres - new / 2, centres + new / 2], 1)
+    return np.concatenate([centers - new / 2, centers + new / 2], 1)
 
 
 def test_values() -> None:

@@ -22,7 +22,7 @@ LONG = 'a photo of ' + 'very ' * 30 + 'long text'
 def toy(**settings: object) -> CLIPTextEncoder:
     torch.manual_seed(0)
     encoder = CLIPTextEncoder(TOY, **settings)
-    # open_clip's initialisation is so small that everything would look alike.
+    # open_clip's initialization is so small that everything would look alike.
     for parameter in encoder.parameters():
         if parameter.ndim > 1:
             parameter.data.mul_(5)
@@ -135,7 +135,7 @@ def test_truncation_rules() -> None:
     assert torch.equal(toy(truncate='official').tokenize(texts), cut)
 
 
-def test_concept_is_the_mean_of_unnormalised_prompts() -> None:
+def test_concept_is_the_mean_of_unnormalized_prompts() -> None:
     encoder = toy()
     names = ['traffic light', 'cat', 'hot dog, bun']
     embeddings = encoder.encode_names(names, batch_size=7)
@@ -143,7 +143,7 @@ def test_concept_is_the_mean_of_unnormalised_prompts() -> None:
     torch.testing.assert_close(embeddings.matrix, expected, rtol=0, atol=1e-5)
     assert embeddings.provenance['templates'] == 'ensemble81'
     assert embeddings.provenance['num_templates'] == 81
-    assert embeddings.provenance['normalised'] is False
+    assert embeddings.provenance['normalized'] is False
     single = TextEmbeddings.from_names(['cat'], encoder, 'single')
     torch.testing.assert_close(single.matrix, encoder('a photo of a cat.'), rtol=0, atol=1e-5)
 

@@ -30,7 +30,7 @@ def assert_filled(module: nn.Module, expected: dict[str, Tensor]) -> None:
 
 
 def test_init_weights_keeps_what_was_loaded(file: Path) -> None:
-    """mmengine initialises children after their parent; a ResNet would become random again."""
+    """mmengine initializes children after their parent; a ResNet would become random again."""
     localizer = MODELS.build(tiny_models.localizer(file))
     localizer.init_weights()
     assert_filled(localizer, weights_of(file))
@@ -79,7 +79,7 @@ def test_a_file_that_does_not_fill_it_is_refused(file: Path, tmp_path: Path, fau
 
 
 class TestPretrained:
-    """mmengine's own initialiser, made strict by the guard."""
+    """mmengine's own initializer, made strict by the guard."""
 
     def config(self, checkpoint: Path, **settings: object) -> dict:
         config = tiny_models.detector_config()

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Official files spoilt at random convert, load, or end with an error that names the file."""
+"""Official files spoiled at random convert, load, or end with an error that names the file."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def detector() -> nn.Module:
 @pytest.mark.slow
 @pytest.mark.parametrize('first', range(0, SEEDS, PER_TEST))
 def test_errors_name_the_file(first: int, detector: nn.Module, tmp_path: Path) -> None:
-    path = tmp_path / 'spoilt.pth'
+    path = tmp_path / 'spoiled.pth'
     for seed in range(first, first + PER_TEST):
         dice = random.Random(seed)
         content = spoil(dict(dice.choice(FILES)()), dice)
@@ -108,7 +108,7 @@ def test_errors_name_the_file(first: int, detector: nn.Module, tmp_path: Path) -
             try:
                 use(content, path, detector)
             except (ValueError, RuntimeError) as error:
-                assert 'spoilt.pth' in str(error), f'seed {seed}: {error}'
+                assert 'spoiled.pth' in str(error), f'seed {seed}: {error}'
 
 
 def convert(content: Any, path: Path, detector: nn.Module) -> None:
