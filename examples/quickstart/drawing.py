@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Pictures of the report: boxes with names on enlarged images, and curves."""
+"""Images of the report: boxes with names on enlarged images, and curves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 from regionclip_mmdet.visualization import draw_detections, text_strip
 
-# Colors of meaning, the same in every picture of the report.
+# Colors of meaning, the same in every image of the report.
 BASE_COLOR = '#1f6fb4'
 NOVEL_COLOR = '#d9730d'
 WRONG_COLOR = '#c22f3a'

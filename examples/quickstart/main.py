@@ -154,7 +154,7 @@ def main(args: Sequence[str] | None = None) -> None:
             sys.exit(f'quickstart: {error}')
         raise
     if workspace.marker('report'):
-        # Again, now that the last stage's picture is there.
+        # Again, now that the last stage's image is there.
         settings = workspace.marker('report')['settings']
         paths = write_report(workspace, settings['prefixes'], settings['edition'])
         console.line(f'All in {clock(time.time() - start)}. Open the report: {paths[1]}')
@@ -163,4 +163,4 @@ def main(args: Sequence[str] | None = None) -> None:
         folder = workspace.folder(detector)
         if folder.is_relative_to(Path.cwd()):
             folder = folder.relative_to(Path.cwd())
-        console.line(f'Try a picture of your own:\n    {example_command(folder)}')
+        console.line(f'Try an image of your own:\n    {example_command(folder)}')

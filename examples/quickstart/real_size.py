@@ -41,7 +41,7 @@ MIN_DRAWN_SIDE = 40
 
 
 def real_size(job: Job) -> dict[str, Any]:
-    """Stage 8: detect on a photograph; times, boxes, a picture."""
+    """Stage 8: detect on a photograph; times, boxes, an image."""
     sizes = job.stage.settings['real_size']
     cfg = stage_config(job, 'real_size_rn50')
     cfg.model.localizer.test_cfg.max_per_img = sizes['num_proposals']

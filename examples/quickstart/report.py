@@ -15,7 +15,7 @@ from regionclip_mmdet.fileio import write_text
 
 from .console import clock
 from .document import Document
-from .pictures import Scenes, curves_picture, detections_picture, pseudo_labels_picture
+from .images import Scenes, curves_image, detections_image, pseudo_labels_image
 from .workspace import Job, Workspace
 
 SPLITS = ('novel', 'base', 'all')
@@ -234,7 +234,7 @@ def _pictures_section(document: Document, folder: Path, out: Path) -> None:
         scenes = Scenes(world / 'scenes_val', NOVEL_CLASSES)
         tuned = folder / 'transfer'
         document.picture(
-            detections_picture(
+            detections_image(
                 scenes,
                 [
                     ('CLIP, zero-shot', folder / 'zero_shot' / 'clip_rpn.bbox.json'),
@@ -247,7 +247,7 @@ def _pictures_section(document: Document, folder: Path, out: Path) -> None:
             'name per place, with score 0.5 or more.',
         )
         document.picture(
-            detections_picture(
+            detections_image(
                 scenes,
                 [
                     ('after transfer, from CLIP', tuned / 'clip.bbox.json'),
@@ -260,7 +260,7 @@ def _pictures_section(document: Document, folder: Path, out: Path) -> None:
     if (folder / 'pretrain' / 'pseudo_labels.json').exists():
         document.heading('Pseudo labels: what RegionCLIP learned from')
         document.picture(
-            pseudo_labels_picture(
+            pseudo_labels_image(
                 Scenes(world / 'scenes_train', NOVEL_CLASSES),
                 folder / 'pretrain' / 'pseudo_labels.json',
                 out / 'pseudo_labels.jpg',
@@ -270,7 +270,7 @@ def _pictures_section(document: Document, folder: Path, out: Path) -> None:
             'right, red wrong, gray on no object.',
         )
     document.heading('Loss curves')
-    document.picture(curves_picture(folder, out / 'curves.png'), 'Thin: logged; thick: smoothed.')
+    document.picture(curves_image(folder, out / 'curves.png'), 'Thin: logged; thick: smoothed.')
 
 
 def _real_size_section(document: Document, workspace: Workspace) -> None:

@@ -1,10 +1,10 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Pictures of what the models see: detections, named regions, proposals, pseudo labels."""
+"""Visualizations of detections, classified regions, proposals and pseudo labels."""
 
+from ..renames import old_names
 from .canvas import Mark, Style, draw_marks
-from .colors import contrast_ratio, name_color, text_color
+from .colors import assign_colors, contrast_ratio, name_color, text_color
 from .contact_sheet import Caption, contact_sheet, make_tile
-from .distinct_colors import picture_colors
 from .labels import Row
 from .open_vocab_visualizer import OpenVocabVisualizer
 from .regions import NamedRegion, group_regions
@@ -24,6 +24,7 @@ __all__ = [
     'OpenVocabVisualizer',
     'Row',
     'Style',
+    'assign_colors',
     'contact_sheet',
     'contrast_ratio',
     'draw_detections',
@@ -34,8 +35,9 @@ __all__ = [
     'group_regions',
     'make_tile',
     'name_color',
-    'picture_colors',
     'side_by_side',
     'text_color',
     'text_strip',
 ]
+
+__getattr__ = old_names(__name__, dict(picture_colors=f'{__name__}.assign_colors'))

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Boxes with labels on a picture of any size: what all views are drawn with."""
+"""Boxes with labels on an image of any size: what all views are drawn with."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Style:
     Attributes:
         min_side: Images whose short side is smaller are enlarged by a whole factor to at least
             this; None keeps the size.
-        scale: Enlargement of the picture, beside ``min_side``.
+        scale: Enlargement of the image, on top of ``min_side``.
         font: File of a font, or several; see ``FontChain``.
-        font_size: In pixels of the drawn picture; None: a fortieth of its size (the root of its
+        font_size: In pixels of the visualization; None: a fortieth of its size (the root of its
             area), somewhat less with many labels, never below 11.
-        line_width: In pixels of the drawn picture; None: a 300th of its size, at least 1.
+        line_width: In pixels of the visualization; None: a 300th of its size, at least 1.
     """
 
     min_side: int | None = None
@@ -61,14 +61,14 @@ class Style:
         return self.scale * max(whole, 1)
 
     def font_pixels(self, size: tuple[int, int], num_labels: int) -> int:
-        """Height of the font on a picture of this width and height."""
+        """Height of the font on an image of this width and height."""
         if self.font_size:
             return self.font_size
         share = max(SMALLEST_SHARE, min(1.0, math.sqrt(FEW_LABELS / max(num_labels, 1))))
         return max(MIN_FONT_SIZE, round(math.sqrt(size[0] * size[1]) / 40 * share))
 
     def line_pixels(self, size: tuple[int, int]) -> int:
-        """Width of lines on a picture of this width and height."""
+        """Width of lines on an image of this width and height."""
         return self.line_width or max(1, round(math.sqrt(size[0] * size[1]) / 300))
 
 
@@ -128,10 +128,10 @@ def plan_labels(
         wide = max(0.4 * canvas[0], mark.box[2] - mark.box[0], 12 * size)
         width = int(min(canvas[0], wide))
         labels.append(layout_label(mark.rows, fonts, size, width, canvas[1]))
-    shown = [i for i, label in enumerate(labels) if label is not None]
+    shown = {i: label for i, label in enumerate(labels) if label is not None}
     found = place_labels(
         np.array([marks[i].box for i in shown]).reshape(-1, 4),
-        [(labels[i].width, labels[i].height) for i in shown],
+        [(label.width, label.height) for label in shown.values()],
         canvas,
     )
     places = [np.zeros(4, dtype=int)] * len(marks)
@@ -141,7 +141,7 @@ def plan_labels(
 
 
 def enlarged(image: np.ndarray, style: Style) -> Image.Image:
-    """The image as an RGB picture in the size in which it is drawn on."""
+    """The image in RGB and in the size in which it is drawn on."""
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape:
         raise ValueError(

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+import mmcv
 import numpy as np
 import torch
 from mmdet.registry import VISUALIZERS
@@ -14,10 +17,10 @@ from mmdet.structures.mask import BitmapMasks, PolygonMasks, bitmap_to_polygon
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.dist import master_only
 from mmengine.structures import InstanceData
+from mmengine.visualization import LocalVisBackend
 
 from ..fileio import write_whole
-from .colors import Color
-from .distinct_colors import picture_colors
+from .colors import Color, assign_colors
 from .fonts import FontChain, FontPath
 from .views import as_array, draw_detections, draw_proposals, draw_regions, side_by_side
 
@@ -29,8 +32,8 @@ class OpenVocabVisualizer(DetLocalVisualizer):
     """Draws annotations, detections and proposals of an open vocabulary side by side.
 
     Stands where mmdet's ``DetLocalVisualizer`` does: ``DetVisualizationHook``, ``tools/test.py
-    --show`` and ``--show-dir``, every ``vis_backend``. The colors are those of ``picture_colors``
-    for the names of the whole picture, so a vocabulary of any size costs nothing before something
+    --show`` and ``--show-dir``, every ``vis_backend``. The colors are those of ``assign_colors``
+    for the names of the whole image, so a vocabulary of any size costs nothing before something
     is drawn. Names are looked up when a sample is
     drawn: those of its instances (``label_names``) first, then ``classes`` of the call, then the
     present ``dataset_meta['classes']``. Samples with segmentation maps are left to mmdet.
@@ -44,14 +47,14 @@ class OpenVocabVisualizer(DetLocalVisualizer):
         unique_boxes: Draw detections of one box once, with their names under each other; a number
             below 1 puts boxes of at least this IoU together, too. False: one by one.
         max_detections: Draw so many detections at most, the best. None: all above the threshold.
-        draw_proposals: A third picture with so many proposals of the sample; 0: none. Precomputed
+        draw_proposals: A third image with so many proposals of the sample; 0: none. Precomputed
             proposals are in the sample; those of a localizer stay there with
             ``model.test_cfg.keep_proposals=True``.
         min_side: Images whose short side is smaller are enlarged by a whole factor to at least
             this, boxes and masks with them; None: never.
         font: File of a font for names, or several; see ``FontChain``.
-        font_size: In pixels; None: follows the picture.
-        line_width: In pixels; None: follows the picture.
+        font_size: In pixels; None: follows the image.
+        line_width: In pixels; None: follows the image.
         alpha: Opacity of masks, as in mmdet.
 
     Raises:
@@ -59,7 +62,7 @@ class OpenVocabVisualizer(DetLocalVisualizer):
         ValueError: A font file is none, or a number is out of range.
     """
 
-    _artists = 0  # of matplotlib, when the picture was set
+    _artists = 0  # of matplotlib, when the image was set
 
     def __init__(
         self,
@@ -85,12 +88,14 @@ class OpenVocabVisualizer(DetLocalVisualizer):
                 f'at least 0 and unique_boxes within 0..1, not {topk}, {max_detections}, '
                 f'{draw_proposals}, {unique_boxes}.'
             )
-        FontChain(font)  # a wrong path is said now, not at the first picture
+        FontChain(font)  # a wrong path is said now, not at the first image
         self.topk = topk
         self.unique_boxes = unique_boxes
         self.max_detections = max_detections
         self.draw_proposals = draw_proposals
-        self._look = dict(min_side=min_side, font=font, font_size=font_size, line_width=line_width)
+        self._look: dict[str, Any] = dict(
+            min_side=min_side, font=font, font_size=font_size, line_width=line_width
+        )
 
     @master_only
     def add_datasample(
@@ -112,7 +117,7 @@ class OpenVocabVisualizer(DetLocalVisualizer):
         From left to right: annotations, detections, proposals, whatever of them the sample has.
 
         Args:
-            name: Of the picture.
+            name: Name of the visualization.
             image: RGB ``(H, W, 3)``.
             data_sample: Instances in the image's pixels; ``proposals`` in those of the network
                 input, as mmdet keeps them (``scale_factor`` leads back).
@@ -120,7 +125,7 @@ class OpenVocabVisualizer(DetLocalVisualizer):
             draw_pred: Whether detections and proposals are drawn.
             show: Show a window.
             wait_time: Seconds that the window stays.
-            out_file: Write the picture there; backends get nothing then.
+            out_file: Write the image there; backends get nothing then.
             pred_score_thr: Detections with higher scores are drawn.
             step: For the backends.
             classes: Names of this call, in the order of the labels.
@@ -137,7 +142,7 @@ class OpenVocabVisualizer(DetLocalVisualizer):
             return
         if classes is None:
             classes = (self.dataset_meta or {}).get('classes')
-        pictures = []
+        images = []
         if data_sample is not None:
             sample = data_sample.cpu()
             shown = []
@@ -146,36 +151,59 @@ class OpenVocabVisualizer(DetLocalVisualizer):
             if draw_pred and 'pred_instances' in sample:
                 shown.append(self._best(sample.pred_instances, pred_score_thr))
             named = [names_of(instances, classes) for instances in shown]
-            colors = picture_colors(name for names in named for name in names)
+            colors = assign_colors(name for names in named for name in names)
             for instances, names in zip(shown, named, strict=True):
-                pictures.append(self._draw_named(image, instances, names, colors))
+                images.append(self._draw_named(image, instances, names, colors))
             if draw_pred and self.draw_proposals:
-                pictures += self._proposals(image, sample)
-        picture = side_by_side(*pictures) if pictures else image
+                images += self._proposals(image, sample)
+        image = side_by_side(*images) if images else image
         # without a sample mmdet's method shows, writes and records the image as it is
         if out_file is None:
-            super().add_datasample(name, picture, None, **how)
+            super().add_datasample(name, image, None, **how)
             return
         with write_whole(out_file) as unfinished:
-            super().add_datasample(name, picture, None, **{**how, 'out_file': str(unfinished)})
+            super().add_datasample(name, image, None, **{**how, 'out_file': str(unfinished)})
+
+    @master_only
+    def add_image(self, name: str, image: np.ndarray, step: int = 0) -> None:
+        """Hand a visualization to the backends.
+
+        ``LocalVisBackend`` writes with OpenCV, which says nothing of a full disk, so its file is
+        written here.
+
+        Args:
+            name: Name of the visualization.
+            image: RGB ``(H, W, 3)``.
+            step: For the backends.
+
+        Raises:
+            OSError: The file cannot be written; with its path.
+        """
+        for backend in self._vis_backends.values():
+            if type(backend) is not LocalVisBackend:
+                backend.add_image(name, image, step)
+                continue
+            folder = Path(backend.experiment._img_save_dir)
+            with write_whole(folder / f'{name}_{step}.png') as unfinished:
+                mmcv.imwrite(image[..., ::-1], str(unfinished))
 
     @master_only
     def set_image(self, image: np.ndarray) -> None:
-        """Begin a picture; what mmengine's ``draw_*`` methods add lies on it."""
+        """Begin an image; what mmengine's ``draw_*`` methods add lies on it."""
         super().set_image(image)
         self._artists = len(self.ax_save.get_children())
 
     @master_only
     def get_image(self) -> np.ndarray:
-        """The picture, RGB: as it was set, unless a ``draw_*`` method added something.
+        """The image, RGB: as it was set, unless a ``draw_*`` method added something.
 
-        mmengine has matplotlib paint it again, which takes seconds for large pictures.
+        mmengine has matplotlib paint it again, which takes seconds for large images.
         """
         added = len(self.ax_save.get_children()) - self._artists
         return super().get_image() if added else self._image.copy()
 
     def _best(self, found: InstanceData, score_thr: float) -> InstanceData:
-        """Detections to be drawn, in the order in which they come or, cut, by falling score."""
+        """Detections to be drawn: as they come or, if there are too many, by descending score."""
         chosen = (found.scores > score_thr).nonzero()[:, 0]
         if self.max_detections is not None and len(chosen) > self.max_detections:
             chosen = chosen[found.scores[chosen].topk(self.max_detections).indices]
@@ -190,7 +218,7 @@ class OpenVocabVisualizer(DetLocalVisualizer):
     ) -> np.ndarray:
         """Where mmdet's own drawing, of samples with segmentation maps, comes to instances."""
         names = names_of(instances, classes)
-        return self._draw_named(image, instances, names, picture_colors(names))
+        return self._draw_named(image, instances, names, assign_colors(names))
 
     def _draw_named(
         self,
@@ -228,7 +256,7 @@ class OpenVocabVisualizer(DetLocalVisualizer):
         return self.get_image()
 
     def _proposals(self, image: np.ndarray, sample: DetDataSample) -> list[np.ndarray]:
-        """A picture of the sample's proposals, if it has any."""
+        """An image of the sample's proposals, if it has any."""
         if 'proposals' not in sample:
             warnings.warn(
                 f'draw_proposals={self.draw_proposals}, but the sample carries no proposals. Those '

@@ -45,7 +45,7 @@ def group_regions(
             at least this; the region has the place of its best one.
 
     Returns:
-        Regions by falling best score.
+        Regions in descending order of their best score.
 
     Raises:
         ValueError: Numbers that do not fit, or ``topk`` or ``iou`` is not positive.
@@ -69,7 +69,7 @@ def group_regions(
 
 def _region(box: np.ndarray, named: list[tuple[str, float]], topk: int | None) -> NamedRegion:
     best: dict[str, float] = {}
-    for name, score in named:  # by falling score: the first one of a name is its best
+    for name, score in named:  # in descending score order: the first one of a name is its best
         best.setdefault(name, score)
     kept = list(best.items())[:topk]
     return NamedRegion(tuple(box.tolist()), *(tuple(part) for part in zip(*kept)))

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Pictures of detections, named regions, proposals and pseudo labels.
+"""Visualizations of detections, classified regions, proposals and pseudo labels.
 
 All functions take and return uint8 RGB images and leave the image they are given as it is. Boxes
 are ``(x1, y1, x2, y2)`` in the image's pixels; arrays and tensors on any device will do. Sizes of
@@ -16,8 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .canvas import Mark, Style, draw_marks
-from .colors import BLACK, WHITE, Color, parse_color, scale_colors
-from .distinct_colors import picture_colors
+from .colors import BLACK, WHITE, Color, assign_colors, parse_color, scale_colors
 from .fonts import FontChain
 from .labels import Row, break_line
 from .regions import group_regions
@@ -39,7 +38,7 @@ def draw_detections(
         names: ``N`` names, in any script; an empty one and no score: no label.
         scores: ``(N,)`` or None. Better ones lie on top.
         colors: ``N`` colors, for another meaning than the name; ``'#rrggbb'`` or RGB. None: those
-            of ``picture_colors``.
+            of ``assign_colors``.
         **style: See the module.
 
     Raises:
@@ -52,12 +51,12 @@ def draw_detections(
         if values is not None and len(values) != len(boxes):
             raise ValueError(f'{len(boxes)} boxes but {len(values)} {what}')
     if colors is None:
-        of_name = picture_colors(names)
+        of_name = assign_colors(names)
         colors = [of_name[name] for name in names]
-    colors = [parse_color(color) for color in colors]
+    parsed = [parse_color(color) for color in colors]
     texts = names if scores is None else [labeled(n, s) for n, s in zip(names, scores)]
     order = range(len(boxes)) if scores is None else np.argsort(-scores, kind='stable')
-    marks = [Mark(tuple(boxes[i].tolist()), colors[i], (Row(texts[i], colors[i]),)) for i in order]
+    marks = [Mark(tuple(boxes[i].tolist()), parsed[i], (Row(texts[i], parsed[i]),)) for i in order]
     return draw_marks(image, marks, Style(**style))
 
 
@@ -80,7 +79,7 @@ def draw_regions(
         scores: ``(N,)``.
         topk: Names per box.
         iou: Put boxes together that overlap so much; 1: only equal ones. See ``group_regions``.
-        colors: By name; None: ``picture_colors`` of the names that are shown.
+        colors: By name; None: ``assign_colors`` of the names that are shown.
         **style: See the module.
 
     Raises:
@@ -88,7 +87,7 @@ def draw_regions(
     """
     regions = group_regions(as_array(boxes), list(names), as_array(scores), topk, iou)
     if colors is None:
-        colors = picture_colors(name for region in regions for name in region.names)
+        colors = assign_colors(name for region in regions for name in region.names)
     marks = []
     for region in regions:
         rows = [
@@ -166,7 +165,7 @@ def draw_pseudo_labels(
     """
     scores, names = as_array(scores).reshape(-1), list(names)
     chosen = np.argsort(-scores, kind='stable')[:max_regions]
-    picture = draw_detections(
+    image = draw_detections(
         image,
         as_array(boxes).reshape(-1, 4)[chosen],
         [names[i] for i in chosen],
@@ -175,45 +174,45 @@ def draw_pseudo_labels(
         **style,
     )
     if not caption:
-        return picture
+        return image
     look = {k: v for k, v in style.items() if k in ('font', 'font_size')}
-    return np.concatenate([picture, text_strip(caption, picture, **look)])
+    return np.concatenate([image, text_strip(caption, image, **look)])
 
 
-def side_by_side(*pictures: np.ndarray, gap: int | None = None) -> np.ndarray:
-    """Pictures of equal height in a row, with a white gap between them.
+def side_by_side(*images: np.ndarray, gap: int | None = None) -> np.ndarray:
+    """Images of equal height in a row, with a white gap between them.
 
     Args:
-        *pictures: uint8 ``(H, W_i, 3)``.
+        *images: uint8 ``(H, W_i, 3)``.
         gap: In pixels; None: a hundredth of the height, 0: none.
     """
-    height = pictures[0].shape[0]
+    height = images[0].shape[0]
     gap = max(2, height // 100) if gap is None else gap
     space = np.full((height, gap, 3), 255, dtype=np.uint8)
-    parts = [part for picture in pictures for part in (space, picture)][1:]
+    parts = [part for image in images for part in (space, image)][1:]
     return np.concatenate(parts, axis=1)
 
 
 def text_strip(
     text: str,
-    picture: np.ndarray,
+    image: np.ndarray,
     color: str | Color = BLACK,
     font: Any = None,
     font_size: int | None = None,
     max_lines: int = 3,
 ) -> np.ndarray:
-    """A white strip as wide as a picture with text on it, to be put above or below.
+    """A white strip as wide as an image with text on it, to be put above or below.
 
     Args:
         text: What does not fit ends in an ellipsis.
-        picture: uint8 ``(H, W, 3)``.
+        image: uint8 ``(H, W, 3)``.
         color: Of the text.
         font: As in ``FontChain``.
-        font_size: None: as of labels on the picture.
+        font_size: None: as of labels on the image.
         max_lines: Lines that are shown.
     """
-    fonts, width = FontChain(font), picture.shape[1]
-    size = font_size or Style().font_pixels(picture.shape[1::-1], 1)
+    fonts, width = FontChain(font), image.shape[1]
+    size = font_size or Style().font_pixels(image.shape[1::-1], 1)
     ascent, descent = fonts.line_height(size)
     lines = break_line(text, fonts, size, width - size, max_lines) or ['']
     strip = Image.new('RGB', (width, (ascent + descent) * len(lines) + size // 2), WHITE)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from examples.quickstart.document import Document
 from examples.quickstart.drawing import draw_boxes, smooth
-from examples.quickstart.pictures import best_per_place
+from examples.quickstart.images import best_per_place
 from examples.quickstart.report import HEADER, mean_over_seeds, result_rows, write_report
 from examples.quickstart.workspace import MARKER, Workspace
 

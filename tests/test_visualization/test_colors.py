@@ -40,7 +40,7 @@ def test_same_color_in_another_process() -> None:
 
 
 def test_colors_of_some_names_are_what_they_were() -> None:
-    # recorded: a change would give old and new pictures of a project other colors
+    # recorded: a change would give old and new images of a project other colors
     assert [name_color(n) for n in ('cat', 'dog', '红色雨伞')] == [
         (37, 208, 190),
         (214, 82, 224),

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""docs/visualization.md: its pictures, its Python, its config."""
+"""docs/visualization.md: its images, its Python, its config."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
+from examples import docs_images
 from regionclip_mmdet import config_path
-from regionclip_mmdet.visualization import draw_detections, examples, name_color
+from regionclip_mmdet.visualization import draw_detections, name_color
 
 DOCS = Path(__file__).parents[2] / 'docs'
 pytest.importorskip('skimage')
@@ -23,26 +24,26 @@ def blocks() -> list[str]:
     return re.findall(r'```python\n(.*?)```', page, flags=re.S)
 
 
-def test_pictures_of_the_page(tmp_path: Path) -> None:
+def test_images_of_the_page(tmp_path: Path) -> None:
     page = (DOCS / 'visualization.md').read_text(encoding='utf-8')
     linked = re.findall(r'\]\(images/(visualization_\w+\.jpg)\)', page)
-    paths = examples.write_pictures(tmp_path)
+    paths = docs_images.write_images(tmp_path)
     assert sorted(path.name for path in paths) == sorted(linked)
     for path in paths:
         kept = DOCS / 'images' / path.name
         assert path.stat().st_size < 150_000 and kept.stat().st_size < 150_000
-        # other fonts (the Chinese name) and libraries may move pixels, not the picture
+        # other fonts (the Chinese name) and libraries may move pixels, not the image
         new, old = (np.asarray(Image.open(p)).astype(int) for p in (path, kept))
         assert new.shape == old.shape
         assert (np.abs(new - old).max(-1) > 60).mean() < 0.02
 
 
 def test_the_scene_is_annotated_where_its_objects_are() -> None:
-    scene = examples.Scene()
+    scene = docs_images.Scene()
     assert len(scene.names) == len(scene.boxes) and all(n in scene.caption for n in scene.names)
-    picture = draw_detections(scene.image, scene.boxes, [''] * len(scene.boxes), line_width=1)
+    drawn = draw_detections(scene.image, scene.boxes, [''] * len(scene.boxes), line_width=1)
     x1, y1, x2, y2 = scene.boxes[0].int().tolist()
-    assert tuple(picture[(y1 + y2) // 2, x1]) == name_color('')
+    assert tuple(drawn[(y1 + y2) // 2, x1]) == name_color('')
 
 
 def test_python_of_the_page() -> None:
@@ -51,9 +52,9 @@ def test_python_of_the_page() -> None:
     space: dict = {}
     for block in code:
         exec(block, space)
-        picture = space.pop('picture')
-        assert picture.shape[1:] == (512, 3) and picture.dtype == np.uint8
-        assert (picture[:512] != space['image']).any(-1).sum() > 1000
+        drawn = space.pop('drawn')
+        assert drawn.shape[1:] == (512, 3) and drawn.dtype == np.uint8
+        assert (drawn[:512] != space['image']).any(-1).sum() > 1000
 
 
 def test_config_of_the_page(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def overlap(one: np.ndarray, other: np.ndarray) -> int:
 
 @pytest.mark.parametrize('size', SIZES)
 @pytest.mark.parametrize('number', [1, 30, 100])
-def test_labels_are_inside_the_picture(size: tuple[int, int], number: int) -> None:
+def test_labels_are_inside_the_image(size: tuple[int, int], number: int) -> None:
     labels, places = plan_labels(some_marks(number, size), size, FontChain(), Style())
     shown = [(label, place) for label, place in zip(labels, places) if label is not None]
     assert len(shown) >= 0.7 * number
@@ -57,7 +57,7 @@ def test_labels_do_not_cover_each_other_where_there_is_room() -> None:
         assert gap <= 5 * 16
 
 
-def test_thirty_labels_on_a_usual_picture_are_apart() -> None:
+def test_thirty_labels_on_a_usual_image_are_apart() -> None:
     hidden, whole = 0, 0
     for seed in range(5):
         marks = some_marks(30, (640, 480), seed)
@@ -78,7 +78,7 @@ def test_where_a_label_goes_at_the_borders() -> None:
     assert within.tolist() == [0, 0, 60, 20]
 
 
-def test_letters_grow_with_the_picture() -> None:
+def test_letters_grow_with_the_image() -> None:
     heights = {size: Style().font_pixels(size, 1) for size in ((64, 64), (640, 480), (4000, 3000))}
     assert heights == {(64, 64): 11, (640, 480): 14, (4000, 3000): 87}
     assert Style().font_pixels((4000, 3000), 100) == 61
@@ -102,7 +102,7 @@ def test_long_names_are_broken_and_shortened() -> None:
     assert break_line('  ', chain, 12, 100) == [] == break_line('wide', chain, 12, 3)
 
 
-def test_rows_beyond_the_picture_are_left_out() -> None:
+def test_rows_beyond_the_image_are_left_out() -> None:
     rows = [Row(f'name {i}', RED) for i in range(9)]
     label = layout_label(rows, FontChain(), 12, 200, 50)
     assert [row.text for row in label.rows] == ['name 0', 'name 1']
@@ -127,8 +127,8 @@ def test_scripts_that_need_no_installed_font(text: str, monkeypatch: pytest.Monk
     fonts._installed_font.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        picture = drawn(text, FontChain())
-    assert picture.any()
+        pixels = drawn(text, FontChain())
+    assert pixels.any()
     fonts._installed_font.cache_clear()
 
 
@@ -137,8 +137,8 @@ def test_a_script_without_a_font_is_said_once(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(fonts, '_warned', set())
     fonts._installed_font.cache_clear()
     with pytest.warns(UserWarning, match=r"has '红' \(U\+7EA2, cjk\).* boxes.*Noto") as caught:
-        picture = drawn('红色 umbrella', FontChain())
-    assert len(caught) == 1 and picture.any()
+        pixels = drawn('红色 umbrella', FontChain())
+    assert len(caught) == 1 and pixels.any()
     fonts._installed_font.cache_clear()
 
 

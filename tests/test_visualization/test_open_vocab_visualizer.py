@@ -23,7 +23,8 @@ from mmengine.structures import InstanceData, PixelData
 from mmengine.visualization import WandbVisBackend
 from PIL import Image
 
-from regionclip_mmdet.visualization import OpenVocabVisualizer, distinct_colors, name_color, views
+from helpers.disks import mounted
+from regionclip_mmdet.visualization import OpenVocabVisualizer, colors, name_color, views
 
 GRAY = np.full((200, 240, 3), 128, dtype=np.uint8)
 GT_BOX = (20.0, 40.0, 100.0, 120.0)
@@ -55,14 +56,14 @@ def sample(**proposals: Any) -> DetDataSample:
 
 
 def texts_of(shown: OpenVocabVisualizer, data_sample: DetDataSample, **call: Any) -> list[list]:
-    """The labels of each picture, drawn by nobody."""
+    """The labels of each image, drawn by nobody."""
     with mock.patch.object(views, 'draw_marks', side_effect=lambda image, *_: image) as draw:
         shown.add_datasample('name', GRAY, data_sample, **call)
     return [[[row.text for row in m.rows] for m in call[0][1]] for call in draw.call_args_list]
 
 
-def is_color(picture: np.ndarray, name: str) -> np.ndarray:
-    return (picture == name_color(name)).all(-1)
+def is_color(drawn: np.ndarray, name: str) -> np.ndarray:
+    return (drawn == name_color(name)).all(-1)
 
 
 def test_signature_is_mmdets_and_one_more() -> None:
@@ -78,10 +79,10 @@ def test_annotations_left_detections_right(tmp_path: Path) -> None:
     shown = visualizer()
     file = tmp_path / 'drawn' / 'x.png'
     shown.add_datasample('x', GRAY, sample(), out_file=str(file), pred_score_thr=0.3)
-    picture = np.asarray(Image.open(file))
-    np.testing.assert_array_equal(picture, shown.get_image())
-    left, right = picture[:, :240], picture[:, -240:]
-    assert picture.shape == (200, 482, 3) and (picture[:, 240:242] == 255).all()
+    drawn = np.asarray(Image.open(file))
+    np.testing.assert_array_equal(drawn, shown.get_image())
+    left, right = drawn[:, :240], drawn[:, -240:]
+    assert drawn.shape == (200, 482, 3) and (drawn[:, 240:242] == 255).all()
     # outlines, below the label that stands above the box
     assert (
         is_color(left, 'red ball')[41:120, 20].all()
@@ -123,9 +124,9 @@ def test_proposals_are_drawn_in_the_images_pixels() -> None:
     )
     shown = visualizer(draw_proposals=1)
     shown.add_datasample('x', GRAY, found)
-    picture = shown.get_image()
-    assert picture.shape == (200, 3 * 240 + 2 * 2, 3)
-    drawn = (picture[:, -240:] != 128).any(-1)
+    drawn = shown.get_image()
+    assert drawn.shape == (200, 3 * 240 + 2 * 2, 3)
+    drawn = (drawn[:, -240:] != 128).any(-1)
     columns = np.flatnonzero(drawn[100])
     assert columns.tolist() == [20, 149]  # half of 40 and 300
     assert texts_of(shown, found)[2] == [['3.00']]
@@ -136,9 +137,9 @@ def test_proposals_are_drawn_in_the_images_pixels() -> None:
 def test_small_images_are_enlarged_together() -> None:
     shown = visualizer(min_side=500)
     shown.add_datasample('x', GRAY, sample(), draw_gt=False)
-    picture = shown.get_image()
-    assert picture.shape == (600, 720, 3)
-    assert is_color(picture, 'dog')[240:540, 180].all()
+    drawn = shown.get_image()
+    assert drawn.shape == (600, 720, 3)
+    assert is_color(drawn, 'dog')[240:540, 180].all()
 
 
 def test_names_of_the_call_come_before_those_of_the_dataset() -> None:
@@ -163,7 +164,7 @@ def test_a_large_vocabulary_costs_nothing_beforehand() -> None:
     names = tuple(f'name {i}' for i in range(20_000))
     with (
         mock.patch('mmdet.visualization.local_visualizer.get_palette', side_effect=AssertionError),
-        mock.patch.object(distinct_colors, 'name_color', side_effect=name_color) as colored,
+        mock.patch.object(colors, 'name_color', side_effect=name_color) as colored,
     ):
         shown = visualizer()
         shown.dataset_meta = dict(classes=names, palette='random')
@@ -202,13 +203,13 @@ def test_no_instances_and_segmentation_maps() -> None:
     assert (shown.get_image()[150, 20] == (230, 26, 26)).all()  # mmdet's: 0.8 red
 
 
-def test_pictures_are_painted_again_only_if_something_was_added() -> None:
+def test_images_are_painted_again_only_if_something_was_added() -> None:
     shown = visualizer()
     shown.add_datasample('x', GRAY, sample())
     with mock.patch('mmengine.visualization.visualizer.img_from_canvas') as painted:
-        picture = shown.get_image()
+        drawn = shown.get_image()
         assert not painted.called
-    picture[:] = 0  # a copy
+    drawn[:] = 0  # a copy
     assert shown.get_image().any()
     shown.draw_bboxes(torch.tensor([[10.0, 10.0, 30.0, 30.0]]), edge_colors='r', line_widths=4)
     red, green, _ = shown.get_image()[20, 10].tolist()
@@ -234,13 +235,13 @@ def test_mmdets_hook_writes_and_records(tmp_path: Path) -> None:
         tmp_path / 'vis_data' / 'vis_image' / 'test_img_1.png',
         tmp_path / 'vis_data' / 'vis_image' / 'val_img_50.png',
     ]
-    pictures = [np.asarray(Image.open(file)) for file in files]
-    for picture in pictures:
-        np.testing.assert_array_equal(picture, pictures[0])
-    assert is_color(pictures[0][:, -240:], 'dog')[80:180, 60].all()
+    images = [np.asarray(Image.open(file)) for file in files]
+    for drawn in images:
+        np.testing.assert_array_equal(drawn, images[0])
+    assert is_color(images[0][:, -240:], 'dog')[80:180, 60].all()
 
 
-def test_tensorboard_shows_the_picture(tmp_path: Path) -> None:
+def test_tensorboard_shows_the_image(tmp_path: Path) -> None:
     events = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
     shown = visualizer(vis_backends=[dict(type='TensorboardVisBackend')], save_dir=str(tmp_path))
     shown.add_datasample('val_img', GRAY, sample(), step=7)
@@ -254,7 +255,7 @@ def test_tensorboard_shows_the_picture(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(Image.open(file)), shown.get_image())
 
 
-def test_wandb_gets_the_picture(tmp_path: Path) -> None:
+def test_wandb_gets_the_image(tmp_path: Path) -> None:
     """Through mmengine's backend, with a module that notes what it is given."""
     noted: list[Any] = []
     fake = ModuleType('wandb')
@@ -267,9 +268,9 @@ def test_wandb_gets_the_picture(tmp_path: Path) -> None:
         backend = WandbVisBackend(save_dir=str(tmp_path))
         shown = visualizer(vis_backends=[backend])
         shown.add_datasample('val_img', GRAY, sample())
-    ((kind, picture),) = [content['val_img'] for content in noted]
+    ((kind, drawn),) = [content['val_img'] for content in noted]
     assert kind == 'image'
-    np.testing.assert_array_equal(picture, shown.get_image())
+    np.testing.assert_array_equal(drawn, shown.get_image())
 
 
 def test_only_the_best_are_drawn() -> None:
@@ -280,3 +281,13 @@ def test_only_the_best_are_drawn() -> None:
     assert found == [['dog 0.90']]
     with pytest.raises(ValueError, match='max_detections'):
         visualizer(max_detections=0)
+
+
+def test_a_full_disk_is_an_error_with_the_file(tmp_path: Path) -> None:
+    """OpenCV, with which mmengine's backend writes, says nothing."""
+    pixels = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    with mounted(tmp_path / 'disk', 'size=256k') as folder:
+        shown = visualizer(vis_backends=[dict(type='LocalVisBackend')], save_dir=str(folder))
+        with pytest.raises(OSError, match=r'vis_image/val_img_7\.png could not be written'):
+            shown.add_datasample('val_img', pixels, step=7)
+        assert not list(folder.rglob('*.png'))

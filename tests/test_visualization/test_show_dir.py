@@ -104,18 +104,18 @@ def test_show_dir(tmp_path: Path) -> None:
     )  # fmt: skip
     results = pickle.loads((tmp_path / 'out.pkl').read_bytes())
     (folder,) = (tmp_path / 'work').glob('*/drawn')
-    pictures = sorted(folder.iterdir())
-    assert len(pictures) == len(results) == watched.NUM_IMAGES
+    images = sorted(folder.iterdir())
+    assert len(images) == len(results) == watched.NUM_IMAGES
     world = json.loads((tmp_path / 'world' / 'instances.json').read_text())
     categories = {category['id']: category['name'] for category in world['categories']}
     shares: dict[str, list[float]] = dict(truth=[], found=[], bare=[])
     for result in results:
         scene = np.asarray(Image.open(result['img_path']))
         height, width = scene.shape[:2]
-        picture = np.asarray(Image.open(folder / Path(result['img_path']).name))
-        assert picture.shape == (height, 3 * width + 2 * 2, 3)
+        drawn = np.asarray(Image.open(folder / Path(result['img_path']).name))
+        assert drawn.shape == (height, 3 * width + 2 * 2, 3)
         truth, found, proposed = (
-            picture[:, i * (width + 2) : i * (width + 2) + width] for i in range(3)
+            drawn[:, i * (width + 2) : i * (width + 2) + width] for i in range(3)
         )
         box = result['pred_instances']['bboxes'][0].tolist()
         name = CLASSES[int(result['pred_instances']['labels'][0])]

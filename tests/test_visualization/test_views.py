@@ -41,12 +41,12 @@ def extent(mask: np.ndarray) -> list[int]:
 
 def test_box_is_where_it_is() -> None:
     before = GRAY.copy()
-    picture = draw_detections(GRAY, [BOX], [''], line_width=1)
-    assert (GRAY == before).all() and picture.dtype == np.uint8 and picture.shape == GRAY.shape
+    drawn = draw_detections(GRAY, [BOX], [''], line_width=1)
+    assert (GRAY == before).all() and drawn.dtype == np.uint8 and drawn.shape == GRAY.shape
     color = name_color('')
-    assert extent((picture == color).all(-1)) == [40, 60, 200, 180]
-    assert extent((picture != 128).any(-1)) == [40, 60, 200, 180]
-    assert (picture[61:179, 41:199] == 128).all()  # nothing inside
+    assert extent((drawn == color).all(-1)) == [40, 60, 200, 180]
+    assert extent((drawn != 128).any(-1)) == [40, 60, 200, 180]
+    assert (drawn[61:179, 41:199] == 128).all()  # nothing inside
     thick = draw_detections(GRAY, [BOX], [''], line_width=4)
     assert extent((thick == color).all(-1)) == [40, 60, 200, 180]
     assert extent((thick != 128).any(-1)) == [38, 58, 202, 182]  # a rim of two pixels
@@ -54,9 +54,9 @@ def test_box_is_where_it_is() -> None:
 
 
 def test_label_is_readable_and_above_its_box() -> None:
-    picture = draw_detections(GRAY, [BOX], ['cat'], [0.9], line_width=1)
+    drawn = draw_detections(GRAY, [BOX], ['cat'], [0.9], line_width=1)
     color = name_color('cat')
-    label = picture[:60]
+    label = drawn[:60]
     x1, y1, x2, y2 = extent((label != 128).any(-1))
     assert (x1, y2) == (40, 60) and y1 >= 40 and x2 < 120
     inside = label[y1:y2, x1:x2].reshape(-1, 3)
@@ -69,9 +69,9 @@ def test_label_is_readable_and_above_its_box() -> None:
 def test_better_detections_lie_on_top() -> None:
     boxes = [BOX, BOX]
     for scores in ([0.3, 0.8], [0.8, 0.3]):
-        picture = draw_detections(GRAY, boxes, ['cat', 'dog'], scores, line_width=1)
+        drawn = draw_detections(GRAY, boxes, ['cat', 'dog'], scores, line_width=1)
         best = name_color(['cat', 'dog'][int(np.argmax(scores))])
-        assert tuple(picture[120, 40]) == best
+        assert tuple(drawn[120, 40]) == best
     # without a score, the first
     first = draw_detections(GRAY, boxes, ['cat', 'dog'], line_width=1)
     assert tuple(first[120, 40]) == name_color('cat')
@@ -79,8 +79,8 @@ def test_better_detections_lie_on_top() -> None:
 
 def test_boxes_beyond_the_border_are_cut() -> None:
     boxes = [(-30, -20, 100, 100), (250, 200, 400, 300), (400, 10, 500, 90), (50, 50, 50, 50)]
-    picture = draw_detections(GRAY, boxes, [''] * 4, line_width=1, colors=['#ff0000'] * 4)
-    red = (picture == (255, 0, 0)).all(-1)
+    drawn = draw_detections(GRAY, boxes, [''] * 4, line_width=1, colors=['#ff0000'] * 4)
+    red = (drawn == (255, 0, 0)).all(-1)
     assert red[0, :100].all() and red[99, :100].all() and red[:100, 0].all()
     assert red[200:, 250].all() and red[239, 250:].all()
     # Pillow draws a box without area as two pixels
@@ -89,11 +89,11 @@ def test_boxes_beyond_the_border_are_cut() -> None:
 
 def test_enlarging_moves_boxes_along() -> None:
     image = np.zeros((64, 80, 3), dtype=np.uint8)
-    picture = draw_detections(
+    drawn = draw_detections(
         image, [(10, 20, 50, 60)], [''], colors=[(0, 255, 0)], min_side=200, line_width=1
     )
-    assert picture.shape == (256, 320, 3)  # four times: at least 200
-    assert extent(picture.any(-1)) == [40, 80, 200, 240]
+    assert drawn.shape == (256, 320, 3)  # four times: at least 200
+    assert extent(drawn.any(-1)) == [40, 80, 200, 240]
     assert draw_detections(image, [], [], scale=1.5).shape == (96, 120, 3)
     assert draw_detections(GRAY, [], [], min_side=200).shape == GRAY.shape
 
@@ -161,8 +161,8 @@ def test_regions_are_drawn_once_with_names_under_each_other() -> None:
         ['cat 1.25'], ['dog 0.75', 'cat 0.50']
     ]  # fmt: skip
     assert [row.color for row in marks[1].rows] == [name_color('dog'), name_color('cat')]
-    picture = draw_regions(GRAY, boxes[:3], names[:3], scores[:3], topk=2, line_width=1)
-    column = [tuple(color) for color in picture[:60, 41]]
+    drawn = draw_regions(GRAY, boxes[:3], names[:3], scores[:3], topk=2, line_width=1)
+    column = [tuple(color) for color in drawn[:60, 41]]
     heights = {name: column.count(name_color(name)) for name in ('dog', 'cat', 'cow')}
     assert heights['dog'] == heights['cat'] > 10 and heights['cow'] == 0
     assert column.index(name_color('dog')) < column.index(name_color('cat'))
@@ -188,25 +188,23 @@ def test_pseudo_labels_with_their_caption() -> None:
     )  # fmt: skip
     assert [mark.rows[0].text for mark in marks] == ['dog 0.90', 'cow 0.40']
     assert [mark.color for mark in marks] == [(0, 128, 0), (0, 0, 255)]
-    picture = draw_pseudo_labels(GRAY, boxes, names, [0.2, 0.9, 0.4], caption='a cat and a dog')
-    assert picture.shape[0] > 240 and picture.shape[1] == 320
-    strip = picture[240:]
+    drawn = draw_pseudo_labels(GRAY, boxes, names, [0.2, 0.9, 0.4], caption='a cat and a dog')
+    assert drawn.shape[0] > 240 and drawn.shape[1] == 320
+    strip = drawn[240:]
     assert (strip[0] == 255).all() and (strip == 0).all(-1).any()
-    np.testing.assert_array_equal(
-        picture[:240], draw_detections(GRAY, boxes, names, [0.2, 0.9, 0.4])
-    )
+    np.testing.assert_array_equal(drawn[:240], draw_detections(GRAY, boxes, names, [0.2, 0.9, 0.4]))
     long = text_strip('word ' * 200, GRAY)
     assert long.shape[0] < 4 * text_strip('word', GRAY).shape[0]
 
 
 def test_side_by_side() -> None:
-    picture = side_by_side(GRAY, np.zeros((240, 10, 3), np.uint8), gap=3)
-    assert picture.shape == (240, 333, 3)
-    assert (picture[:, 320:323] == 255).all() and (picture[:, 323:] == 0).all()
+    drawn = side_by_side(GRAY, np.zeros((240, 10, 3), np.uint8), gap=3)
+    assert drawn.shape == (240, 333, 3)
+    assert (drawn[:, 320:323] == 255).all() and (drawn[:, 323:] == 0).all()
     assert side_by_side(GRAY).shape == GRAY.shape
 
 
-def test_labels_are_part_of_a_picture_that_is_too_small_for_them() -> None:
+def test_labels_are_part_of_an_image_that_is_too_small_for_them() -> None:
     image = np.full((8, 8, 3), 128, dtype=np.uint8)
     assert draw_detections(image, [(1, 1, 6, 6)], ['a very long name'], [0.5]).shape == (8, 8, 3)
     assert canvas.Style(min_side=400).enlargement((8, 8)) == 50

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""The report's pictures, made from the stages' files."""
+"""The report's images, made from the stages' files."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ CURVES = (
 INITIALIZATIONS = dict(clip='CLIP', regionclip='RegionCLIP')
 
 
-def curves_picture(folder: Path, path: Path) -> Path:
+def curves_image(folder: Path, path: Path) -> Path:
     """Loss curves of every stage that trains.
 
     Args:
@@ -106,9 +106,7 @@ class Scenes:
         names = [self.names[o['category_id']] for o in self.objects[image_id]]
         colors = [NOVEL_COLOR if name in self.novel else BASE_COLOR for name in names]
         boxes = [to_corners(o['bbox']) for o in self.objects[image_id]]
-        return draw_boxes(
-            self.image(image_id), boxes, [self.mark(n) for n in names], colors, SCALE
-        )
+        return draw_boxes(self.image(image_id), boxes, [self.mark(n) for n in names], colors, SCALE)
 
     def draw_detections(self, image_id: int, detections: Sequence[Mapping]) -> Image.Image:
         """The scene with detections: green named right, red named wrong, gray on no object."""
@@ -146,7 +144,7 @@ def best_per_place(detections: Sequence[dict], min_score: float = MIN_SCORE) -> 
     return kept
 
 
-def detections_picture(
+def detections_image(
     scenes: Scenes, columns: Sequence[tuple[str, Path]], path: Path, number: int = 4
 ) -> Path:
     """Held-out scenes in rows: annotated, then each detector's result.
@@ -178,7 +176,7 @@ def load_detections(file: Path) -> dict[int, list[dict]]:
     return by_image
 
 
-def pseudo_labels_picture(scenes: Scenes, label_file: Path, path: Path, number: int = 6) -> Path:
+def pseudo_labels_image(scenes: Scenes, label_file: Path, path: Path, number: int = 6) -> Path:
     """What the teacher called the regions of the first scenes.
 
     Args:

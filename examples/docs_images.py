@@ -1,7 +1,7 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""The pictures of docs/visualization.md.
+"""The images of docs/visualization.md.
 
-    python -m regionclip_mmdet.visualization.examples docs/images
+    python -m examples.docs_images docs/images
 
 The photograph is scikit-image's (Eileen Collins; NASA, public domain), the scenes are of the shapes
 world. Boxes, names and scores were written by hand: they show the drawing, not what a model finds.
@@ -22,9 +22,13 @@ from mmengine.structures import InstanceData
 from PIL import Image
 from torchvision.ops import box_iou
 
-from ..datasets.shapes_world import ShapesWorldSpec, make_shapes_world
-from .open_vocab_visualizer import OpenVocabVisualizer
-from .views import draw_detections, draw_pseudo_labels, draw_regions
+from regionclip_mmdet.datasets.shapes_world import ShapesWorldSpec, make_shapes_world
+from regionclip_mmdet.visualization import (
+    OpenVocabVisualizer,
+    draw_detections,
+    draw_pseudo_labels,
+    draw_regions,
+)
 
 PERSON, FLAG, SHUTTLE = (18, 14, 364, 512), (0, 0, 96, 512), (354, 0, 474, 284)
 HELMET, PATCH, TAG = (276, 342, 506, 512), (132, 348, 216, 424), (278, 338, 330, 378)
@@ -54,14 +58,14 @@ def photograph() -> np.ndarray:
     return data.astronaut()
 
 
-def detections_picture() -> np.ndarray:
+def detections_image() -> np.ndarray:
     """Names in four scripts."""
     boxes, names, scores = zip(*DETECTIONS)
     return draw_detections(photograph(), boxes, names, scores, scale=PHOTO_SIDE / 512)
 
 
-def regions_picture() -> np.ndarray:
-    """Several names per box; the picture as class-wise NMS would have it: a box per name."""
+def regions_image() -> np.ndarray:
+    """Several names per box; the image as class-wise NMS would have it: a box per name."""
     found = [(box, name, score) for box, named in REGIONS for name, score in named.items()]
     boxes, names, scores = zip(*found)
     return draw_regions(photograph(), boxes, names, scores, topk=3, scale=PHOTO_SIDE / 512)
@@ -95,7 +99,7 @@ class Scene:
         )
 
 
-def sample_picture(scene: Scene) -> np.ndarray:
+def sample_image(scene: Scene) -> np.ndarray:
     """What the visualizer makes of a sample: annotations, detections, proposals.
 
     Detections are the annotations with a second name; proposals are random boxes around them whose
@@ -125,7 +129,7 @@ def sample_picture(scene: Scene) -> np.ndarray:
     return visualizer.get_image()
 
 
-def pseudo_labels_picture(scene: Scene) -> np.ndarray:
+def pseudo_labels_image(scene: Scene) -> np.ndarray:
     """Regions with names and the caption; the first name is replaced by a wrong one."""
     names = ['orange moon', *scene.names[1:]]
     scores = np.linspace(0.97, 0.42, len(names))
@@ -134,8 +138,8 @@ def pseudo_labels_picture(scene: Scene) -> np.ndarray:
     )
 
 
-def write_pictures(folder: Path) -> list[Path]:
-    """Draw all pictures.
+def write_images(folder: Path) -> list[Path]:
+    """Draw all images.
 
     Args:
         folder: Where the files ``visualization_*.jpg`` go.
@@ -144,17 +148,17 @@ def write_pictures(folder: Path) -> list[Path]:
         Their paths.
     """
     scene = Scene()
-    pictures = dict(
-        detections=detections_picture(),
-        regions=regions_picture(),
-        sample=sample_picture(scene),
-        pseudo_labels=pseudo_labels_picture(scene),
+    images = dict(
+        detections=detections_image(),
+        regions=regions_image(),
+        sample=sample_image(scene),
+        pseudo_labels=pseudo_labels_image(scene),
     )
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for title, picture in pictures.items():
+    for title, image in images.items():
         paths.append(folder / f'visualization_{title}.jpg')
-        Image.fromarray(picture).save(paths[-1], quality=QUALITY, optimize=True)
+        Image.fromarray(image).save(paths[-1], quality=QUALITY, optimize=True)
     return paths
 
 
@@ -163,8 +167,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('folder', type=Path, help='folder for the pictures')
-    for path in write_pictures(parser.parse_args().folder):
+    parser.add_argument('folder', type=Path, help='folder for the images')
+    for path in write_images(parser.parse_args().folder):
         print(f'{path}: {path.stat().st_size / 1000:.0f} kB')
 
 
