@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -18,3 +19,25 @@ class Vocabulary(Protocol):
     @property
     def matrix(self) -> Tensor:
         """Text embeddings ``(K, D)``, any norm."""
+
+
+@runtime_checkable
+class LoadsItself(Protocol):
+    """A module whose tensors may change size when a state dict is loaded."""
+
+    def loading_problem(self, state_dict: Mapping[str, Any], prefix: str) -> str | None:
+        """Why tensors below a prefix cannot be loaded; None if they can."""
+
+
+@runtime_checkable
+class ContrastsBatch(Protocol):
+    """A loss that compares the samples of a batch with each other."""
+
+    contrasts_batch: bool
+
+
+@runtime_checkable
+class HasWeightsSource(Protocol):
+    """A part that says where its weights come from; None for random ones."""
+
+    weights_source: str | None

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..models.detectors import OpenVocabularyRCNN
-from ..models.detectors.image_metas import complete_image_metas
+from ..models.encoded_image import complete_image_metas
 from .encoded_image import EncodedImage
 from .image_inputs import ImageInput, ImageInputs
 

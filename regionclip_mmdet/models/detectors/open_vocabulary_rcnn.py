@@ -14,7 +14,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ...contracts import Vocabulary
-from ..encoded_image import EncodedImage
+from ..encoded_image import EncodedImage, complete_image_metas
 from ..localizers import get_proposals
 from ..post_processing import first_chunk
 from ..precision import CastsCarefully
@@ -22,7 +22,6 @@ from ..region_encoders import with_arch_of
 from ..text import TextEmbeddings
 from ..weights import WeightGuard
 from .active_names import ActiveNames
-from .image_metas import complete_image_metas
 
 PARTS = (
     'backbone',

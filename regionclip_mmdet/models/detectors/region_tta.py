@@ -16,6 +16,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ...contracts import Vocabulary
+from ..encoded_image import complete_image_metas
 from ..localizers import get_proposals
 from ..post_processing import (
     add_label_names,
@@ -25,7 +26,6 @@ from ..post_processing import (
     objectness_weight,
     select_detections,
 )
-from .image_metas import complete_image_metas
 from .open_vocabulary_rcnn import OpenVocabularyRCNN
 from .views import agreed_proposals, from_view, joined_proposals, to_view, turn_back
 

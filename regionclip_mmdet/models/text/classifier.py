@@ -41,8 +41,6 @@ class TextEmbeddingClassifier(StaysFloat32):
 
     embeddings: Tensor
     names_utf8: Tensor
-    # its buffers may change size when a checkpoint is loaded; see _load_from_state_dict
-    loads_itself = True
 
     def __init__(
         self,
