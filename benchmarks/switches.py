@@ -13,7 +13,7 @@ from open_clip.modified_resnet import AttentionPool2d as CLIPAttentionPool2d
 from torch import Tensor, nn
 
 from regionclip_mmdet.models.backbones import clip_resnet, folding
-from regionclip_mmdet.models.detectors.shared_steps import SharedFrozenSteps
+from regionclip_mmdet.models.detectors.teachers import SharedFrozenSteps
 from regionclip_mmdet.models.localizers import folded_resnet
 from regionclip_mmdet.models.region_encoders import AttentionPool2d, RegionAlign, RegionEncoder
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmdet.structures import DetDataSample
-from mmdet.structures.bbox import bbox2roi
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -118,9 +117,8 @@ def observe(model: RegionCLIP) -> dict:
 
 def step(model: RegionCLIP, batch: Tensor, samples: Sequence[DetDataSample]) -> dict:
     """Losses of a batch after their backward pass; all given regions are learned from."""
-    rois = bbox2roi([sample.proposals.bboxes for sample in samples])
     # in the given order: the official random choice was bypassed
-    model.sample_regions = lambda *args: rois
+    model.draw_proposals = lambda *args: [sample.proposals for sample in samples]
     model.zero_grad()
     losses = model.loss(batch, list(samples))
     sum(value for key, value in losses.items() if 'loss' in key).backward()

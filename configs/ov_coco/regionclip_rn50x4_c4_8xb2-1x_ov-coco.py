@@ -15,9 +15,7 @@ _base_ = './regionclip_rn50_c4_8xb2-1x_ov-coco.py'
 model = dict(
     backbone=dict(arch='RN50x4'),
     roi_head=dict(
-        region_encoder=dict(arch='RN50x4'),
         bbox_head=dict(
-            embed_dim=640,
             vocabulary='data/vocabularies/ov_coco_48_rn50x4.pth',
             test_vocabulary='data/vocabularies/ov_coco_65_rn50x4.pth',
         ),

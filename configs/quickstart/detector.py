@@ -13,7 +13,6 @@ model = dict(
         region_encoder={{_base_.region_encoder}},
         bbox_head=dict(
             type='TextEmbeddingBBoxHead',
-            embed_dim=128,
             vocabulary={{_base_.base_vocabulary}},
             test_vocabulary={{_base_.all_vocabulary}},
             temperature={{_base_.temperature}},

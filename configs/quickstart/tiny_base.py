@@ -65,7 +65,7 @@ backbone = dict(
     type='CLIPResNet', arch=arch, init_cfg=dict(type='CLIPPretrained', checkpoint=clip_weights)
 )
 region_encoder = dict(
-    type='RegionEncoder', arch=arch, init_cfg=dict(type='CLIPPretrained', checkpoint=clip_weights)
+    type='RegionEncoder', init_cfg=dict(type='CLIPPretrained', checkpoint=clip_weights)
 )
 text_encoder = dict(
     type='CLIPTextEncoder',

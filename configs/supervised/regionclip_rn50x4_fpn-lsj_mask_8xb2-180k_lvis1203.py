@@ -16,12 +16,9 @@ _base_ = './regionclip_rn50_fpn-lsj_mask_8xb2-180k_lvis1203.py'
 model = dict(
     backbone=dict(arch='RN50x4'),
     roi_head=dict(
-        region_encoder=dict(arch='RN50x4'),
         bbox_head=dict(
-            embed_dim=640,
             vocabulary='data/vocabularies/lvis_1203_rn50x4.pth',
         ),
-        mask_head=dict(in_channels=2560),
     ),
 )
 load_from = 'checkpoints/regionclip_rn50x4_with_rpn_lvis_866_lsj.pth'

@@ -14,9 +14,7 @@ _base_ = './regionclip_rn50_gt_cls_coco65.py'
 model = dict(
     backbone=dict(arch='RN50x4'),
     roi_head=dict(
-        region_encoder=dict(arch='RN50x4'),
         bbox_head=dict(
-            embed_dim=640,
             vocabulary='data/vocabularies/ov_coco_65_rn50x4.pth',
         ),
     ),

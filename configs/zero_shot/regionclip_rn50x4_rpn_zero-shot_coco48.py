@@ -13,9 +13,7 @@ _base_ = './regionclip_rn50_rpn_zero-shot_coco48.py'
 model = dict(
     backbone=dict(arch='RN50x4'),
     roi_head=dict(
-        region_encoder=dict(arch='RN50x4'),
         bbox_head=dict(
-            embed_dim=640,
             vocabulary='data/vocabularies/ov_coco_48_rn50x4.pth',
         ),
     ),

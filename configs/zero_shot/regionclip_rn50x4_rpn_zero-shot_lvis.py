@@ -13,9 +13,7 @@ _base_ = './regionclip_rn50_rpn_zero-shot_lvis.py'
 model = dict(
     backbone=dict(arch='RN50x4'),
     roi_head=dict(
-        region_encoder=dict(arch='RN50x4'),
         bbox_head=dict(
-            embed_dim=640,
             vocabulary='data/vocabularies/lvis_1203_rn50x4.pth',
         ),
     ),

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..models.backbones import CLIPResNet
+from ..models.post_processing.detections import is_plain_nms
 from ..models.region_encoders import RegionEncoder
 
 # Transforms of a test pipeline that leave the pixels as they are.
@@ -58,9 +59,8 @@ def export_settings(model: nn.Module, test_pipeline: Sequence[Mapping] | None) -
 
 def _selection(cfg: Mapping) -> dict[str, Any]:
     nms = dict(cfg['nms'])
-    plain = nms['type'] == 'nms' and set(nms) == {'type', 'iou_threshold'}
     soft = nms['type'] == 'global_soft_nms' and set(nms) <= SOFT_NMS_SETTINGS
-    if not plain and not soft:
+    if not is_plain_nms(nms) and not soft:
         raise ValueError(
             f'test_cfg.rcnn.nms={nms} cannot be exported. Known are '
             "dict(type='nms', iou_threshold=...) and dict(type='global_soft_nms', ...)."

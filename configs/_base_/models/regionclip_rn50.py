@@ -17,10 +17,9 @@ model = dict(
     backbone=dict(type='CLIPResNet', arch='RN50', frozen_stages=1),
     roi_head=dict(
         type='OpenVocabRoIHead',
-        region_encoder=dict(type='RegionEncoder', arch='RN50'),
+        region_encoder=dict(type='RegionEncoder'),
         bbox_head=dict(
             type='TextEmbeddingBBoxHead',
-            embed_dim=1024,
             temperature=0.01,
             loss_cls=dict(type='FocalScaledCrossEntropyLoss', gamma=0.5, background_weight=0.2),
             loss_bbox=dict(type='L1Loss', loss_weight=1.0),

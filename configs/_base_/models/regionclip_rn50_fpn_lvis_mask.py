@@ -18,7 +18,7 @@ model = dict(
                 normalizer='weights',
             ),
         ),
-        mask_head=dict(type='RegionMaskHead', in_channels=2048, conv_out_channels=256),
+        mask_head=dict(type='RegionMaskHead', conv_out_channels=256),
     ),
     test_cfg=dict(
         rcnn=dict(score_thr=0.02, max_per_img=300, objectness='logit', mask_thr_binary=0.5)

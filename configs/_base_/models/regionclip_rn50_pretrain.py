@@ -21,14 +21,14 @@ model = dict(
     backbone=dict(type='CLIPResNet', arch='RN50', frozen_stages=1, init_cfg=clip),
     teacher=dict(
         backbone=dict(type='CLIPResNet', arch='RN50', frozen_stages=1, init_cfg=clip),
-        region_encoder=dict(type='RegionEncoder', arch='RN50', init_cfg=clip),
+        region_encoder=dict(type='RegionEncoder', init_cfg=clip),
     ),
     text_encoder=dict(type='CLIPTextEncoder', arch='RN50', truncate='official', init_cfg=clip),
     localizer={{_base_.localizer}},
     num_regions=100,
     roi_head=dict(
         type='RegionTextRoIHead',
-        region_encoder=dict(type='RegionEncoder', arch='RN50', init_cfg=clip),
+        region_encoder=dict(type='RegionEncoder', init_cfg=clip),
         region_text_head=dict(
             type='RegionTextHead',
             concept_pool='data/vocabularies/coco_nouns_4764_rn50.pth',

@@ -8,7 +8,7 @@ clip_teacher = dict(type='CLIPPretrained', checkpoint='RN50x4/openai')
 model = dict(
     teacher=dict(
         backbone=dict(arch='RN50x4', init_cfg=clip_teacher),
-        region_encoder=dict(arch='RN50x4', init_cfg=clip_teacher),
+        region_encoder=dict(init_cfg=clip_teacher),
     ),
     roi_head=dict(
         region_text_head=dict(teacher_concept_pool='data/vocabularies/coco_nouns_4764_rn50x4.pth')

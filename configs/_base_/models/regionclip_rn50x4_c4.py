@@ -5,5 +5,4 @@ _base_ = './regionclip_rn50_c4.py'
 
 model = dict(
     backbone=dict(arch='RN50x4'),
-    roi_head=dict(region_encoder=dict(arch='RN50x4'), bbox_head=dict(embed_dim=640)),
 )

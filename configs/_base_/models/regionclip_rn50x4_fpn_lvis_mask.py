@@ -5,9 +5,4 @@ _base_ = './regionclip_rn50_fpn_lvis_mask.py'
 
 model = dict(
     backbone=dict(arch='RN50x4'),
-    roi_head=dict(
-        region_encoder=dict(arch='RN50x4'),
-        bbox_head=dict(embed_dim=640),
-        mask_head=dict(in_channels=2560),
-    ),
 )

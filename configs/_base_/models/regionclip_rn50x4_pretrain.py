@@ -9,11 +9,11 @@ model = dict(
     backbone=dict(arch='RN50x4', init_cfg=clip),
     teacher=dict(
         backbone=dict(arch='RN50x4', init_cfg=clip),
-        region_encoder=dict(arch='RN50x4', init_cfg=clip),
+        region_encoder=dict(init_cfg=clip),
     ),
     text_encoder=dict(arch='RN50x4', init_cfg=clip),
     roi_head=dict(
-        region_encoder=dict(arch='RN50x4', init_cfg=clip),
+        region_encoder=dict(init_cfg=clip),
         region_text_head=dict(concept_pool='data/vocabularies/coco_nouns_4764_rn50x4.pth'),
     ),
 )

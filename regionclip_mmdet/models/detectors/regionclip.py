@@ -6,23 +6,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
-from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..localizers import get_proposals
 from ..post_processing import add_label_names
 from ..precision import CastsCarefully
+from ..region_encoders import with_arch_of
 from ..text import TextEmbeddingClassifier
 from ..weights import WeightGuard
 from .image_text_clip import caption_of
-from .shared_steps import SharedFrozenSteps
-from .stored_teacher import stored_embeddings
+from .teachers import FrozenRegionTeacher, Lesson, StoredTeacher, Teacher, maps_after
 
 PARTS = (
     'backbone',
@@ -37,57 +35,6 @@ FROZEN_PARTS = ('teacher', 'text_encoder', 'localizer')
 LOSS_PART = 'roi_head.loss_image_text'
 # A detector may be pretrained further; its heads are not used. Nor is what another loss learned.
 UNUSED_KEYS = ('roi_head.bbox_head.', 'roi_head.mask_head.', f'{LOSS_PART}.')
-
-
-def maps_after(backbone: nn.Module, x: Tensor, first_step: int) -> tuple[Tensor, ...]:
-    """Maps of a batch, or of what a backbone's first steps made of it.
-
-    Only a ``CLIPResNet`` is asked to begin later: other towers know nothing of steps.
-    """
-    return backbone(x, first_step) if first_step else backbone(x)
-
-
-class FrozenRegionTeacher(BaseModule):
-    """CLIP's image side, frozen: the same boxes, its own weights and sizes.
-
-    Args:
-        backbone: Config of a ``CLIPResNet``.
-        region_encoder: Config of a ``RegionEncoder``.
-        scale: The teacher sees the batch enlarged by this factor. CLIP names objects best at the
-            size it knows them from; where a scene's objects are smaller, a larger view makes a
-            better teacher, and the student learns to do with its own. 1 in the paper.
-    """
-
-    def __init__(self, backbone: dict, region_encoder: dict, scale: float = 1.0) -> None:
-        super().__init__()
-        if scale <= 0:
-            raise ValueError(f"The teacher's scale must be positive, not {scale}.")
-        self.scale = scale
-        self.backbone = MODELS.build(backbone)
-        self.region_encoder = MODELS.build(region_encoder)
-        self.requires_grad_(False)
-        self.train(False)
-
-    def train(self, mode: bool = True) -> FrozenRegionTeacher:
-        """Stay in eval mode whatever is asked."""
-        return super().train(False)
-
-    # no_grad, not inference_mode: the losses save these tensors for their backward
-    @torch.no_grad()
-    def forward(self, batch_inputs: Tensor, rois: Tensor, first_step: int = 0) -> Tensor:
-        """Embeddings ``(R, D)`` of RoIs ``(R, 5)`` in a batch ``(B, 3, H, W)``.
-
-        Args:
-            batch_inputs: The batch, or the output of the backbone's first steps.
-            rois: Boxes in the batch's pixels.
-            first_step: Steps of the backbone already run; see ``CLIPResNet.run_steps``.
-        """
-        if self.scale != 1:
-            size = [round(side * self.scale) for side in batch_inputs.shape[-2:]]
-            ratios = [new / old for new, old in zip(size, batch_inputs.shape[-2:], strict=True)]
-            batch_inputs = F.interpolate(batch_inputs, size, mode='bilinear', align_corners=False)
-            rois = rois * rois.new_tensor([1, ratios[1], ratios[0], ratios[1], ratios[0]])
-        return self.region_encoder(maps_after(self.backbone, batch_inputs, first_step), rois)
 
 
 @MODELS.register_module()
@@ -132,26 +79,27 @@ class RegionCLIP(WeightGuard, CastsCarefully, BaseDetector):
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
-        self.roi_head = MODELS.build(roi_head)
+        encoder = with_arch_of(backbone, roi_head['region_encoder'])
+        self.roi_head = MODELS.build({**roi_head, 'region_encoder': encoder})
         if stored_teacher and teacher:
             raise ValueError('stored_teacher=True runs no teacher: set teacher=None.')
-        self.stored_teacher = stored_teacher and self.roi_head.region_text_head is not None
-        teaches = bool(teacher) and self.roi_head.region_text_head is not None
-        self.teacher = FrozenRegionTeacher(**teacher) if teaches else None
-        self.text_encoder = MODELS.build(text_encoder) if text_encoder else None
-        self.localizer = MODELS.build(localizer) if localizer else None
-        self.num_regions = num_regions
-        if self.roi_head.region_text_head is not None and not (teaches or stored_teacher):
+        head = self.roi_head.region_text_head
+        if head is not None and not (teacher or stored_teacher):
             raise ValueError(
                 'A region_text_head needs a teacher; give teacher=dict(...), or '
                 'stored_teacher=True if the samples carry its embeddings.'
             )
+        self.teacher = FrozenRegionTeacher(**teacher) if teacher and head is not None else None
+        self.stored_teacher = StoredTeacher(head) if stored_teacher and head is not None else None
+        if self.teacher is not None:
+            head.check_width('teacher', self.teacher.region_encoder)
+        self.text_encoder = MODELS.build(text_encoder) if text_encoder else None
+        self.localizer = MODELS.build(localizer) if localizer else None
+        self.num_regions = num_regions
         if self.roi_head.loss_image_text is not None and self.text_encoder is None:
             raise ValueError('loss_image_text needs a text_encoder; give text_encoder=dict(...).')
         if self.localizer is not None:
             self.localizer.check_inputs(self.data_preprocessor)
-        self._check_teacher_pool()
-        self._shared_steps = SharedFrozenSteps()
         loss = self.roi_head.loss_image_text
         learned = (LOSS_PART,) if loss is not None and list(loss.parameters()) else ()
         self.set_parts(
@@ -160,11 +108,6 @@ class RegionCLIP(WeightGuard, CastsCarefully, BaseDetector):
             may_be_unexpected,
             unsaved=() if save_frozen else FROZEN_PARTS,
         )
-
-    def _check_teacher_pool(self) -> None:
-        head = self.roi_head.region_text_head
-        if head is not None and self.teacher is not None:
-            head.check_width('teacher', self.teacher.region_encoder)
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """The student's ``(C4 map,)`` of ``(B, 3, H, W)``."""
@@ -189,40 +132,26 @@ class RegionCLIP(WeightGuard, CastsCarefully, BaseDetector):
             drawn.append(chosen)
         return drawn
 
-    def _with_embeddings(
-        self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]
-    ) -> tuple[Tensor, Tensor]:
-        """RoIs and the stored embeddings of them."""
-        drawn = self.draw_proposals(batch_inputs, batch_data_samples)
-        head = self.roi_head.region_text_head
-        head.require_concepts()
-        width = head.teacher_concepts.shape[1]
-        embeddings = stored_embeddings(drawn, batch_data_samples, width)
-        return bbox2roi([proposals.bboxes for proposals in drawn]), embeddings
+    def _lesson(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> Lesson:
+        """Regions of a batch and the teacher's embeddings of them; none without a teacher."""
+        teacher: Teacher | None = self.teacher or self.stored_teacher
+        if teacher is None:
+            # float32, whatever the inputs' type: coordinates are not to be rounded
+            return Lesson(torch.zeros(0, 5, device=batch_inputs.device), None, batch_inputs)
+        regions = self.draw_proposals(batch_inputs, batch_data_samples)
+        return teacher.lesson(self.backbone, batch_inputs, regions, batch_data_samples)
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> dict:
         """Losses of a batch of captioned images; inputs ``(B, 3, H, W)``."""
         self.ensure_weights(learning=self.training)
-        teacher_embeddings = text_embeddings = None
-        # float32, whatever the inputs' type: coordinates are not to be rounded
-        rois = torch.zeros(0, 5, device=batch_inputs.device)
-        maps, steps = batch_inputs, 0
-        if self.stored_teacher:
-            rois, teacher_embeddings = self._with_embeddings(batch_inputs, batch_data_samples)
-        if self.teacher is not None:
-            rois = self.sample_regions(batch_inputs, batch_data_samples)
-            if self.teacher.scale == 1:
-                steps = self._shared_steps.count(self.backbone, self.teacher.backbone)
-            if steps:
-                with torch.no_grad():
-                    maps = self.backbone.run_steps(batch_inputs, 0, steps)
-            teacher_embeddings = self.teacher(maps, rois, steps)
+        lesson = self._lesson(batch_inputs, batch_data_samples)
+        text_embeddings = None
         if self.text_encoder is not None:
             text_embeddings = self.text_encoder([caption_of(s) for s in batch_data_samples])
         return self.roi_head.loss(
-            maps_after(self.backbone, maps, steps),
-            rois,
-            teacher_embeddings,
+            maps_after(self.backbone, lesson.maps, lesson.steps),
+            lesson.rois,
+            lesson.embeddings,
             text_embeddings,
             [sample.metainfo for sample in batch_data_samples],
             batch_inputs.shape[-2:],
@@ -244,14 +173,12 @@ class RegionCLIP(WeightGuard, CastsCarefully, BaseDetector):
             raise RuntimeError('Without a region_text_head there are no pseudo labels to predict.')
         self.ensure_weights()
         for i, sample in enumerate(batch_data_samples):
-            if self.stored_teacher:
-                rois, embeddings = self._with_embeddings(batch_inputs[i : i + 1], [sample])
-            else:
-                rois = self.sample_regions(batch_inputs[i : i + 1], [sample])
-                embeddings = self.teacher(batch_inputs[i : i + 1], rois)
-            target = head.pseudo_label(embeddings)
+            lesson = self._lesson(batch_inputs[i : i + 1], [sample])
+            target = head.pseudo_label(lesson.embeddings)
             found = InstanceData(
-                bboxes=rois[target.keep, 1:], labels=target.labels, scores=target.probs.amax(-1)
+                bboxes=lesson.rois[target.keep, 1:],
+                labels=target.labels,
+                scores=target.probs.amax(-1),
             )
             sample.pred_instances = add_label_names(found, head.concept_names)
         return list(batch_data_samples)
@@ -263,7 +190,7 @@ class RegionCLIP(WeightGuard, CastsCarefully, BaseDetector):
         batch_data_samples: Sequence[DetDataSample],
         classifier: TextEmbeddingClassifier,
     ) -> list[DetDataSample]:
-        """What the student calls given boxes, zero-shot, as a detector with its weights would.
+        """The student's classification of given boxes, zero-shot, as a detector with its weights.
 
         Args:
             batch_inputs: ``(B, 3, H, W)``.
@@ -280,7 +207,7 @@ class RegionCLIP(WeightGuard, CastsCarefully, BaseDetector):
         embeddings = self.roi_head.region_encoder(
             self.extract_feat(batch_inputs), bbox2roi(regions)
         )
-        probs = classifier(embeddings).softmax(-1)[:, : classifier.num_classes]
+        probs = classifier.probabilities(embeddings)[:, : classifier.num_classes]
         scores = probs.split([len(boxes) for boxes in regions])
         for sample, boxes, own in zip(batch_data_samples, regions, scores, strict=True):
             region, name = torch.ones_like(own).nonzero(as_tuple=True)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmcv.ops import batched_nms
@@ -83,7 +83,7 @@ def select_detections(boxes: Tensor, scores: Tensor, cfg: Mapping) -> InstanceDa
     is_candidate = scores > cfg['score_thr']
     is_candidate &= finite[:, None]
     limit, total = cfg['max_per_img'], int(is_candidate.sum())
-    if 0 < limit <= FEW // 4 and total > FEW and _only_better_boxes_matter(cfg['nms']):
+    if 0 < limit <= FEW // 4 and total > FEW and only_better_boxes_matter(cfg['nms']):
         used = boxes[is_candidate.any(1)]
         if used.amin() >= 0:  # as soft_nms needs them to keep classes apart
             found = _select_from_best(boxes, scores, is_candidate, total, cfg, used.amax())
@@ -92,10 +92,14 @@ def select_detections(boxes: Tensor, scores: Tensor, cfg: Mapping) -> InstanceDa
     return _select(boxes, scores, is_candidate, cfg)
 
 
-def _only_better_boxes_matter(nms: Mapping) -> bool:
+def is_plain_nms(nms: Mapping) -> bool:
+    """Whether a config asks for hard NMS and nothing else, which ``class_wise_nms`` computes."""
+    return nms['type'] == 'nms' and set(nms) == {'type', 'iou_threshold'}
+
+
+def only_better_boxes_matter(nms: Mapping) -> bool:
     """Whether what becomes of a box depends neither on worse boxes nor on how many there are."""
-    exact_hard = nms['type'] == 'nms' and set(nms) == {'type', 'iou_threshold'}
-    return exact_hard or nms['type'] == 'global_soft_nms'
+    return is_plain_nms(nms) or nms['type'] == 'global_soft_nms'
 
 
 def _select_from_best(
@@ -156,7 +160,7 @@ def _select(
             extent=extent,
             **nms,
         )
-    elif nms['type'] == 'nms' and set(nms) == {'type', 'iou_threshold'}:
+    elif is_plain_nms(nms):
         keep = class_wise_nms(
             candidate_boxes, candidate_scores, label, nms['iou_threshold'], cfg['max_per_img']
         )
@@ -216,3 +220,21 @@ def class_wise_nms(
         if 0 < max_num <= len(keep):
             return keep[:max_num]
     return keep
+
+
+def add_label_names(results: InstanceData, names: Sequence[str]) -> InstanceData:
+    """Set ``label_names``, as mmdet's GLIP and Grounding DINO do: a label alone says little.
+
+    A plain list of the vocabulary's own strings: pickled files need nothing of this package, and
+    an entry costs a reference however large the vocabulary is. ``InstanceData`` cuts and joins
+    lists like tensors.
+
+    Args:
+        results: With ``labels (M,)`` into ``names``; is changed.
+        names: The vocabulary.
+
+    Returns:
+        The same results.
+    """
+    results.label_names = [names[label] for label in results.labels.tolist()]
+    return results

@@ -9,7 +9,7 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .detections import select_detections
+from .detections import only_better_boxes_matter, select_detections
 
 FIRST_CHUNK = 128
 ScoreRegions = Callable[[Tensor], tuple[Tensor, ...]]
@@ -36,10 +36,7 @@ def first_chunk(cfg: Mapping) -> int:
             'test_cfg.rcnn.early_exit must be True, False or a number of regions to begin with, '
             f'not {setting!r}.'
         )
-    is_exact = nms['type'] == 'global_soft_nms' or (
-        nms['type'] == 'nms' and set(nms) == {'type', 'iou_threshold'}
-    )
-    if cfg.get('objectness', 'none') == 'none' or not is_exact:
+    if cfg.get('objectness', 'none') == 'none' or not only_better_boxes_matter(nms):
         return 0
     return FIRST_CHUNK if setting is True else int(setting)
 
@@ -54,9 +51,9 @@ def detect_until_final(
     """``select_detections`` of all regions, having scored only those that can matter.
 
     Scores are ``sqrt(p * w)`` with probabilities ``p <= 1``, so no score of a region exceeds
-    ``sqrt(w)``; not by rounding either, which keeps the order. Regions are scored by falling
-    ``w``, in chunks. Let ``b`` bound the scores
-    of those left. They change nothing, and scoring ends, as soon as
+    ``sqrt(w)``; not by rounding either, which keeps the order. Regions are scored in chunks, in
+    descending order of ``w``. Let ``b`` bound the scores of those left. They change nothing, and
+    scoring ends, as soon as
 
     * ``b`` does not exceed ``score_thr``: no candidate is left; or
     * the last of ``max_per_img`` detections found so far has a score *above* ``b``. In hard NMS a

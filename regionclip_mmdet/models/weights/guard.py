@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...checkpoints.loading import SOURCE, named_source
 from ...checkpoints.state_dicts import non_finite
 from ...checkpoints.translation import Conversion, command, into_our_names
+from ...contracts import HasWeightsSource, LoadsItself
 from .initializers import use_strict_pretrained
 from .report import LoadReport
 
@@ -197,7 +198,7 @@ class WeightGuard(nn.Module):
     def _compare(self, state_dict: dict, prefix: str) -> LoadReport:
         given = {k[len(prefix) :]: v for k, v in state_dict.items() if k.startswith(prefix)}
         self_loading = tuple(
-            f'{name}.' for name, m in self.named_modules() if getattr(m, 'loads_itself', False)
+            f'{name}.' for name, module in self.named_modules() if isinstance(module, LoadsItself)
         )
         own = {k: v for k, v in _state(self) if not k.startswith(self_loading or ('\0',))}
         given = {
@@ -212,7 +213,7 @@ class WeightGuard(nn.Module):
         problems = [
             module.loading_problem(state_dict, f'{prefix}{name}.')
             for name, module in self.named_modules()
-            if getattr(module, 'loads_itself', False)
+            if isinstance(module, LoadsItself)
         ]
         return [problem for problem in problems if problem]
 
@@ -260,7 +261,7 @@ def _find(model: nn.Module, path: str) -> nn.Module | None:
 
 
 def _source(module: nn.Module | None) -> str | None:
-    return getattr(module, 'weights_source', None)
+    return module.weights_source if isinstance(module, HasWeightsSource) else None
 
 
 def _configured_file(module: nn.Module) -> str | None:

@@ -21,7 +21,7 @@ from regionclip_mmdet.apis.image_inputs import ImageInputs
 from regionclip_mmdet.export import export_detector
 from regionclip_mmdet.features import RegionMaker, RegionSettings
 from regionclip_mmdet.models.backbones import CLIPResNet
-from regionclip_mmdet.models.detectors.shared_steps import SharedFrozenSteps
+from regionclip_mmdet.models.detectors.teachers import SharedFrozenSteps
 from regionclip_mmdet.pretraining import ProposalMaker
 
 SIZES = ((64, 80), (96, 64))

@@ -15,7 +15,7 @@ from torch import Tensor
 from helpers import tiny_models
 from regionclip_mmdet.models.backbones import CLIPResNet
 from regionclip_mmdet.models.detectors import RegionCLIP
-from regionclip_mmdet.models.detectors.shared_steps import SharedFrozenSteps
+from regionclip_mmdet.models.detectors.teachers import SharedFrozenSteps
 from regionclip_mmdet.models.text import TextEmbeddings
 
 WATCHED = ('regions_kept', 'teacher_agreement', 'teacher_score')

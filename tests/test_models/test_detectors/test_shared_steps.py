@@ -10,7 +10,7 @@ import torch
 
 from helpers import tiny_models
 from regionclip_mmdet.models.backbones import CLIPResNet
-from regionclip_mmdet.models.detectors.shared_steps import SharedFrozenSteps
+from regionclip_mmdet.models.detectors.teachers import SharedFrozenSteps
 
 
 def backbones(frozen_stages: int = 1, **settings: object) -> tuple[CLIPResNet, CLIPResNet]:

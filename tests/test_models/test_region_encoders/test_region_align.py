@@ -9,7 +9,7 @@ import torchvision
 from torch import Tensor
 
 from regionclip_mmdet.models.region_encoders import RegionAlign
-from regionclip_mmdet.models.region_encoders.bin_weights import axis_weights
+from regionclip_mmdet.models.region_encoders.region_align import axis_weights
 
 HEIGHT, WIDTH = 12, 17
 
