@@ -71,9 +71,9 @@ def make_service(args: argparse.Namespace) -> tuple[DetectionService, TextEmbedd
     lists = [_load_embeddings(path, model) for path in args.embeddings]
     lists += [own] if own is not None else []
     templates = args.templates or inferencer.cfg.get('prompts') or 'single'
-    embed = partial(inferencer.embedder, templates=templates)
+    embed = partial(inferencer.embeddings.encode_names, templates=templates)
     try:
-        print(f'Words are read by a text encoder: {inferencer.embedder.encoder.weights_source}')
+        print(f'Words are read by a text encoder: {inferencer.embeddings.encoder.weights_source}')
     except RuntimeError as error:
         if args.text_encoder is not None or not lists:
             raise

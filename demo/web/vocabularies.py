@@ -96,7 +96,7 @@ class WordEmbedder:
     come in between.
 
     Args:
-        embed: Names to embeddings; it should remember them, see ``apis.NameEmbedder``. None: there
+        embed: Names to embeddings; it should remember them, see ``EmbeddingCache``. None: there
             is no text encoder, only names of the lists can be used.
         lists: Embeddings in hand.
         turns: Of all that computes.

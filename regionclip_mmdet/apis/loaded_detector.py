@@ -22,10 +22,9 @@ from ..checkpoints.translation import into_our_names
 from ..fileio import naming_write_errors
 from ..known_files import require_file
 from ..models.detectors import OpenVocabularyRCNN
-from ..models.text import CLIPTextEncoder, TextEmbeddings
+from ..models.text import CLIPTextEncoder, EmbeddingCache, TextEmbeddings
 from .image_inputs import ImageInput, ImageInputs
 from .model_sources import RANDOM, generated_model, read_model_config
-from .name_embedder import NameEmbedder
 from .text_source import PREFIX, TextEncoderSource, find_text_encoder
 from .vocabulary import Texts, parse_vocabulary
 
@@ -105,7 +104,7 @@ class LoadedDetector(DetInferencer):
         # now, not at the first image: parts that their configs name are filled, others missed
         self.model.ensure_weights()
         self.templates = templates or self.cfg.get('prompts') or 'ensemble81'
-        self.embedder = NameEmbedder(self._find_text_encoder, embedding_cache)
+        self.embeddings = EmbeddingCache(embedding_cache, self._find_text_encoder, self.templates)
 
     # -- words --------------------------------------------------------------------------------
 
@@ -131,7 +130,7 @@ class LoadedDetector(DetInferencer):
         if isinstance(names, TextEmbeddings):
             return names
         progress = self.show_progress and len(names) > 1
-        return self.embedder(names, templates or self.templates, progress)
+        return self.embeddings.encode_names(names, progress=progress, templates=templates)
 
     def _find_text_encoder(self) -> CLIPTextEncoder:
         origin = self._weights or 'the checkpoint'
