@@ -98,7 +98,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--nms',
-        choices=features.settings.NMS_MODES,
+        choices=features.regions.NMS_MODES,
         help='class-agnostic: of boxes that overlap only the best is kept, whatever it shows, so '
         "one box is one row. class-wise, of detections alone: the config's, a region may come "
         'under several names. Default: class-wise for detections, else none',
@@ -108,7 +108,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--dtype',
-        choices=features.settings.DTYPES,
+        choices=features.regions.DTYPES,
         default='float16',
         help='of the embeddings in the files (default: float16; official files: always float32)',
     )

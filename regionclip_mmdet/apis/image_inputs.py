@@ -13,9 +13,9 @@ from mmengine.fileio import get
 from mmengine.registry import DefaultScope
 from PIL import Image
 
+from ..datasets.image_kinds import is_read, why_not_read
 from ..datasets.transforms import BrokenImageError, LoadImageChecked
 from ..datasets.transforms.load_image import as_rgb
-from .image_kinds import is_read, why_not_read
 
 ImageInput = str | os.PathLike | np.ndarray | Image.Image
 # They read annotations, which a user's image has not.

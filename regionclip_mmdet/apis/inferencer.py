@@ -14,12 +14,12 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from tqdm import tqdm
 
+from ..datasets.image_kinds import count_unread
 from ..datasets.transforms import BrokenImageError
 from ..models.text import TextEmbeddings
 from .encoded_image import EncodedImage
 from .encoding import Boxes, encode_samples
 from .image_inputs import ImageInput
-from .image_kinds import count_unread
 from .input_lists import OutputNames, list_inputs, refuse_to_overwrite
 from .loaded_detector import LoadedDetector
 from .querying import query_image

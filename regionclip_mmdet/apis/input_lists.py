@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmengine.fileio import get_file_backend, isdir, join_path, list_dir_or_file
 
+from ..datasets.image_kinds import READ_ENDINGS, is_image
 from .image_inputs import ImageInput
-from .image_kinds import READ_ENDINGS, is_image
 
 
 @dataclass

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..apis.image_kinds import READ_ENDINGS, is_image
 from ..datasets.annotation_file import read_annotation_file
 from ..datasets.checks import check_coco
+from ..datasets.image_kinds import READ_ENDINGS, is_image
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .folder import MANIFEST, Manifest
-from .part_file import REGION_ARRAYS, part_name, read_part
+from .npz_store import REGION_ARRAYS, part_name, read_part
 
 _OF_REGIONS = (*REGION_ARRAYS, 'embeddings', 'norms')
 _OF_IMAGES = ('image_paths', 'image_ids', 'image_sizes')

@@ -21,8 +21,7 @@ from ..models.post_processing import select_detections
 from ..models.post_processing.detections import class_wise_nms
 from ..models.text import TextEmbeddings
 from .given_boxes import GivenBoxes
-from .regions import ImageRegions
-from .settings import RegionSettings
+from .regions import ImageRegions, RegionSettings
 
 # Logits of regions and names that are held at a time when the best names are looked for.
 LOGITS_AT_A_TIME = 2**22
@@ -94,7 +93,7 @@ class RegionMaker:
 
     @torch.no_grad()
     def make(
-        self, packed: Sequence[dict[str, Any]], given: Sequence[GivenBoxes] | None = None
+        self, packed: Sequence[dict[str, Any]], given: Sequence[GivenBoxes] = ()
     ) -> list[ImageRegions]:
         """Regions of images that are computed together.
 

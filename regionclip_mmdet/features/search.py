@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..models.text import TextEmbeddings
+from .folder import NAMES_FILE
 from .images import printable
-from .part_file import NAMES_FILE
 from .reader import RegionFeatures, iter_region_features
 from .regions import normalized
 

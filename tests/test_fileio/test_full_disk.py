@@ -22,7 +22,7 @@ from regionclip_mmdet.datasets.preparation.files import write_all
 from regionclip_mmdet.datasets.shapes_world import ShapesWorldSpec, make_shapes_world
 from regionclip_mmdet.engine.hooks import AtomicLocalBackend
 from regionclip_mmdet.evaluation import DumpPredictions
-from regionclip_mmdet.features.official_files import write_official
+from regionclip_mmdet.features.official_store import write_official
 from regionclip_mmdet.features.regions import ImageRegions
 from regionclip_mmdet.models.text import TextEmbeddings
 from regionclip_mmdet.visualization import OpenVocabVisualizer
