@@ -12,14 +12,11 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ..models.detectors import OpenVocabularyRCNN
-from ..models.losses.cosine import at_least_float32, direction_logits
 from ..models.post_processing import add_label_names, select_detections
+from ..models.recognition import at_least_float32, region_chunks, region_logits
 from ..models.text import TextEmbeddings
 from .encoded_image import EncodedImage
 
-# Scores computed at a time: 16 MB of float32 for each of the few copies that softmax and fusion
-# make, whatever the number of names.
-SCORES_AT_A_TIME = 1 << 22
 OVERRIDES = ('score_thr', 'max_per_img', 'nms', 'objectness', 'report_scores')
 
 
@@ -117,7 +114,7 @@ def _score(
     """
     head = model.roi_head.bbox_head
     regions = at_least_float32(encoded.embeddings)
-    directions = F.normalize(vocabulary.matrix.to(regions.device), dim=-1)
+    text = vocabulary.matrix.to(regions.device)
     temperature = head.active_classifier.temperature
     rois = F.pad(encoded.input_boxes, (1, 0))
     deltas = head.fc_reg(regions) if head.with_reg else None
@@ -126,10 +123,8 @@ def _score(
     scores = regions.new_empty(len(regions), len(vocabulary), dtype=torch.float32)
     probs = torch.empty_like(scores) if wants_probs else None
     logits_of_objects = encoded.objectness_logits
-    step = max(1, SCORES_AT_A_TIME // (len(vocabulary) + 1))
-    for start in range(0, len(regions), step):
-        rows = slice(start, start + step)
-        logits = F.pad(direction_logits(regions[rows], directions, temperature), (0, 1))
+    for rows in region_chunks(len(regions), len(vocabulary)):
+        logits = region_logits(regions[rows], text, temperature)
         boxes[rows], scores[rows], part = head.score_regions(
             rois[rows],
             logits,

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import nms, roi_align
 
-from ..models.losses.cosine import at_least_float32
+from ..models.recognition import region_probabilities
 from ..models.region_encoders.region_encoder import C4_STRIDE
 from ..models.text.causal_tower import attend
 
@@ -76,10 +76,7 @@ class RegionGraph(nn.Module):
         # with one more region, for operators and the coder fail or branch where there is none
         boxes = F.pad(boxes, (0, 0, 0, 1))
         embeddings = self.embed(c4, boxes)
-        regions = F.normalize(at_least_float32(embeddings), dim=-1)
-        logits = regions @ F.normalize(text, dim=-1).t() / self.temperature
-        background = torch.zeros_like(logits[:, :1])
-        probabilities = torch.cat([logits, background], dim=1).softmax(-1)[:, :-1]
+        probabilities = region_probabilities(embeddings, text, self.temperature)[:, :-1]
         if self.regressor is not None:
             boxes = self.coder.decode(boxes, self.regressor(embeddings))
         return embeddings[:-1], probabilities[:-1], boxes[:-1]

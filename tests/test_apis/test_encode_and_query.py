@@ -100,7 +100,7 @@ def test_scoring_a_few_regions_at_a_time_changes_nothing(monkeypatch: pytest.Mon
     (encoded,) = encode_images(model, tiny_inference.image())
     vocabulary = tiny_models.vocabulary(NAMES)
     whole = query_image(model, encoded, vocabulary)
-    monkeypatch.setattr('regionclip_mmdet.apis.querying.SCORES_AT_A_TIME', 13)  # two regions
+    monkeypatch.setattr('regionclip_mmdet.models.recognition.LOGITS_AT_A_TIME', 13)  # two regions
     parts = query_image(model, encoded, vocabulary)
     assert len(whole) > 3
     for key in ('bboxes', 'scores', 'labels', 'region_inds'):

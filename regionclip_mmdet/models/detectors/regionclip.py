@@ -280,7 +280,7 @@ class RegionCLIP(WeightGuard, CastsCarefully, BaseDetector):
         embeddings = self.roi_head.region_encoder(
             self.extract_feat(batch_inputs), bbox2roi(regions)
         )
-        probs = classifier(embeddings).softmax(-1)[:, : classifier.num_classes]
+        probs = classifier.probabilities(embeddings)[:, : classifier.num_classes]
         scores = probs.split([len(boxes) for boxes in regions])
         for sample, boxes, own in zip(batch_data_samples, regions, scores, strict=True):
             region, name = torch.ones_like(own).nonzero(as_tuple=True)

@@ -1,7 +1,7 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Losses of pretraining and transfer."""
 
-from .cosine import cosine_logits
+from ..recognition import cosine_logits
 from .focal_scaled_cross_entropy import FocalScaledCrossEntropyLoss
 from .gathering import gather_with_gradient
 from .image_text_contrastive import ImageTextContrastiveLoss

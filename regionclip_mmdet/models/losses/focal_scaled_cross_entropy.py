@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from .cosine import at_least_float32
+from ..recognition import at_least_float32
 
 
 @MODELS.register_module()

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from .cosine import at_least_float32
+from ..recognition import unit_vectors
 from .gathering import gather_with_gradient, mean_over_pairs, own_rank, rows_of_ranks
 
 UNEVEN = ('all', 'trim')
@@ -65,8 +65,8 @@ class ImageTextContrastiveLoss(nn.Module):
         device = image_embeddings.device
         with torch.autocast(device.type, enabled=False):
             # before gathering, whose backward pass sums over the ranks
-            images = F.normalize(at_least_float32(image_embeddings), dim=-1)
-            texts = F.normalize(at_least_float32(text_embeddings), dim=-1)
+            images = unit_vectors(image_embeddings)
+            texts = unit_vectors(text_embeddings)
             sizes = rows_of_ranks(len(images), device, self.gather)
             if self.uneven == 'trim':
                 sizes = [min(sizes)] * len(sizes)

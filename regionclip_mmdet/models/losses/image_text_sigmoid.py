@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from ..precision import StaysFloat32
-from .cosine import at_least_float32
+from ..recognition import unit_vectors
 from .gathering import mean_over_pairs, own_rank, rows_of_ranks
 
 
@@ -130,8 +130,8 @@ class ImageTextSigmoidLoss(StaysFloat32):
         """
         device = image_embeddings.device
         with torch.autocast(device.type, enabled=False):
-            images = F.normalize(at_least_float32(image_embeddings), dim=-1)
-            texts = F.normalize(at_least_float32(text_embeddings), dim=-1)
+            images = unit_vectors(image_embeddings)
+            texts = unit_vectors(text_embeddings)
             sizes = rows_of_ranks(len(images), device, self.gather)
             own = _SumOfLosses.apply(
                 images, texts, self.log_scale, self.bias, sizes, own_rank(sizes)

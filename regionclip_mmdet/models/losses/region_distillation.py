@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from .cosine import cosine_logits
+from ..recognition import cosine_logits
 
 
 @MODELS.register_module()

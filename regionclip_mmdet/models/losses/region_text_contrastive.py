@@ -6,7 +6,7 @@ from __future__ import annotations
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from .cosine import cosine_logits
+from ..recognition import cosine_logits
 
 
 @MODELS.register_module()

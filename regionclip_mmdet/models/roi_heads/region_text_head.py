@@ -12,8 +12,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...known_files import require_file
-from ..losses import cosine_logits
 from ..precision import StaysFloat32
+from ..recognition import cosine_logits, region_probabilities
 from ..text import TextEmbeddings
 
 
@@ -135,9 +135,9 @@ class RegionTextHead(StaysFloat32, BaseModule):
             teacher_embeddings: ``(R, D_teacher)``, any norm.
         """
         self.require_concepts()
-        probs = cosine_logits(
-            teacher_embeddings, self.teacher_concepts, self.teacher_temperature
-        ).softmax(-1)
+        probs = region_probabilities(
+            teacher_embeddings, self.teacher_concepts, self.teacher_temperature, background=False
+        )
         best, labels = probs.max(-1)
         keep = best > self.concept_threshold
         is_fallback = not bool(keep.any())

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import scale_boxes
@@ -16,9 +15,9 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..losses.cosine import at_least_float32
 from ..post_processing import fuse_objectness, select_detections
 from ..precision import StaysFloat32
+from ..recognition import at_least_float32, probabilities
 from ..text import TextEmbeddingClassifier, TextEmbeddings
 
 FOCAL_SCALED = dict(type='FocalScaledCrossEntropyLoss', gamma=0.5, background_weight=0.2)
@@ -236,7 +235,7 @@ class TextEmbeddingBBoxHead(StaysFloat32, BBoxHead):
             ``(N, K)``; class probabilities ``(N, K)`` before fusion. All float32.
         """
         height, width = img_meta['img_shape'][:2]
-        probs = F.softmax(cls_score.float(), dim=-1)
+        probs = probabilities(cls_score.float())
         scores = fuse_objectness(probs, objectness, rcnn_test_cfg.get('objectness', 'none'))
         boxes = roi[:, 1:].float()
         if bbox_pred is not None:

@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.logging import print_log
 from torch import Tensor
 
 from ...known_files import require_file
-from ..losses.cosine import cosine_logits
 from ..precision import StaysFloat32
+from ..recognition import probabilities, region_logits
 from .text_embeddings import TextEmbeddings, decode_names, encode_names, names_difference
 
 
@@ -151,8 +150,13 @@ class TextEmbeddingClassifier(StaysFloat32):
 
         """
         self.require_vocabulary()
-        logits = cosine_logits(x, self.embeddings, self.temperature)
-        return F.pad(logits, (0, 1)) if self.background == 'zero' else logits
+        return region_logits(
+            x, self.embeddings, self.temperature, background=self.background == 'zero'
+        )
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """Softmax of the logits, ``(R, K + 1)`` or ``(R, K)``; see ``forward``."""
+        return probabilities(self(x))
 
     def extra_repr(self) -> str:
         """What ``print(module)`` shows."""
