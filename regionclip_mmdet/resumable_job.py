@@ -86,7 +86,7 @@ class ResumableJob(ABC, Generic[Part]):
         if mine:
             # one loader for all: its workers continue with the next part while files are written
             dataset = self.dataset(mine)
-            number = len(dataset)  # type: ignore[arg-type]  (torch leaves it to subclasses)
+            number = len(dataset)  # type: ignore[arg-type]  # torch leaves it to subclasses
             loader = DataLoader(dataset, None, num_workers=num_workers, collate_fn=_unchanged)
             if world_size > 1:
                 title = f'{title} (process 1 of {world_size})'

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from regionclip_mmdet.apis import EncodedImage
-from regionclip_mmdet.models.losses import cosine_logits
+from regionclip_mmdet.models.recognition import region_probabilities
 from regionclip_mmdet.models.text import TextEmbeddings
 from regionclip_mmdet.visualization import draw_detections
 
@@ -118,9 +117,7 @@ def _top_names(
     temperature = model.roi_head.bbox_head.active_classifier.temperature
     embeddings = encoded.embeddings[torch.tensor(regions, dtype=torch.long)]
     matrix = vocabulary.matrix.to(embeddings.device)
-    # the last column is background, whose logit is 0
-    logits = F.pad(cosine_logits(embeddings, matrix, temperature), (0, 1))
-    probs = logits.softmax(dim=-1)[:, : len(vocabulary)]
+    probs = region_probabilities(embeddings, matrix, temperature)[:, : len(vocabulary)]
     return tuple(part.cpu() for part in probs.topk(min(top_k, len(vocabulary)), dim=-1))
 
 

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from ..datasets.size_groups import groups_of_one_size
 from ..models.detectors import OpenVocabularyRCNN
 from .encoding import Boxes, encode_samples
 from .image_inputs import ImageInput, ImageInputs
 from .loaded_detector import LoadedDetector
-from .size_groups import groups_of_one_size
 
 
 class RegionEmbeddings(NamedTuple):

@@ -14,8 +14,8 @@ from mmengine.dist import all_gather_object
 from torch.utils.data import Dataset
 
 from ..apis.image_inputs import ImageInputs
-from ..apis.size_groups import groups_of_one_size
 from ..datasets.image_kinds import count_unread
+from ..datasets.size_groups import groups_of_one_size
 from ..engine.ranks import of_all_ranks
 from ..resumable_job import (
     ResumableJob,

@@ -88,9 +88,7 @@ def write_part(
         format=FORMAT,
         version=VERSION,
         settings_sha256=settings_sha256,
-        broken=[
-            [row, str(found_images['image_paths'][row]), why] for row, why in sorted(broken.items())
-        ],
+        broken=[[row, str(paths[row]), why] for row, why in sorted(broken.items())],
         dropped=[[row, part.dropped] for row, part in enumerate(regions) if part and part.dropped],
     )
     lengths = [0 if part is None else len(part) for part in regions]

@@ -19,12 +19,10 @@ from ..apis.querying import query_image
 from ..models.detectors import OpenVocabularyRCNN
 from ..models.post_processing import select_detections
 from ..models.post_processing.detections import class_wise_nms
+from ..models.recognition import region_chunks
 from ..models.text import TextEmbeddings
 from .given_boxes import GivenBoxes
 from .regions import ImageRegions, RegionSettings
-
-# Logits of regions and names that are held at a time when the best names are looked for.
-LOGITS_AT_A_TIME = 2**22
 
 
 class RegionMaker:
@@ -80,11 +78,6 @@ class RegionMaker:
     def width(self) -> int:
         """``D`` of the embeddings."""
         return self.model.roi_head.region_encoder.embed_dim
-
-    @property
-    def rows(self) -> int:
-        """How many regions are named at a time."""
-        return max(LOGITS_AT_A_TIME // (len(self.names) + 1), 1)
 
     @property
     def top(self) -> int:
@@ -191,7 +184,7 @@ class RegionMaker:
         head = self.model.roi_head.bbox_head
         cfg = ConfigDict({**self.model.roi_head.test_cfg, **overrides})
         boxes, best, labels, probs = [], [], [], []
-        for rows in torch.arange(len(encoded), device=encoded.boxes.device).split(self.rows):
+        for rows in region_chunks(len(encoded), len(self.names)):
             logits, deltas = head(encoded.embeddings[rows])
             objectness = encoded.objectness_logits
             part, scores, all_probs = head.score_regions(
@@ -253,8 +246,8 @@ class RegionMaker:
             return nothing, nothing, None
         classifier = self.model.roi_head.bbox_head.active_classifier
         labels, scores, all_probs = [], [], []
-        for part in embeddings.split(self.rows):
-            probs = classifier(part).softmax(dim=-1)
+        for rows in region_chunks(len(embeddings), len(self.names)):
+            probs = classifier.probabilities(embeddings[rows])
             best = probs[:, : len(self.names)].topk(self.top, dim=-1)
             labels.append(best.indices)
             scores.append(best.values)

@@ -78,8 +78,8 @@ class ProposalMaker(WeightGuard, CastsCarefully, BaseModel):
 
     @property
     def width(self) -> int:
-        """``D`` of the teacher's embeddings."""
-        return self.teacher.region_encoder.embed_dim
+        """Dimension ``D`` of the teacher's embeddings; 0 without a teacher."""
+        return 0 if self.teacher is None else self.teacher.region_encoder.embed_dim
 
     def nothing(self) -> Made:
         """No proposals."""
@@ -105,8 +105,10 @@ class ProposalMaker(WeightGuard, CastsCarefully, BaseModel):
             )
         )
 
-    def teacher_fingerprint(self, pipeline: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """What the embeddings depend on besides the boxes."""
+    def teacher_fingerprint(self, pipeline: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+        """What the embeddings depend on besides the boxes; None without a teacher."""
+        if self.teacher is None:
+            return None
         return as_json(
             dict(
                 teacher=without_keys(self._configs['teacher']),

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from ..apis.size_groups import groups_of_one_size
 from ..datasets.broken_images import MIN_SEEN, is_broken_image
 from ..datasets.preparation import write_all
 from ..datasets.shards.exclusions import exclusion_line
@@ -30,6 +29,7 @@ from ..datasets.shards.proposal_format import (
 from ..datasets.shards.proposal_meta import read_meta, rows_of_pairs
 from ..datasets.shards.shard_index import ShardIndex
 from ..datasets.shards.stored_proposals import StoredProposals
+from ..datasets.size_groups import groups_of_one_size
 from ..datasets.transforms import BrokenImageError
 from ..engine.ranks import on_main_process
 from ..resumable_job import BROKEN_FILE, ResumableJob, broken_lines, refuse_other_settings
@@ -161,9 +161,7 @@ class _ProposalJob(ResumableJob[_Shard]):
         self.data, self.maker, self.out = dataset, maker, out
         self.batch_size, self.overwrite = batch_size, overwrite
         self.fingerprint = maker.fingerprint(pipeline)
-        self.teacher_fingerprint: dict[str, Any] | None = None
-        if maker.teacher is not None:
-            self.teacher_fingerprint = maker.teacher_fingerprint(pipeline)
+        self.teacher_fingerprint = maker.teacher_fingerprint(pipeline)
 
     def missing(self) -> list[_Shard]:
         """Shards to compute: files that are damaged, or lack pairs of their shard, count, too."""

@@ -20,6 +20,7 @@ from regionclip_mmdet.features import (
     RegionMaker,
     read_region_features,
 )
+from regionclip_mmdet.models import recognition
 from regionclip_mmdet.models.text import TextEmbeddings
 
 
@@ -176,7 +177,7 @@ class TestDetections:
     ) -> None:
         settings = dict(source='detections', vocabulary=world.vocabulary(), nms='class-agnostic')
         _, whole = made(photos, tmp_path / 'whole', **settings)
-        monkeypatch.setattr(features.region_maker, 'LOGITS_AT_A_TIME', 21)  # three regions
+        monkeypatch.setattr(recognition, 'LOGITS_AT_A_TIME', 21)  # three regions
         _, pieces = made(photos, tmp_path / 'pieces', **settings)
         assert_equal_features(pieces, whole, atol=1e-5)
 

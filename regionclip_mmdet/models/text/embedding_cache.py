@@ -15,7 +15,7 @@ from pathlib import Path
 import open_clip
 import torch
 from mmengine.logging import print_log
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from .clip_text_encoder import CLIPTextEncoder, check_names_embeddable
@@ -52,7 +52,8 @@ class EmbeddingCache:
         names_kept: int = NAMES_KEPT,
     ) -> None:
         self._root = None if folder is None else Path(folder)
-        self._encoder = encoder
+        self._found = encoder if isinstance(encoder, CLIPTextEncoder) else None
+        self._find_encoder = encoder
         self.templates = templates
         self._names_kept = names_kept
         self._rows: OrderedDict[tuple[tuple[str, ...], str], Tensor] = OrderedDict()
@@ -63,9 +64,9 @@ class EmbeddingCache:
     def encoder(self) -> CLIPTextEncoder:
         """The text encoder; found when it is first needed."""
         with self._lock:
-            if not isinstance(self._encoder, nn.Module):
-                self._encoder = self._encoder()
-            return self._encoder
+            if self._found is None:
+                self._found = self._find_encoder()
+            return self._found
 
     @property
     def folder(self) -> Path | None:
