@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from demo.video_demo import write_video
 from helpers.disks import mounted
 from regionclip_mmdet import fileio
 from regionclip_mmdet.apis.results import write_json
-from regionclip_mmdet.apis.video_command import write_video
 from regionclip_mmdet.checkpoints import conversion
 from regionclip_mmdet.compat.checkpoints import save_whole
 from regionclip_mmdet.datasets.preparation.files import write_all
