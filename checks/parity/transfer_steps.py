@@ -200,19 +200,13 @@ def _compare_detections(
         limit = case.limit('logits_max_abs', 5e-3)
         comparison.add('test_logits', scored['cls_score'], limit)
         comparison.add('test_deltas', scored['bbox_pred'], 1e-3)
-    sizes = [len(p) for p in proposals]
+    encoded = head.encode(feats, proposals, metas, all_regions=True, embed=False)
     hard = ConfigDict({**head.test_cfg, 'nms': models.nms_config(case, soft=False)})
-    found = dict(
-        softnms=head.predict_bbox(feats, metas, proposals, head.test_cfg),
-        hardnms=head.bbox_head.predict_by_feat(
-            rois.split(sizes),
-            scored['cls_score'].split(sizes),
-            scored['bbox_pred'].split(sizes),
-            metas,
-            rcnn_test_cfg=hard,
-            objectness=[p.objectness_logits for p in proposals],
-        ),
-    )
+    settings = dict(softnms=head.test_cfg, hardnms=hard)
+    found = {
+        nms: [head.detect(image, cfg=cfg, masks=False, rescale=False) for image in encoded]
+        for nms, cfg in settings.items()
+    }
     box_limit = case.limit('detections_boxes', 0.02)
     score_limit = case.limit('detections_scores', 1e-4)
     for nms, results in found.items():

@@ -1,63 +1,6 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""What of an image does not depend on any words."""
+"""The class lives with the models."""
 
-from __future__ import annotations
+from ..models.encoded_image import EncodedImage
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
-
-import torch
-from torch import Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedImage:
-    """The regions of one image and their embeddings; ``query_image`` names them.
-
-    Holds no part of a model and is not changed by anyone, so threads may share it.
-
-    Attributes:
-        boxes: ``(N, 4)`` x1 y1 x2 y2 in pixels of the original image, float32: the localizer's, or
-            the given ones.
-        embeddings: ``(N, D)`` region embeddings, float32, not normalized.
-        objectness_logits: ``(N,)`` of the localizer, before its sigmoid; None for given boxes.
-        img_meta: Of the network's input: ``img_shape``, ``ori_shape`` (height, width),
-            ``scale_factor`` (width, height), ``img_path`` (None for arrays) and what else the
-            pipeline packed.
-        input_boxes: ``(N, 4)``, the same boxes in pixels of the network's input.
-        proposal_inds: ``(N,)`` int64, which proposal each region is: those that can never become
-            detections are left out, see ``encode_images``.
-        num_proposals: Number of proposals, those left out included.
-        left_out_under: The fusion of objectness under which regions were left out; None: none were.
-        feature_map: ``(1, C, H/16, W/16)``, kept if the model has a mask head; else None.
-    """
-
-    boxes: Tensor
-    embeddings: Tensor
-    objectness_logits: Tensor | None
-    img_meta: dict[str, Any]
-    input_boxes: Tensor
-    proposal_inds: Tensor
-    num_proposals: int
-    left_out_under: str | None = None
-    feature_map: Tensor | None = None
-
-    def __len__(self) -> int:
-        """Number of regions ``N``."""
-        return len(self.boxes)
-
-    def __repr__(self) -> str:
-        path = self.img_meta.get('img_path') or 'array'
-        return (
-            f'EncodedImage({path}: {len(self)} regions of {self.num_proposals} proposals, '
-            f'embeddings of width {self.embeddings.shape[1]}, {self.embeddings.device})'
-        )
-
-    def to(self, device: str | torch.device) -> EncodedImage:
-        """The same on another device."""
-        moved = {
-            field.name: value.to(device)
-            for field in fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        return replace(self, **moved)
+__all__ = ['EncodedImage']

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
-from mmdet.structures.bbox import bbox2roi, scale_boxes
+from mmdet.structures.bbox import scale_boxes
 from mmengine.dataset import pseudo_collate
 from mmengine.structures import InstanceData
 from torch import Tensor
@@ -15,8 +16,6 @@ from tqdm import tqdm
 
 from ..models.detectors import OpenVocabularyRCNN
 from ..models.detectors.image_metas import complete_image_metas
-from ..models.localizers import get_proposals
-from ..models.post_processing import objectness_weight
 from .encoded_image import EncodedImage
 from .image_inputs import ImageInput, ImageInputs
 
@@ -103,47 +102,11 @@ def encode_samples(
         ]
         for given, sample in zip(originals, data_samples, strict=True):
             sample.proposals = InstanceData(bboxes=_into_input(given, sample.metainfo))
-    proposals = get_proposals(model.localizer, inputs, data_samples)
-    fusion = model.roi_head.test_cfg.get('objectness', 'none')
-    kept = [_can_be_detected(found, 'none' if all_regions else fusion) for found in proposals]
-    feats = model.extract_feat(inputs)
-    rois = bbox2roi([found.bboxes[rows] for found, rows in zip(proposals, kept, strict=True)])
-    embeddings = model.roi_head.region_encoder(feats, rois).float()
+    images = model.encode(inputs, data_samples, all_regions)
     return [
-        EncodedImage(
-            boxes=_into_original(found.bboxes, meta)[rows] if original is None else original[rows],
-            embeddings=of_image,
-            objectness_logits=_rows_of(found.get('objectness_logits'), rows),
-            img_meta=dict(meta),
-            input_boxes=found.bboxes[rows],
-            proposal_inds=rows,
-            num_proposals=len(found),
-            left_out_under=fusion if len(rows) < len(found) else None,
-            feature_map=feats[0][i : i + 1] if model.with_mask else None,
-        )
-        for i, (found, rows, of_image, original, meta) in enumerate(
-            zip(
-                proposals,
-                kept,
-                embeddings.split([len(rows) for rows in kept]),
-                originals,
-                [sample.metainfo for sample in data_samples],
-                strict=True,
-            )
-        )
+        image if given is None else replace(image, boxes=given[image.proposal_inds])
+        for image, given in zip(images, originals, strict=True)
     ]
-
-
-def _can_be_detected(proposals: InstanceData, fusion: str) -> Tensor:
-    """Rows that some vocabulary can make a detection: scores of the others are NaN in any case."""
-    logits = proposals.get('objectness_logits')
-    if fusion == 'none' or logits is None:
-        return torch.arange(len(proposals), device=proposals.bboxes.device)
-    return objectness_weight(logits, fusion).sqrt().isfinite().nonzero()[:, 0]
-
-
-def _rows_of(values: Tensor | None, rows: Tensor) -> Tensor | None:
-    return None if values is None else values[rows]
 
 
 def _as_boxes(given: Boxes, meta: dict) -> Tensor:
@@ -172,7 +135,3 @@ def _into_input(boxes: Tensor, meta: dict) -> Tensor:
     height, width = meta['img_shape'][:2]
     scaled = scale_boxes(boxes, meta['scale_factor'])
     return scaled.minimum(scaled.new_tensor([width, height, width, height])).clamp_min(0)
-
-
-def _into_original(boxes: Tensor, meta: dict) -> Tensor:
-    return scale_boxes(boxes, [1 / s for s in meta['scale_factor']])

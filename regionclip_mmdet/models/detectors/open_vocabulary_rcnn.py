@@ -4,16 +4,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ...contracts import Vocabulary
+from ..encoded_image import EncodedImage
 from ..localizers import get_proposals
+from ..post_processing import first_chunk
 from ..precision import CastsCarefully
-from ..text import TextEmbeddingClassifier, TextEmbeddings
+from ..region_encoders import with_arch_of
+from ..text import TextEmbeddings
 from ..weights import WeightGuard
 from .active_names import ActiveNames
 from .image_metas import complete_image_metas
@@ -41,7 +47,8 @@ class OpenVocabularyRCNN(ActiveNames, WeightGuard, CastsCarefully, TwoStageDetec
 
     Args:
         backbone: Config of a ``CLIPResNet``.
-        roi_head: Config of an ``OpenVocabRoIHead``.
+        roi_head: Config of an ``OpenVocabRoIHead``; its region encoder's ``arch`` follows from the
+            backbone.
         localizer: Config of an ``RPNLocalizer``, if samples carry no proposals.
         text_encoder: Config of a ``CLIPTextEncoder``, for ``set_vocabulary`` with names.
         train_cfg: ``rcnn`` with assigner and sampler.
@@ -67,9 +74,10 @@ class OpenVocabularyRCNN(ActiveNames, WeightGuard, CastsCarefully, TwoStageDetec
         may_be_unexpected: Sequence[str] = PRETRAINING_KEYS,
         init_cfg: dict | None = None,
     ) -> None:
+        encoder = with_arch_of(backbone, roi_head['region_encoder'])
         super().__init__(
             backbone=backbone,
-            roi_head=roi_head,
+            roi_head={**roi_head, 'region_encoder': encoder},
             train_cfg=train_cfg,
             test_cfg=test_cfg,
             data_preprocessor=data_preprocessor,
@@ -123,45 +131,108 @@ class OpenVocabularyRCNN(ActiveNames, WeightGuard, CastsCarefully, TwoStageDetec
         proposals = get_proposals(self.localizer, batch_inputs, batch_data_samples)
         return self.roi_head.loss(self.extract_feat(batch_inputs), proposals, batch_data_samples)
 
+    def encode(
+        self,
+        batch_inputs: Tensor,
+        batch_data_samples: Sequence[DetDataSample],
+        all_regions: bool = False,
+        embed: bool = True,
+    ) -> list[EncodedImage]:
+        """The costly half of detection: regions and their embeddings, for any vocabularies.
+
+        Args:
+            batch_inputs: ``(B, 3, H, W)`` from the data preprocessor.
+            batch_data_samples: ``B`` samples, with ``proposals`` if there is no localizer.
+            all_regions: Encode regions, too, that cannot become detections under ``test_cfg``:
+                those with a negative logit if objectness is fused by ``'logit'``.
+            embed: False leaves ``embeddings`` None: ``detect`` then computes those that can matter.
+
+        Returns:
+            Per image an ``EncodedImage``.
+
+        Raises:
+            RuntimeError: A part of the model has random weights.
+            ValueError: No proposals and no localizer.
+        """
+        self.ensure_weights()
+        proposals = get_proposals(self.localizer, batch_inputs, batch_data_samples)
+        if self.test_cfg and self.test_cfg.get('keep_proposals', False):
+            for sample, own in zip(batch_data_samples, proposals, strict=True):
+                sample.proposals = own.clone()
+        metas = [sample.metainfo for sample in batch_data_samples]
+        maps = self.extract_feat(batch_inputs)
+        return self.roi_head.encode(maps, proposals, metas, all_regions, embed)
+
+    def detect(
+        self,
+        encoded: EncodedImage,
+        vocabulary: Vocabulary | None = None,
+        masks: bool = True,
+        rescale: bool = True,
+        **overrides: Any,
+    ) -> InstanceData:
+        """The cheap half of detection: classify regions, select, refine. The model is only read.
+
+        Args:
+            encoded: Created by ``encode``, on the model's device.
+            vocabulary: ``K`` class names and embeddings; None: the model's own.
+            masks: Whether masks are wanted, if there is a mask head: a pass through layer4 for
+                every detection.
+            rescale: Whether boxes are wanted in the original image's pixels.
+            **overrides: Settings in place of those of ``test_cfg.rcnn``.
+
+        Returns:
+            In descending score order: ``bboxes (M, 4)``, ``scores (M,)``, ``labels (M,)`` and
+            ``label_names``, ``region_inds (M,)`` into the encoded regions; with a mask head
+            ``masks (M, H, W)``, bool.
+
+        Raises:
+            ValueError: The overrides need objectness that there is none of, or regions that were
+                left out.
+        """
+        cfg = ConfigDict({**self.roi_head.test_cfg, **overrides})
+        fusion = cfg.get('objectness', 'none')
+        if encoded.left_out_under not in (None, fusion):
+            raise ValueError(
+                f'{encoded.num_proposals - len(encoded)} of {encoded.num_proposals} proposals were '
+                f'not encoded, because with objectness={encoded.left_out_under!r} they cannot '
+                f'become detections; with {fusion!r} they can. Encode with all_regions=True.'
+            )
+        return self.roi_head.detect(encoded, vocabulary, cfg, masks, rescale)
+
     def predict(
         self,
         batch_inputs: Tensor,
         batch_data_samples: Sequence[DetDataSample],
         rescale: bool = True,
     ) -> list[DetDataSample]:
-        """Detections of a batch, in the original images' pixels unless ``rescale`` is False.
+        """``encode`` and ``detect`` of a batch; boxes in the original images' pixels by default.
 
         Images that come with texts (``DetInferencer(texts=...)``, ``inference_detector(...,
-        text_prompt=...)``) are searched for these names, the others for the active ones; each
+        text_prompt=...)``) are searched for these class names, the others for the active ones; each
         prediction carries its own in ``pred_instances.label_names``.
 
         Raises:
             RuntimeError: Texts, but no text encoder; says what helps.
-            ValueError: Metas are missing; see ``complete_image_metas``. Or texts that are no
+            ValueError: Metas are missing; see ``complete_image_metas``. Or texts that are no class
                 names; see ``parse_vocabulary``.
         """
         self.ensure_weights()
-        classifiers = self.classifiers_of(batch_data_samples)
+        vocabularies = self.vocabularies_of(batch_data_samples)
         if rescale:
             complete_image_metas(batch_data_samples)
-        proposals = get_proposals(self.localizer, batch_inputs, batch_data_samples)
-        if self.test_cfg and self.test_cfg.get('keep_proposals', False):
-            for sample, own in zip(batch_data_samples, proposals, strict=True):
-                sample.proposals = own.clone()
-        results = self.roi_head.predict(
-            self.extract_feat(batch_inputs),
-            proposals,
-            batch_data_samples,
-            rescale=rescale,
-            classifiers=classifiers,
-        )
+        # where regions can be left out, each is embedded when it is needed
+        embed = not first_chunk(self.roi_head.test_cfg)
+        encoded = self.encode(batch_inputs, batch_data_samples, all_regions=True, embed=embed)
+        results = [
+            self.detect(image, own, rescale=rescale)
+            for image, own in zip(encoded, vocabularies, strict=True)
+        ]
         _ = self.dataset_meta  # a vocabulary may have been read from its file by now
         return self.add_pred_to_datasample(batch_data_samples, results)
 
-    def classifiers_of(
-        self, samples: Sequence[DetDataSample]
-    ) -> list[TextEmbeddingClassifier | None]:
-        """Per image the names that it is to be searched for; None: the active ones.
+    def vocabularies_of(self, samples: Sequence[DetDataSample]) -> list[Vocabulary | None]:
+        """Per image the class names that it is to be searched for; None: the active ones.
 
         mmdet's tools give ``custom_entities`` with their texts; captions of a dataset have none.
         """
@@ -171,7 +242,7 @@ class OpenVocabularyRCNN(ActiveNames, WeightGuard, CastsCarefully, TwoStageDetec
         from ...apis.given_texts import classifiers_of
 
         self.dataset_meta['palette'] = 'random'  # one of few colors would not do for any names
-        return classifiers_of(self, samples)
+        return list(classifiers_of(self, samples))
 
     def _forward(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> tuple:
         """Raw logits and box deltas of all proposals, without post-processing."""

@@ -15,6 +15,7 @@ from mmengine.model import BaseTTAModel
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from ...contracts import Vocabulary
 from ..localizers import get_proposals
 from ..post_processing import (
     add_label_names,
@@ -24,7 +25,6 @@ from ..post_processing import (
     objectness_weight,
     select_detections,
 )
-from ..text import TextEmbeddingClassifier
 from .image_metas import complete_image_metas
 from .open_vocabulary_rcnn import OpenVocabularyRCNN
 from .views import agreed_proposals, from_view, joined_proposals, to_view, turn_back
@@ -89,13 +89,13 @@ class RegionTTAModel(BaseTTAModel):
             maps.append(model.extract_feat(batch['inputs']))
             samples.append(batch['data_samples'])
             proposals.append(get_proposals(model.localizer, batch['inputs'], samples[-1]))
-        classifiers = model.classifiers_of(samples[0])
+        vocabularies = model.vocabularies_of(samples[0])
         return [
             self._merge(
                 [[level[i : i + 1] for level in view] for view in maps],
                 [view[i] for view in samples],
                 [view[i] for view in proposals],
-                classifiers[i],
+                vocabularies[i],
             )
             for i in range(len(samples[0]))
         ]
@@ -109,7 +109,7 @@ class RegionTTAModel(BaseTTAModel):
         maps: list[list[Tensor]],
         samples: list[DetDataSample],
         proposals: list[InstanceData],
-        classifier: TextEmbeddingClassifier | None,
+        vocabulary: Vocabulary | None,
     ) -> DetDataSample:
         """Detections of one image; all arguments but the last per view."""
         metas = [_flip_known(sample.metainfo) for sample in samples]
@@ -126,7 +126,7 @@ class RegionTTAModel(BaseTTAModel):
         weight = objectness_weight(logits, fusion)
 
         def score_regions(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            boxes, probs = self._score(regions.bboxes[rows], maps, metas, cfg, classifier)
+            boxes, probs = self._score(regions.bboxes[rows], maps, metas, cfg, vocabulary)
             return boxes, fuse_objectness(probs, _rows(logits, rows), fusion), probs
 
         if chunk := first_chunk(cfg):
@@ -139,7 +139,7 @@ class RegionTTAModel(BaseTTAModel):
         results = head.bbox_head.finish_detections(results, probs, metas[0], cfg, rescale=False)
         if head.with_mask:
             results = self._add_masks(results, maps, metas, cfg)
-        named_by = head.bbox_head.active_classifier if classifier is None else classifier
+        named_by = head.bbox_head.active_classifier if vocabulary is None else vocabulary
         samples[0].pred_instances = add_label_names(results, named_by.names)
         return samples[0]
 
@@ -163,7 +163,7 @@ class RegionTTAModel(BaseTTAModel):
         maps: list[list[Tensor]],
         metas: list[dict],
         cfg: ConfigDict,
-        classifier: TextEmbeddingClassifier | None,
+        vocabulary: Vocabulary | None,
     ) -> tuple[Tensor, Tensor]:
         """Mean boxes ``(N, 4)`` and class probabilities ``(N, K)`` of regions over the views."""
         head = self.module.roi_head
@@ -171,9 +171,9 @@ class RegionTTAModel(BaseTTAModel):
         found_boxes, found_probs = [], []
         for view, meta in zip(maps, metas, strict=True):
             rois = bbox2roi([to_view(boxes, meta)])
-            found = head.embed_and_name(view, rois, classifier)
+            logits, deltas = head.bbox_head(head.region_encoder(view, rois), vocabulary)
             in_view, _, probs = head.bbox_head.score_regions(
-                rois, found['cls_score'], found['bbox_pred'], meta, unfused, None
+                rois, logits, deltas, meta, unfused, None
             )
             found_boxes.append(from_view(in_view, meta))
             found_probs.append(probs)

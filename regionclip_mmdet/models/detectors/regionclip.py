@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..localizers import get_proposals
 from ..post_processing import add_label_names
 from ..precision import CastsCarefully
+from ..region_encoders import with_arch_of
 from ..text import TextEmbeddingClassifier
 from ..weights import WeightGuard
 from .image_text_clip import caption_of
@@ -64,7 +65,7 @@ class FrozenRegionTeacher(BaseModule):
             raise ValueError(f"The teacher's scale must be positive, not {scale}.")
         self.scale = scale
         self.backbone = MODELS.build(backbone)
-        self.region_encoder = MODELS.build(region_encoder)
+        self.region_encoder = MODELS.build(with_arch_of(backbone, region_encoder))
         self.requires_grad_(False)
         self.train(False)
 
@@ -132,7 +133,8 @@ class RegionCLIP(WeightGuard, CastsCarefully, BaseDetector):
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
-        self.roi_head = MODELS.build(roi_head)
+        encoder = with_arch_of(backbone, roi_head['region_encoder'])
+        self.roi_head = MODELS.build({**roi_head, 'region_encoder': encoder})
         if stored_teacher and teacher:
             raise ValueError('stored_teacher=True runs no teacher: set teacher=None.')
         self.stored_teacher = stored_teacher and self.roi_head.region_text_head is not None

@@ -8,10 +8,34 @@ A region encoder turns ``(feature map,)`` and RoIs ``(R, 5)`` into embeddings ``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
+from mmdet.registry import MODELS
 from torch import Tensor, nn
+
+from ..backbones.clip_arch import resolve_arch
+from .region_encoder import RegionEncoder
+
+
+def with_arch_of(backbone: Mapping[str, Any], encoder: Mapping[str, Any]) -> dict[str, Any]:
+    """Config of a region encoder, whose ``arch`` follows from its backbone's unless it is given.
+
+    Raises:
+        ValueError: Both are given and differ.
+    """
+    kind = encoder['type']
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    own, given = encoder.get('arch'), backbone.get('arch')
+    if not (isinstance(kind, type) and issubclass(kind, RegionEncoder)) or given is None:
+        return dict(encoder)
+    if own is not None and resolve_arch(own) != resolve_arch(given):
+        raise ValueError(
+            f'region_encoder.arch is {own!r}, but backbone.arch is {given!r}. Leave the region '
+            "encoder's out: it follows from the backbone."
+        )
+    return {**encoder, 'arch': given}
 
 
 def check_map_channels(encoder: nn.Module, channels: int) -> None:
@@ -34,7 +58,7 @@ def check_map_channels(encoder: nn.Module, channels: int) -> None:
     if found != channels:
         raise ValueError(
             f'mask_head.in_channels is {channels}, but the maps of this {name} have {found} '
-            'channels (CLIP ResNets: those of layer4).'
+            'channels. Leave in_channels out: they follow from the region encoder.'
         )
 
 

@@ -4,27 +4,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.task_modules import SamplingResult
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmdet.structures.bbox import bbox2roi
+from mmdet.structures.bbox import bbox2roi, scale_boxes
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ...contracts import Vocabulary
+from ..encoded_image import EncodedImage
 from ..post_processing import (
     add_label_names,
     detect_until_final,
     first_chunk,
     objectness_weight,
+    select_detections,
 )
+from ..recognition import at_least_float32, region_chunks
 from ..region_encoders import check_map_channels, embed_and_keep_maps, split_regions
-from ..text import TextEmbeddingClassifier
-
-Classifiers = Sequence[TextEmbeddingClassifier | None]
 
 
 @MODELS.register_module()
@@ -34,13 +36,14 @@ class OpenVocabRoIHead(StandardRoIHead):
     Assigning, sampling, targets and losses are mmdet's; only how a region becomes an embedding and
     how objectness enters the scores is ours. A mask head, if there is one, reads the layer4 maps:
     in training those of the sampled foreground, shared with the box branch; in testing those of
-    the final boxes, pooled anew.
+    the final boxes, pooled again.
 
     Args:
         region_encoder: Config of a ``RegionEncoder``, or of another that embeds regions (see
             ``region_encoders/any_encoder.py``).
-        bbox_head: Config of a ``TextEmbeddingBBoxHead``.
-        mask_head: Config of a ``RegionMaskHead``, if masks are wanted.
+        bbox_head: Config of a ``TextEmbeddingBBoxHead``; ``embed_dim`` follows from the encoder.
+        mask_head: Config of a ``RegionMaskHead``, if masks are wanted; its ``in_channels`` follow
+            from the encoder.
         train_cfg: ``assigner`` and ``sampler``, as in mmdet.
         test_cfg: ``score_thr``, ``nms``, ``max_per_img``, ``objectness`` (``'none'``, ``'logit'``,
             ``'sigmoid'``; see ``fuse_objectness``), and ``early_exit``: with objectness, regions
@@ -68,27 +71,31 @@ class OpenVocabRoIHead(StandardRoIHead):
         )
 
     def init_bbox_head(self, bbox_roi_extractor: dict, bbox_head: dict) -> None:
-        """Build the region encoder and the box head.
+        """Build the region encoder and a box head for its embeddings.
 
         Raises:
-            ValueError: The head expects embeddings of another width.
+            ValueError: The head expects embeddings of another size.
         """
         self.region_encoder = MODELS.build(bbox_roi_extractor)
-        self.bbox_head = MODELS.build(bbox_head)
+        embed_dim = bbox_head.get('embed_dim') or self.region_encoder.embed_dim
+        self.bbox_head = MODELS.build({**bbox_head, 'embed_dim': embed_dim})
         if self.bbox_head.in_channels != self.region_encoder.embed_dim:
             raise ValueError(
                 f'bbox_head.embed_dim is {self.bbox_head.in_channels}, but this region encoder '
-                f'makes embeddings of width {self.region_encoder.embed_dim} (RN50: 1024, RN50x4: '
-                '640).'
+                f'makes {self.region_encoder.embed_dim}-dimensional embeddings. Leave embed_dim '
+                'out: it follows from the region encoder.'
             )
 
     def init_mask_head(self, mask_roi_extractor: None, mask_head: dict) -> None:
-        """Build the mask head on the region encoder's maps.
+        """Build a mask head for the region encoder's maps.
 
         Raises:
             ValueError: The head does not fit the maps, or the encoder has none.
         """
-        self.mask_head = MODELS.build(mask_head)
+        channels = mask_head.get('in_channels') or getattr(
+            self.region_encoder, 'map_channels', None
+        )
+        self.mask_head = MODELS.build({**mask_head, 'in_channels': channels})
         self.share_roi_extractor = True
         check_map_channels(self.region_encoder, self.mask_head.in_channels)
         if self.test_cfg is not None:
@@ -106,16 +113,6 @@ class OpenVocabRoIHead(StandardRoIHead):
         """
         embeddings = self.region_encoder(x, rois)
         cls_score, bbox_pred = self.bbox_head(embeddings)
-        return dict(cls_score=cls_score, bbox_pred=bbox_pred, bbox_feats=embeddings)
-
-    def embed_and_name(
-        self, x: Sequence[Tensor], rois: Tensor, classifier: TextEmbeddingClassifier | None
-    ) -> dict[str, Tensor | None]:
-        """``_bbox_forward``, with other names than the active ones if a classifier is given."""
-        if classifier is None:
-            return self._bbox_forward(x, rois)
-        embeddings = self.region_encoder(x, rois)
-        cls_score, bbox_pred = self.bbox_head(embeddings, classifier)
         return dict(cls_score=cls_score, bbox_pred=bbox_pred, bbox_feats=embeddings)
 
     def bbox_loss(self, x: Sequence[Tensor], sampling_results: Sequence[SamplingResult]) -> dict:
@@ -169,135 +166,120 @@ class OpenVocabRoIHead(StandardRoIHead):
         logits = [self.mask_head(encoder.region_maps(x, part)) for part in parts]
         return dict(mask_preds=torch.cat(logits))
 
+    def encode(
+        self,
+        x: Sequence[Tensor],
+        proposals: Sequence[InstanceData],
+        metas: Sequence[dict],
+        all_regions: bool = False,
+        embed: bool = True,
+    ) -> list[EncodedImage]:
+        """The half of detection that no vocabulary enters; see ``OpenVocabularyRCNN.encode``.
+
+        Args:
+            x: ``(C4 map,)``.
+            proposals: Per image ``bboxes`` and, for fusion, ``objectness_logits``.
+            metas: Metas of the ``B`` images.
+            all_regions: Keep regions that cannot become detections, too.
+            embed: Whether regions are embedded at once, or each when it is needed.
+        """
+        fusion = self.test_cfg.get('objectness', 'none')
+        images = []
+        for i, (found, meta) in enumerate(zip(proposals, metas, strict=True)):
+            logits = found.get('objectness_logits')
+            rows = torch.arange(len(found), device=found.bboxes.device)
+            if not all_regions and fusion != 'none' and logits is not None:
+                # the scores of other regions are NaN with any vocabulary
+                rows = rows[objectness_weight(logits, fusion).sqrt().isfinite()]
+            to_original = [1 / scale for scale in meta.get('scale_factor', (1.0, 1.0))]
+            image = EncodedImage(
+                boxes=scale_boxes(found.bboxes, to_original)[rows],
+                embeddings=None,
+                objectness_logits=None if logits is None else logits[rows],
+                img_meta=dict(meta),
+                input_boxes=found.bboxes[rows],
+                proposal_inds=rows,
+                num_proposals=len(found),
+                left_out_under=fusion if len(rows) < len(found) else None,
+                feature_map=x[0][i : i + 1],
+            )
+            images.append(image)
+        if not embed:
+            return images
+        embeddings = self.region_encoder(x, bbox2roi([image.input_boxes for image in images]))
+        parts = at_least_float32(embeddings).split([len(image) for image in images])
+        kept = {} if self.with_mask else dict(feature_map=None)
+        return [
+            replace(image, embeddings=part, **kept)
+            for image, part in zip(images, parts, strict=True)
+        ]
+
+    def detect(
+        self,
+        encoded: EncodedImage,
+        vocabulary: Vocabulary | None = None,
+        cfg: ConfigDict | None = None,
+        masks: bool = True,
+        rescale: bool = True,
+    ) -> InstanceData:
+        """Detections of an encoded image; see ``OpenVocabularyRCNN.detect``.
+
+        Args:
+            encoded: Created by ``encode``.
+            vocabulary: ``K`` class names; None: the active ones.
+            cfg: Settings in place of ``test_cfg``.
+            masks: Whether masks are wanted, if there is a mask head.
+            rescale: Whether boxes are wanted in the original image's pixels.
+        """
+        cfg = self.test_cfg if cfg is None else cfg
+        head, meta, objectness = self.bbox_head, encoded.img_meta, encoded.objectness_logits
+        if vocabulary is None:
+            head.active_classifier.require_vocabulary()
+            vocabulary = head.active_classifier
+
+        def score_regions(rows: Tensor | slice) -> tuple[Tensor, Tensor, Tensor]:
+            rois = bbox2roi([encoded.input_boxes[rows]])
+            if encoded.embeddings is None:
+                embeddings = self.region_encoder((encoded.feature_map,), rois)
+            else:
+                embeddings = encoded.embeddings[rows]
+            logits, deltas = head(embeddings, vocabulary)
+            part = None if objectness is None else objectness[rows]
+            return head.score_regions(rois, logits, deltas, meta, cfg, part)
+
+        if encoded.embeddings is None and (chunk := first_chunk(cfg)):
+            weight = objectness_weight(objectness, cfg.objectness)
+            extent = max(meta['img_shape'][:2])
+            results, (_, _, probs) = detect_until_final(score_regions, weight, extent, cfg, chunk)
+        else:
+            size = (len(encoded), len(vocabulary.names))
+            scores = encoded.boxes.new_empty(size, dtype=torch.float32)
+            # of the copies that softmax and fusion make, only those needed are kept whole
+            probs = torch.empty_like(scores) if cfg.get('report_scores') == 'class' else None
+            boxes = torch.empty_like(encoded.boxes, dtype=torch.float32)
+            for rows in region_chunks(*size):
+                boxes[rows], scores[rows], part = score_regions(rows)
+                if probs is not None:
+                    probs[rows] = part
+            results = select_detections(boxes, scores, cfg)
+        masks = masks and self.with_mask
+        # masks bring boxes to the original image themselves
+        results = head.finish_detections(results, probs, meta, cfg, rescale and not masks)
+        if masks:
+            (results,) = self.predict_mask(
+                (encoded.feature_map,), [meta], [results], rescale=rescale
+            )
+        return add_label_names(results, vocabulary.names)
+
     def predict(
         self,
         x: Sequence[Tensor],
         rpn_results_list: Sequence[InstanceData],
         batch_data_samples: Sequence[DetDataSample],
         rescale: bool = False,
-        classifiers: Classifiers | None = None,
     ) -> list[InstanceData]:
-        """Detections of a batch, with their names and, with a mask head, masks.
-
-        Args:
-            x: ``(C4 map,)``.
-            rpn_results_list: Per image ``bboxes`` and, for fusion, ``objectness_logits``.
-            batch_data_samples: ``B`` samples.
-            rescale: Whether boxes are wanted in the original image's pixels.
-            classifiers: Per image other names than the active ones, or None.
-
-        Returns:
-            Per image ``bboxes``, ``scores``, ``labels``, ``region_inds``, ``label_names`` (a list
-            of ``M`` strings) and ``masks``.
-        """
+        """``encode`` and ``detect`` of a batch, as mmdet calls it."""
         metas = [sample.metainfo for sample in batch_data_samples]
-        if classifiers is None:
-            classifiers = [None] * len(metas)
-        # masks bring boxes to the original image themselves
-        results = self.predict_bbox(
-            x,
-            metas,
-            rpn_results_list,
-            self.test_cfg,
-            rescale=rescale and not self.with_mask,
-            classifiers=classifiers,
-        )
-        if self.with_mask:
-            results = self.predict_mask(x, metas, results, rescale=rescale)
-        active = self.bbox_head.active_classifier
-        return [
-            add_label_names(found, (active if own is None else own).names)
-            for found, own in zip(results, classifiers, strict=True)
-        ]
-
-    def predict_bbox(
-        self,
-        x: Sequence[Tensor],
-        batch_img_metas: Sequence[dict],
-        rpn_results_list: Sequence[InstanceData],
-        rcnn_test_cfg: ConfigDict,
-        rescale: bool = False,
-        classifiers: Classifiers | None = None,
-    ) -> list[InstanceData]:
-        """Detections of a batch.
-
-        Args:
-            x: ``(C4 map,)``.
-            batch_img_metas: Metas of the ``B`` images.
-            rpn_results_list: Per image ``bboxes`` and, for fusion, ``objectness_logits``.
-            rcnn_test_cfg: See the class.
-            rescale: Whether boxes are wanted in the original image's pixels.
-            classifiers: Per image other names than the active ones, or None.
-        """
-        own = classifiers or [None] * len(batch_img_metas)
-        if first_chunk(rcnn_test_cfg):
-            return [
-                self._predict_until_final(x, i, meta, proposals, rcnn_test_cfg, rescale, named_by)
-                for i, (meta, proposals, named_by) in enumerate(
-                    zip(batch_img_metas, rpn_results_list, own, strict=True)
-                )
-            ]
-        if any(classifier is not own[0] for classifier in own):  # logits of several widths
-            return [
-                found
-                for i, (meta, proposals, named_by) in enumerate(
-                    zip(batch_img_metas, rpn_results_list, own, strict=True)
-                )
-                for found in self.predict_bbox(
-                    [maps[i : i + 1] for maps in x],
-                    [meta],
-                    [proposals],
-                    rcnn_test_cfg,
-                    rescale,
-                    [named_by],
-                )
-            ]
-        rois = bbox2roi([proposals.bboxes for proposals in rpn_results_list])
-        results = self.embed_and_name(x, rois, own[0])
-        sizes = [len(proposals) for proposals in rpn_results_list]
-        deltas = results['bbox_pred']
-        return self.bbox_head.predict_by_feat(
-            rois.split(sizes),
-            results['cls_score'].split(sizes),
-            [None] * len(sizes) if deltas is None else deltas.split(sizes),
-            batch_img_metas,
-            rcnn_test_cfg=rcnn_test_cfg,
-            rescale=rescale,
-            objectness=[proposals.get('objectness_logits') for proposals in rpn_results_list],
-        )
-
-    def _predict_until_final(
-        self,
-        x: Sequence[Tensor],
-        index: int,
-        img_meta: dict,
-        proposals: InstanceData,
-        rcnn_test_cfg: ConfigDict,
-        rescale: bool,
-        classifier: TextEmbeddingClassifier | None = None,
-    ) -> InstanceData:
-        """Detections of one image, encoding only regions that can matter; the same detections."""
-        feats = [maps[index : index + 1] for maps in x]
-        logits = proposals.get('objectness_logits')
-        weight = objectness_weight(logits, rcnn_test_cfg.objectness)
-
-        def score_regions(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            rois = bbox2roi([proposals.bboxes[rows]])
-            found = self.embed_and_name(feats, rois, classifier)
-            return self.bbox_head.score_regions(
-                rois,
-                found['cls_score'],
-                found['bbox_pred'],
-                img_meta,
-                rcnn_test_cfg,
-                logits[rows],
-            )
-
-        results, (_, _, probs) = detect_until_final(
-            score_regions,
-            weight,
-            max(img_meta['img_shape'][:2]),
-            rcnn_test_cfg,
-            first_chunk(rcnn_test_cfg),
-        )
-        return self.bbox_head.finish_detections(results, probs, img_meta, rcnn_test_cfg, rescale)
+        embed = not first_chunk(self.test_cfg)
+        encoded = self.encode(x, rpn_results_list, metas, all_regions=True, embed=embed)
+        return [self.detect(image, rescale=rescale) for image in encoded]

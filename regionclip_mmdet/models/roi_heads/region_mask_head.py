@@ -36,7 +36,7 @@ class RegionMaskHead(FCNMaskHead):
     * Logits are float32 under autocast, too.
 
     Args:
-        in_channels: Channels of layer4: 2048 for RN50, 2560 for RN50x4.
+        in_channels: Channels of layer4 (RN50: 2048); in an ``OpenVocabRoIHead`` its encoder's.
         conv_out_channels: Channels between the two layers.
         loss_mask: mmdet's ``CrossEntropyLoss`` with ``use_mask``, or a loss called like it.
     """

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,9 +14,10 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ...contracts import Vocabulary
 from ..post_processing import fuse_objectness, select_detections
 from ..precision import StaysFloat32
-from ..recognition import at_least_float32, probabilities
+from ..recognition import at_least_float32, probabilities, region_logits
 from ..text import TextEmbeddingClassifier, TextEmbeddings
 
 FOCAL_SCALED = dict(type='FocalScaledCrossEntropyLoss', gamma=0.5, background_weight=0.2)
@@ -40,7 +40,7 @@ class TextEmbeddingBBoxHead(StaysFloat32, BBoxHead):
     ``BBoxHead``: the box loss is divided by the number of all sampled regions.
 
     Args:
-        embed_dim: Size ``D`` of the region embeddings.
+        embed_dim: Size ``D`` of the region embeddings; in an ``OpenVocabRoIHead`` its encoder's.
         vocabulary: Names to train on, e.g. a file made by ``TextEmbeddings.save``. Serves for
             testing too if there is no ``test_vocabulary``.
         test_vocabulary: Names to test on.
@@ -131,19 +131,23 @@ class TextEmbeddingBBoxHead(StaysFloat32, BBoxHead):
         (self.classifier if self.training else self.test_classifier).set_vocabulary(vocabulary)
 
     def forward(
-        self, x: Tensor, classifier: TextEmbeddingClassifier | None = None
+        self, x: Tensor, vocabulary: Vocabulary | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Logits and box deltas of regions.
 
         Args:
             x: Region embeddings ``(R, D)``, not normalized.
-            classifier: Of other names than the active ones.
+            vocabulary: ``K`` class names in place of the active ones.
 
         Returns:
             Logits ``(R, K + 1)``, background last; deltas ``(R, 4)``, None without regressor.
             Both computed in float32, under autocast, too.
         """
-        logits = (self.active_classifier if classifier is None else classifier)(x)
+        active = self.active_classifier
+        if vocabulary is None:
+            logits = active(x)
+        else:
+            logits = region_logits(x, vocabulary.matrix.to(x.device), active.temperature)
         if not self.with_reg:
             return logits, None
         with torch.autocast(x.device.type, enabled=False):
@@ -162,38 +166,6 @@ class TextEmbeddingBBoxHead(StaysFloat32, BBoxHead):
             losses.update(loss_cls=cls_score.sum() * 0, acc=cls_score.new_zeros(1))
         return losses
 
-    def predict_by_feat(
-        self,
-        rois: Sequence[Tensor],
-        cls_scores: Sequence[Tensor],
-        bbox_preds: Sequence[Tensor | None],
-        batch_img_metas: Sequence[dict],
-        rcnn_test_cfg: ConfigDict,
-        rescale: bool = False,
-        objectness: Sequence[Tensor | None] | None = None,
-    ) -> list[InstanceData]:
-        """Detections of a batch; ``_predict_by_feat_single`` per image.
-
-        Args:
-            rois: Per image ``(N, 5)``.
-            cls_scores: Per image logits ``(N, K + 1)``.
-            bbox_preds: Per image deltas ``(N, 4)`` or None.
-            batch_img_metas: With ``img_shape`` and, to rescale, ``scale_factor``.
-            rcnn_test_cfg: ``score_thr``, ``nms``, ``max_per_img``, ``objectness``; and
-                ``report_scores``: ``'fused'``, or ``'class'`` for class probabilities in place of
-                the scores that detections were selected and ordered by (the official ``VIS``; of
-                no effect with soft-NMS).
-            rescale: Whether boxes are wanted in the original image's pixels.
-            objectness: Per image objectness logits ``(N,)`` where the test config fuses them.
-        """
-        objectness = objectness or [None] * len(rois)
-        return [
-            self._predict_by_feat_single(*image, rescale, rcnn_test_cfg, logit)
-            for *image, logit in zip(
-                rois, cls_scores, bbox_preds, batch_img_metas, objectness, strict=True
-            )
-        ]
-
     def _predict_by_feat_single(
         self,
         roi: Tensor,
@@ -204,7 +176,7 @@ class TextEmbeddingBBoxHead(StaysFloat32, BBoxHead):
         rcnn_test_cfg: ConfigDict | None = None,
         objectness: Tensor | None = None,
     ) -> InstanceData:
-        """Detections of one image, as ``select_detections`` returns them."""
+        """Detections of one image, as ``select_detections`` returns them; see ``score_regions``."""
         boxes, scores, probs = self.score_regions(
             roi, cls_score, bbox_pred, img_meta, rcnn_test_cfg, objectness
         )
@@ -259,7 +231,9 @@ class TextEmbeddingBBoxHead(StaysFloat32, BBoxHead):
             results: Of ``select_detections``.
             probs: Class probabilities ``(N, K)`` before fusion.
             img_meta: With ``scale_factor`` and ``ori_shape``, to rescale.
-            rcnn_test_cfg: With ``report_scores``.
+            rcnn_test_cfg: With ``report_scores``: ``'fused'``, or ``'class'`` for class
+                probabilities in place of the scores that detections were selected and ordered by
+                (the official ``VIS``; of no effect with soft-NMS).
             rescale: Whether boxes are wanted in the original image's pixels.
 
         Raises:

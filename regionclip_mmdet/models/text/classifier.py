@@ -110,6 +110,11 @@ class TextEmbeddingClassifier(StaysFloat32):
         return self._names
 
     @property
+    def matrix(self) -> Tensor:
+        """The embeddings ``(K, D)``, under the name that ``TextEmbeddings`` has for them."""
+        return self.embeddings
+
+    @property
     def num_classes(self) -> int:
         """``K``, without background."""
         return len(self._names)

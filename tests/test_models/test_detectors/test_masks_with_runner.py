@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.runner import Runner
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 from helpers import tiny_models
@@ -115,28 +116,29 @@ def test_true_masks_score_as_such(
     model = tiny_models.fill(make_model(rcnn=dict(score_thr=0.5)))
     model.roi_head.mask_head.weights_source = 'this test'
     head, now = model.roi_head, {}
-    predict = model.predict
+    predict, detect = model.predict, model.detect
 
     def remember(images: Tensor, samples: list, **kwargs: object) -> list:
-        now['objects'] = [sample.gt_instances for sample in samples]
+        now['left'] = [sample.gt_instances for sample in samples]
         return predict(images, samples, **kwargs)
 
-    def true_logits(x: tuple, rois: Tensor) -> dict:
-        labels = torch.cat([objects.labels for objects in now['objects']])
-        logits = 50 * F.one_hot(labels, len(CLASSES) + 1).float()
-        return dict(cls_score=logits, bbox_pred=None, bbox_feats=None)
+    def of_next_image(*args: object, **kwargs: object) -> InstanceData:
+        now['objects'] = now['left'].pop(0)
+        return detect(*args, **kwargs)
+
+    def true_logits(embeddings: Tensor, vocabulary: object) -> tuple:
+        return 50 * F.one_hot(now['objects'].labels, len(CLASSES) + 1).float(), None
 
     def true_masks(x: tuple, rois: Tensor) -> dict:
-        masks = []
-        for index, objects in enumerate(now['objects']):
-            boxes = rois[rois[:, 0] == index, 1:]
-            nearest = (boxes[:, None] - objects.bboxes).abs().sum(2).argmin(1)
-            masks.append(rasterize_polygons(objects.masks, nearest, boxes, (28, 28)))
-        logits = 20 * torch.cat(masks)[:, None] - 10
+        objects, boxes = now['objects'], rois[:, 1:]
+        nearest = (boxes[:, None] - objects.bboxes).abs().sum(2).argmin(1)
+        masks = rasterize_polygons(objects.masks, nearest, boxes, (28, 28))
+        logits = 20 * masks[:, None] - 10
         return dict(mask_preds=logits.roll(14, dims=3) if shifted else logits)
 
     monkeypatch.setattr(model, 'predict', remember)
-    monkeypatch.setattr(head, '_bbox_forward', true_logits)
+    monkeypatch.setattr(model, 'detect', of_next_image)
+    monkeypatch.setattr(head.bbox_head, 'forward', true_logits)
     monkeypatch.setattr(head, '_mask_forward', true_masks)
     metrics = make_runner(model, world, tmp_path / f'oracle_{shifted}').test()
     assert metrics['coco/bbox_mAP'] == 1

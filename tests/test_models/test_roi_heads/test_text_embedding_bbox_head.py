@@ -174,10 +174,9 @@ class TestPredict:
 
     def predict(self, model: TextEmbeddingBBoxHead, logits: Tensor, deltas: Tensor | None, **kw):
         rcnn = ConfigDict(RCNN, **kw.pop('rcnn', {}))
-        (result,) = model.predict_by_feat(
-            [self.ROIS], [logits], [deltas], [self.META], rcnn_test_cfg=rcnn, **kw
+        return model._predict_by_feat_single(
+            self.ROIS, logits, deltas, self.META, rcnn_test_cfg=rcnn, **kw
         )
-        return result
 
     LOGITS = torch.tensor([[8.0, 0, 0, 0], [0, 0, 9.0, 0], [0, 7.0, 0, 0]])
 
@@ -220,17 +219,17 @@ class TestPredict:
         objectness = torch.tensor([4.0, -1.0, 0.25])
         model = head(with_reg=False)
         result = self.predict(
-            model, self.LOGITS, None, objectness=[objectness], rcnn=dict(objectness='logit')
+            model, self.LOGITS, None, objectness=objectness, rcnn=dict(objectness='logit')
         )
         assert set(result.region_inds.tolist()) == {0, 2}  # negative logits are dropped
         p = float(self.LOGITS[0].softmax(0)[0])
         assert float(result.scores[0]) == pytest.approx((p * 4) ** 0.5)
         assert float(result.scores[0]) > 1
         result = self.predict(
-            model, self.LOGITS, None, objectness=[objectness], rcnn=dict(objectness='sigmoid')
+            model, self.LOGITS, None, objectness=objectness, rcnn=dict(objectness='sigmoid')
         )
         assert set(result.region_inds.tolist()) == {0, 1, 2}
-        plain = self.predict(model, self.LOGITS, None, objectness=[objectness])
+        plain = self.predict(model, self.LOGITS, None, objectness=objectness)
         assert float(plain.scores[0]) == pytest.approx(float(self.LOGITS[1].softmax(0)[2]))
 
     def test_fusing_needs_objectness(self) -> None:

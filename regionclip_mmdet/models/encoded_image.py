@@ -1,0 +1,65 @@
+# Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
+"""What of an image does not depend on a vocabulary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImage:
+    """The regions of one image and their embeddings, ready to be classified.
+
+    Created by ``OpenVocabularyRCNN.encode``, read by ``detect``. Holds no part of a model and is
+    never changed, so threads may share it.
+
+    Attributes:
+        boxes: ``(N, 4)`` x1 y1 x2 y2 in pixels of the original image, float32: the localizer's, or
+            the given ones.
+        embeddings: ``(N, D)`` region embeddings, float32, not normalized. None: they are computed
+            from the feature map when they are needed.
+        objectness_logits: ``(N,)`` of the localizer, before its sigmoid; None for given boxes.
+        img_meta: Of the network's input: ``img_shape``, ``ori_shape`` (height, width),
+            ``scale_factor`` (width, height), ``img_path`` (None for arrays) and what else the
+            pipeline packed.
+        input_boxes: ``(N, 4)``, the same boxes in pixels of the network's input.
+        proposal_inds: ``(N,)`` int64, which proposal each region is: those that can never become
+            detections are left out, see ``OpenVocabularyRCNN.encode``.
+        num_proposals: Number of proposals, those left out included.
+        left_out_under: The fusion of objectness under which regions were left out; None: none were.
+        feature_map: ``(1, C, H/16, W/16)``, kept for a mask head, or for embeddings that are yet to
+            be computed; else None.
+    """
+
+    boxes: Tensor
+    embeddings: Tensor | None
+    objectness_logits: Tensor | None
+    img_meta: dict[str, Any]
+    input_boxes: Tensor
+    proposal_inds: Tensor
+    num_proposals: int
+    left_out_under: str | None = None
+    feature_map: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Number of regions ``N``."""
+        return len(self.boxes)
+
+    def __repr__(self) -> str:
+        path = self.img_meta.get('img_path') or 'array'
+        regions = f'{len(self)} regions of {self.num_proposals} proposals'
+        size = 'no' if self.embeddings is None else f'{self.embeddings.shape[1]}-dimensional'
+        return f'EncodedImage({path}: {regions}, {size} embeddings, {self.boxes.device})'
+
+    def to(self, device: str | torch.device) -> EncodedImage:
+        """The same on another device."""
+        moved = {
+            field.name: value.to(device)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **moved)
