@@ -17,6 +17,7 @@ from torch import nn
 
 from regionclip_mmdet.apis import RegionCLIPInferencer
 from regionclip_mmdet.apis.command_line import positive
+from regionclip_mmdet.apis.querying import check_dimensions
 from regionclip_mmdet.models.text import TextEmbeddings, get_templates
 
 from .detections import DetectionService
@@ -90,12 +91,10 @@ def make_service(args: argparse.Namespace) -> tuple[DetectionService, TextEmbedd
 
 def _load_embeddings(path: str, model: nn.Module) -> TextEmbeddings:
     known = TextEmbeddings.load(path)
-    width = model.roi_head.bbox_head.active_classifier.embed_dim
-    if known.embed_dim != width:
-        raise ValueError(
-            f'{path} has embeddings of width {known.embed_dim}, but the model makes region '
-            f'embeddings of width {width}; use a text encoder of the same CLIP model.'
-        )
+    try:
+        check_dimensions(model, known)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from None
     return known
 
 

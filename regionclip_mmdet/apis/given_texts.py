@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Sequence
 
 from mmdet.structures import DetDataSample
@@ -14,17 +13,11 @@ from torch import Tensor
 
 from ..checkpoints.loading import load_from_local
 from ..models.detectors import OpenVocabularyRCNN
-from ..models.text import (
-    CLIPTextEncoder,
-    EmbeddingCache,
-    TextEmbeddingClassifier,
-    TextEmbeddings,
-)
+from ..models.text import CLIPTextEncoder, EmbeddingCache, TextEmbeddings
+from .querying import check_dimensions
 from .text_source import PREFIX, find_text_encoder
 from .vocabulary import parse_vocabulary
 
-# Classifiers kept ready per model: 20,000 1024-dimensional embeddings take 80 MB.
-CLASSIFIERS_KEPT = 8
 _UNUSED = dict(
     tokens_positive='says which letters of a caption name a thing (Grounding DINO)',
     stuff_text='names surfaces for panoptic segmentation',
@@ -32,9 +25,9 @@ _UNUSED = dict(
 _FILE = 'checkpoint '
 
 
-def classifiers_of(
+def vocabularies_of(
     model: OpenVocabularyRCNN, samples: Sequence[DetDataSample]
-) -> list[TextEmbeddingClassifier | None]:
+) -> list[TextEmbeddings | None]:
     """What each image is to be searched for.
 
     The texts are class names, whatever ``custom_entities`` says: mmdet's GLIP and Grounding DINO
@@ -47,16 +40,17 @@ def classifiers_of(
             dataset, and are left alone.
 
     Returns:
-        Per image a classifier of its class names; None without texts, or where they are the
+        Per image its class names and their embeddings; None without texts, or where they are the
         model's.
 
     Raises:
         RuntimeError: there is no text encoder; says what helps.
-        TypeError, ValueError: see ``parse_vocabulary``; or ``tokens_positive`` is given.
+        TypeError, ValueError: see ``parse_vocabulary``; or ``tokens_positive`` is given, or
+            embeddings of another dimension than the model's.
     """
-    classifiers = _of_model.get(model)
-    if classifiers is None:
-        classifiers = _of_model.setdefault(model, _Classifiers(model))
+    texts = _of_model.get(model)
+    if texts is None:
+        texts = _of_model.setdefault(model, _Texts(model))
     found = []
     for sample in samples:
         for key, meaning in _UNUSED.items():
@@ -66,46 +60,39 @@ def classifiers_of(
                     "texts='traffic cone . red umbrella'."
                 )
         text = None if sample.get('custom_entities') is None else sample.get('text')
-        found.append(None if text is None else classifiers(model, text))
+        found.append(None if text is None else texts(model, text))
     return found
 
 
-class _Classifiers:
-    """Classifiers of texts that a model was given, and the embeddings of their names."""
+class _Texts:
+    """Embeddings of the texts that a model was given."""
 
     def __init__(self, model: OpenVocabularyRCNN) -> None:
         self._model = weakref.ref(model)  # no cycle: this is kept as long as the model
         self._weights: tuple[int, int] | None = None
-        self._kept: OrderedDict[tuple[str, ...], TextEmbeddingClassifier] = OrderedDict()
         self._lock = threading.Lock()
 
     def __call__(
         self, model: OpenVocabularyRCNN, text: str | Sequence[str]
-    ) -> TextEmbeddingClassifier | None:
+    ) -> TextEmbeddings | None:
+        names = parse_vocabulary(text)
+        if isinstance(names, TextEmbeddings):
+            check_dimensions(model, names)
+            return names
         active = model.roi_head.bbox_head.active_classifier
-        parsed = parse_vocabulary(text)
-        device = active.embeddings.device
-        if isinstance(parsed, TextEmbeddings):  # the file may be rewritten between two calls
-            return self._build(active, parsed).to(device)
-        names = tuple(parsed)
-        if names == active.names:
+        if tuple(names) == active.names:
             return None
         with self._lock:
             self._forget_older_weights(model)
-            if names not in self._kept:
-                self._kept[names] = self._build(active, self._embed(model, names))
-            self._kept.move_to_end(names)
-            while len(self._kept) > CLASSIFIERS_KEPT:
-                self._kept.popitem(last=False)
-            return self._kept[names].to(device)
-
-    @staticmethod
-    def _build(
-        active: TextEmbeddingClassifier, vocabulary: TextEmbeddings
-    ) -> TextEmbeddingClassifier:
-        return TextEmbeddingClassifier(
-            active.embed_dim, vocabulary, active.temperature, active.background
-        )
+            embeddings = self._embeddings
+        prompts = (getattr(model, 'cfg', None) or {}).get('prompts')
+        try:
+            return embeddings.encode_names(names, templates=prompts)
+        except RuntimeError:
+            own = active.vocabulary
+            if own is None or not set(names) <= set(own.names):
+                raise
+            return own.select(names)  # these need no encoder
 
     def _forget_older_weights(self, model: OpenVocabularyRCNN) -> None:
         encoder = model.text_encoder
@@ -114,17 +101,6 @@ class _Classifiers:
         if present != self._weights:
             self._weights = present
             self._embeddings = EmbeddingCache(None, self._find_encoder)
-            self._kept.clear()
-
-    def _embed(self, model: OpenVocabularyRCNN, names: Sequence[str]) -> TextEmbeddings:
-        prompts = (getattr(model, 'cfg', None) or {}).get('prompts')
-        try:
-            return self._embeddings.encode_names(names, templates=prompts)
-        except RuntimeError:
-            own = model.roi_head.bbox_head.active_classifier.vocabulary
-            if own is None or not set(names) <= set(own.names):
-                raise
-            return own.select(names)  # these need no encoder
 
     def _find_encoder(self) -> CLIPTextEncoder:
         model = self._model()
@@ -147,4 +123,4 @@ def _carried(model: OpenVocabularyRCNN) -> tuple[dict[str, Tensor], str]:
     return {}, 'the checkpoint'
 
 
-_of_model: weakref.WeakKeyDictionary[OpenVocabularyRCNN, _Classifiers] = weakref.WeakKeyDictionary()
+_of_model: weakref.WeakKeyDictionary[OpenVocabularyRCNN, _Texts] = weakref.WeakKeyDictionary()

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from ..datasets.image_kinds import count_unread
 from ..datasets.transforms import BrokenImageError
+from ..models.encoded_image import EncodedImage
 from ..models.text import TextEmbeddings
-from .encoded_image import EncodedImage
 from .encoding import Boxes, encode_samples
 from .image_inputs import ImageInput
 from .input_lists import OutputNames, list_inputs, refuse_to_overwrite

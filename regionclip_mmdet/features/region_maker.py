@@ -13,10 +13,10 @@ from mmengine.dataset import pseudo_collate
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..apis.encoded_image import EncodedImage
 from ..apis.encoding import encode_samples
 from ..apis.querying import query_image
 from ..models.detectors import OpenVocabularyRCNN
+from ..models.encoded_image import EncodedImage
 from ..models.post_processing import select_detections
 from ..models.post_processing.detections import class_wise_nms
 from ..models.recognition import region_chunks

@@ -98,7 +98,7 @@ class TestTextEncoder:
     def test_another_width(self, files: tiny_inference.DetectorFiles) -> None:
         arch = dict(tiny_models.TEXT_ARCH, embed_dim=16)
         given = dict(type='CLIPTextEncoder', arch=arch, init_cfg=tiny_models.RANDOM)
-        with pytest.raises(ValueError, match='width 16, but this model compares with width 32'):
+        with pytest.raises(ValueError, match='16-dimensional, those of this model 32-dimensional'):
             bare(files, text_encoder=given).vocabulary(NAMES)
 
 

@@ -239,10 +239,10 @@ class OpenVocabularyRCNN(ActiveNames, WeightGuard, CastsCarefully, TwoStageDetec
         if not any(sample.get('custom_entities') is not None for sample in samples):
             return [None] * len(samples)
         # the parser of what users write and the finder of text encoders lie above
-        from ...apis.given_texts import classifiers_of
+        from ...apis.given_texts import vocabularies_of
 
         self.dataset_meta['palette'] = 'random'  # one of few colors would not do for any names
-        return list(classifiers_of(self, samples))
+        return list(vocabularies_of(self, samples))
 
     def _forward(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> tuple:
         """Raw logits and box deltas of all proposals, without post-processing."""
