@@ -172,7 +172,7 @@ def encode_regions(
             encoded = encode_samples(detector, [sample for _, sample in group], given, True)
             for (row, _), image in zip(group, encoded, strict=True):
                 _refuse_outside(image.boxes, image.img_meta, row)
-                raw = image.embeddings
+                raw = image.require_embeddings()
                 found[row] = RegionEmbeddings(raw, F.normalize(raw, dim=-1))
             bar.update(len(group))
     return [found[row] for row in range(len(images))]

@@ -120,7 +120,7 @@ class RegionCLIPInferencer(LoadedDetector):
         """``query_image`` as a data sample: ``pred_instances``, and the ``names`` in its metas."""
         found: InstanceData = query_image(self.model, encoded, vocabulary, **overrides)
         if with_embeddings:
-            found.region_embeddings = encoded.embeddings[found.region_inds]
+            found.region_embeddings = encoded.require_embeddings()[found.region_inds]
         meta = {**encoded.img_meta, 'names': vocabulary.names}
         return DetDataSample(metainfo=meta, pred_instances=found)
 
@@ -179,9 +179,10 @@ class RegionCLIPInferencer(LoadedDetector):
             skip_broken = listed.searched is not None
         results: dict[str, list] = dict(predictions=[], visualization=[], skipped=[])
         names = OutputNames()
-        folder = Path(out_dir) if out_dir else None
-        if folder is not None and not no_save_vis:
-            refuse_to_overwrite(listed.images, folder / 'vis')
+        vis = Path(out_dir, 'vis') if out_dir and not no_save_vis else None
+        preds = Path(out_dir, 'preds') if out_dir and not no_save_pred else None
+        if vis is not None:
+            refuse_to_overwrite(listed.images, vis)
         with tqdm(
             total=len(listed.images),
             unit='image',
@@ -193,8 +194,7 @@ class RegionCLIPInferencer(LoadedDetector):
                 for one, (_, pixels) in zip(encoded, batch, strict=True):
                     sample = self.detect(one, vocabulary, return_region_embeddings, **overrides)
                     stem, ending = names(one.img_meta.get('img_path'))
-                    save_vis = folder is not None and not no_save_vis
-                    if show or save_vis or return_vis:
+                    if show or return_vis or vis is not None:
                         drawn = self.draw(
                             pixels,
                             sample,
@@ -203,13 +203,13 @@ class RegionCLIPInferencer(LoadedDetector):
                             name=stem + ending,
                             show=show,
                             wait_time=wait_time,
-                            out_file=folder / 'vis' / (stem + ending) if save_vis else None,
+                            out_file=None if vis is None else vis / f'{stem}{ending}',
                         )
                         if return_vis:
                             results['visualization'].append(drawn)
                     result = as_dict(sample)
-                    if folder is not None and not no_save_pred:
-                        write_json(result, folder / 'preds' / f'{stem}.json')
+                    if preds is not None:
+                        write_json(result, preds / f'{stem}.json')
                     results['predictions'].append(sample if return_datasamples else result)
                 bar.update(len(batch))
         self._tell_of_skipped(results, listed.searched)

@@ -62,6 +62,8 @@ class LoadedDetector(DetInferencer):
         RuntimeError: A part of the model has no weights.
     """
 
+    model: OpenVocabularyRCNN
+
     def __init__(
         self,
         model: str | os.PathLike | Config | ConfigDict | nn.Module | None = None,
@@ -125,7 +127,9 @@ class LoadedDetector(DetInferencer):
         if texts is None:
             own = self.model.roi_head.bbox_head.active_classifier
             own.require_vocabulary()
-            return own.vocabulary
+            vocabulary = own.vocabulary
+            assert vocabulary is not None  # just required
+            return vocabulary
         names = parse_vocabulary(texts)
         if isinstance(names, TextEmbeddings):
             return names
@@ -185,7 +189,7 @@ class LoadedDetector(DetInferencer):
 
     def _init_model(
         self, cfg: Config | ConfigDict, weights: str | None, device: str = 'cpu'
-    ) -> OpenVocabularyRCNN:
+    ) -> nn.Module:
         if self._built is not None:
             self._built.eval()
             self._load_weights_to_model(self._built, None, cfg)

@@ -56,7 +56,7 @@ def query_image(
         raise TypeError("nms is a dict such as dict(type='nms', iou_threshold=0.5), not None.")
     check_dimensions(model, vocabulary)
     dim = model.roi_head.bbox_head.active_classifier.embed_dim
-    if encoded.embeddings is None or encoded.embeddings.shape[1] != dim:
+    if encoded.require_embeddings().shape[1] != dim:
         raise ValueError(
             f'the region embeddings of the image are not {dim}-dimensional, as those of this model '
             'are: encode the image with the model that is queried.'

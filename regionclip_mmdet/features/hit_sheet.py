@@ -81,7 +81,10 @@ def _crop(image: np.ndarray, box: Sequence[float], color: tuple[int, int, int]) 
     size = [max(round((seen[i + 2] - seen[i]) * scale), 1) for i in (0, 1)]
     part = whole.resize(size, Image.Resampling.BICUBIC, box=seen)
     canvas.paste(part, (round((seen[0] - left) * scale), round((seen[1] - top) * scale)))
-    mark = Mark(
-        tuple((value - start) * scale for value, start in zip(box, (left, top, left, top))), color
+    drawn = (
+        (x1 - left) * scale,
+        (y1 - top) * scale,
+        (x2 - left) * scale,
+        (y2 - top) * scale,
     )
-    return draw_marks(np.asarray(canvas), [mark], Style(line_width=2))
+    return draw_marks(np.asarray(canvas), [Mark(drawn, color)], Style(line_width=2))

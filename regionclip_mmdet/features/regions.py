@@ -22,7 +22,7 @@ class RegionSettings:
     Attributes:
         source: ``'localizer'``: its proposals. ``'detections'``: the model's detections; embedded
             is the proposal that a detection came from, as in the official code, not the refined
-            box. ``'given'``: boxes that are handed over.
+            box. ``'given'``: boxes that are passed.
         max_regions: Keep the best so many of an image; None: all that the config gives.
         score_thr: Keep those with a larger score. Of detections None means the config's
             threshold, otherwise none.
@@ -31,8 +31,8 @@ class RegionSettings:
             config's NMS, after which a region can occur under several names. None: class-wise for
             detections, else none.
         nms_iou: Threshold of the class-agnostic NMS.
-        dtype: Of the embeddings in files.
-        top: So many names are kept of a region, where there is a vocabulary to name it with.
+        dtype: type of the embeddings in files.
+        top: number of best class names kept of a region, if there is a vocabulary.
     """
 
     source: str = 'localizer'
@@ -47,7 +47,7 @@ class RegionSettings:
         """Settles ``nms``.
 
         Raises:
-            ValueError: A setting that there is not, or that does not fit the source.
+            ValueError: an unknown setting, or that does not fit the source.
         """
         for key, value, known in (
             ('source', self.source, SOURCES),
@@ -87,7 +87,7 @@ class RegionSettings:
 
 @dataclass
 class ImageRegions:
-    """Regions of one image: by falling score, given boxes in the order they were given in.
+    """Regions of one image: in descending score order, given boxes in their order.
 
     Attributes:
         size: Height and width of the original image.
@@ -99,7 +99,7 @@ class ImageRegions:
             NaN: none.
         labels: int32 ``(N,)``, the class of a detection or a given box; -1: none.
         box_ids: int64 ``(N,)``, of given boxes in their file; -1: none.
-        top_labels: int32 ``(N, T)``, the best names of a region, by falling probability.
+        top_labels: int32 ``(N, T)``, the best class names of a region, in descending order.
         top_scores: float32 ``(N, T)``, their probabilities: softmax over names and background.
         probs: float32 ``(N, K + 1)``, probabilities of all names and background, where they are
             wanted.

@@ -14,7 +14,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
 from mmengine.model import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..models.detectors.regionclip import FrozenRegionTeacher
 from ..models.precision import CastsCarefully
@@ -49,6 +49,8 @@ class ProposalMaker(WeightGuard, CastsCarefully, BaseModel):
             NMS are float32 either way.
         teacher_dtype: ``'float16'`` or ``'float32'``, of the embeddings.
     """
+
+    data_preprocessor: nn.Module
 
     def __init__(
         self,

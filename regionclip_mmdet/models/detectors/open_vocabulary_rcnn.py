@@ -9,17 +9,18 @@ from typing import Any
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...contracts import Vocabulary
 from ..encoded_image import EncodedImage
-from ..localizers import get_proposals
+from ..localizers import RPNLocalizer, get_proposals
 from ..post_processing import first_chunk
 from ..precision import CastsCarefully
 from ..region_encoders import with_arch_of
-from ..text import TextEmbeddings
+from ..roi_heads import OpenVocabRoIHead
+from ..text import CLIPTextEncoder, TextEmbeddings
 from ..weights import WeightGuard
 from .active_names import ActiveNames
 from .image_metas import complete_image_metas
@@ -60,6 +61,12 @@ class OpenVocabularyRCNN(ActiveNames, WeightGuard, CastsCarefully, TwoStageDetec
         may_be_unexpected: Key prefixes of a checkpoint to be ignored.
         init_cfg: As in mmengine.
     """
+
+    cfg: Config
+    data_preprocessor: nn.Module
+    localizer: RPNLocalizer | None
+    roi_head: OpenVocabRoIHead
+    text_encoder: CLIPTextEncoder | None
 
     def __init__(
         self,
