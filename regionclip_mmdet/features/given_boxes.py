@@ -8,7 +8,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,9 @@ class GivenBoxes:
     Attributes:
         boxes: float32 ``(N, 4)``, x1 y1 x2 y2.
         scores: float32 ``(N,)``, NaN where there are none.
-        labels: int32 ``(N,)``, rows of the names of the source; -1: none.
-        ids: int64 ``(N,)``, of the annotations, or their places among the results; -1: none.
-        dropped: How many were left out because they have no area within the image.
+        labels: int32 ``(N,)``, rows of the class names of the source; -1: none.
+        ids: int64 ``(N,)``, ids of annotations, or places among the results; -1: none.
+        dropped: number of boxes that were left out because they have no area within the image.
     """
 
     boxes: np.ndarray
@@ -47,12 +47,13 @@ class GivenBoxes:
         """Those that have an area within the image, cut at its borders."""
         boxes = np.clip(self.boxes, 0, np.array([width, height] * 2, dtype=np.float32))
         keep = ((boxes[:, 2:] - boxes[:, :2]) > SHORTEST_SIDE).all(axis=1)
+        kept = replace(self, boxes=boxes).select(keep)
+        return replace(kept, dropped=self.dropped + int((~keep).sum()))
+
+    def select(self, keep: np.ndarray) -> GivenBoxes:
+        """Some of the boxes, by a mask or by rows."""
         return GivenBoxes(
-            boxes[keep],
-            self.scores[keep],
-            self.labels[keep],
-            self.ids[keep],
-            self.dropped + int((~keep).sum()),
+            self.boxes[keep], self.scores[keep], self.labels[keep], self.ids[keep], self.dropped
         )
 
 

@@ -7,7 +7,6 @@ import os
 import os.path as osp
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -151,16 +150,10 @@ def iter_region_features(
                 f'{path} was made with other settings than {described} says. Run '
                 'tools/extract_region_features.py again.'
             )
-        yield _part(manifest, root, arrays, meta)
-
-
-def _part(
-    manifest: Manifest, root: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]
-) -> RegionFeatures:
-    return RegionFeatures(
-        manifest=manifest,
-        image_root=root,
-        starts=arrays['starts'],
-        broken=[(path, why) for _, path, why in meta['broken']],
-        **{key: arrays[key] for key in (*_OF_IMAGES, *_OF_REGIONS)},
-    )
+        yield RegionFeatures(
+            manifest=manifest,
+            image_root=root,
+            starts=arrays['starts'],
+            broken=[(image, why) for _, image, why in meta['broken']],
+            **{key: arrays[key] for key in (*_OF_IMAGES, *_OF_REGIONS)},
+        )

@@ -125,13 +125,7 @@ class RegionMaker:
     def _choose(self, given: GivenBoxes) -> GivenBoxes:
         scores = torch.from_numpy(given.scores)
         keep = self._select(torch.from_numpy(given.boxes), scores, scores).sort().values.numpy()
-        return GivenBoxes(
-            given.boxes[keep],
-            given.scores[keep],
-            given.labels[keep],
-            given.ids[keep],
-            given.dropped,
-        )
+        return given.select(keep)
 
     def _select(self, boxes: Tensor, scores: Tensor, order: Tensor) -> Tensor:
         """Rows to be kept, the best first: above the threshold, after NMS, not too many."""

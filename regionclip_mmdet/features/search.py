@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -128,7 +128,7 @@ def _merge(hits: Sequence[Hit], top: int, one_per_image: bool) -> list[Hit]:
         if one_per_image and hit.path in seen:
             continue
         seen.add(hit.path)
-        merged.append(Hit(**{**vars(hit), 'rank': len(merged) + 1}))
+        merged.append(replace(hit, rank=len(merged) + 1))
     return merged[:top]
 
 
