@@ -25,7 +25,7 @@ def write_examples(
     """Write images into a folder: photographs, and colored shapes for a detector of shapes.
 
     Args:
-        folder: Where to.
+        folder: folder for the files.
         known: the only names that can be used, where there is no text encoder; an example has
             those of its names that are among them, and is left out without any.
         own: The checkpoint's own names, which tell a detector of shapes; others have seen none.

@@ -52,7 +52,7 @@ def build_page(
         service: Answers.
         presets: Lists of names to choose from.
         examples: Paths of images and words.
-        settings: What the page begins with.
+        settings: initial values of the page.
     """
     # preprocess=False: gradio's own decoding would fail on what only ``read_upload`` explains
     raw = dict(preprocess=False, api_visibility='private')

@@ -30,11 +30,11 @@ class PageSettings:
     """What the page begins with.
 
     Attributes:
-        about: Which model this is and what it takes, a line of text.
-        score_thr: Of the slider.
-        max_score: Where the slider ends; scores fused with raw logits exceed 1.
-        max_per_img: Of the slider.
-        iou_thr: Of the slider; what the model is configured with. None: no such slider.
+        about: a line of text on the model and what it takes.
+        score_thr: initial value of the slider.
+        max_score: end of the slider; scores fused with raw logits exceed 1.
+        max_per_img: initial value of the slider.
+        iou_thr: initial value of the slider, the model's setting; None: no such slider.
         concurrency: Queries under way at a time; they take turns in computing.
         queue_size: Queries that may wait; more are told to come back.
         uploads_kept_s: Seconds after which uploaded files are deleted.
@@ -61,7 +61,7 @@ class RequestReader:
     Args:
         service: Answers.
         presets: Lists of names to choose from.
-        settings: Of the page: numbers stay within its sliders.
+        settings: settings of the page: numbers stay within its sliders.
         uploads: Folder of uploaded files; no other file is read.
     """
 
@@ -83,7 +83,7 @@ class RequestReader:
         Args:
             upload: The image, as gradio sends it.
             values: Words, preset, lowest score, most detections, names per region, overlap.
-            report: See ``DetectionService.answer``.
+            report: see ``DetectionService.answer``.
         """
 
         def answer() -> list:

@@ -28,8 +28,8 @@ class ImageLimits:
     """What an upload may be.
 
     Attributes:
-        max_bytes: Of the file.
-        max_pixels: Of the image, read from its header before anything is decoded.
+        max_bytes: size of the file.
+        max_pixels: number of pixels, read from its header before anything is decoded.
         min_side: Shorter sides are refused: there is nothing to see.
     """
 
@@ -45,7 +45,7 @@ class UploadedImage:
     Attributes:
         rgb: uint8 ``(H, W, 3)``, turned as its EXIF tag says.
         key: Hash of the pixels: equal images have equal keys, whatever their files.
-        notes: What the visitor should know about how the file was read.
+        notes: remarks for the visitor on how the file was read.
         factor: From pixels of the upload to those of ``rgb``, see ``shrunk``.
         full_size: Height and width of the upload; None: those of ``rgb``.
     """
@@ -77,7 +77,7 @@ def read_upload(content: bytes, limits: ImageLimits | None = None) -> UploadedIm
 
     Args:
         content: Bytes of the file.
-        limits: What it may be.
+        limits: limits of the upload.
 
     Raises:
         UserError: It is no image, damaged, too large, too thin, or of 32-bit values.

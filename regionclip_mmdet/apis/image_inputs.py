@@ -30,7 +30,7 @@ class ImageInputs:
     annotations or proposals from a dataset are left out.
 
     Args:
-        cfg: With ``test_dataloader.dataset.pipeline`` (nested in wrappers of datasets, too).
+        cfg: config with ``test_dataloader.dataset.pipeline``, also below wrappers of datasets.
 
     Raises:
         ValueError: The config has no test pipeline, or one that does not begin with loading.
@@ -64,7 +64,7 @@ class ImageInputs:
         """Load and transform one image.
 
         Args:
-            image: See ``load_pixels``.
+            image: path, address, array or PIL image, see ``encode_images``.
 
         Returns:
             ``inputs``, uint8 ``(3, H, W)``, and ``data_samples``.

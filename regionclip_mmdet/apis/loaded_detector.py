@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""A detector ready for use: model, words and pictures."""
+"""A detector ready for use: model, vocabularies and visualizations."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ VISUALIZER = dict(type='OpenVocabVisualizer', name='open_vocabulary', min_side=4
 class LoadedDetector(DetInferencer):
     """What mmdet's inferencer loads, changed for own words.
 
-    No dataset is asked for names or colors, configs are found by name, weights that are missing
-    are missed at once.
+    Class names and colors do not come from a dataset, configs are found by name, and missing
+    weights are an error at once.
 
     Args:
         model: Config: a file, one of this package by name
@@ -51,9 +51,9 @@ class LoadedDetector(DetInferencer):
             ``prompts``, else ``'ensemble81'``, the 81 of RegionCLIP. ``'plain'`` takes 1/81 of the
             time.
         embedding_cache: Folder in which embeddings of names are kept; None: in memory only.
-        palette: As in mmdet.
+        palette: as in mmdet.
         show_progress: Show progress bars where there are several images or many prompts.
-        scope: As in mmdet.
+        scope: as in mmdet.
         trust: Whether the config that a checkpoint carries, a program, may be run.
 
     Raises:
@@ -113,14 +113,14 @@ class LoadedDetector(DetInferencer):
     def vocabulary(
         self, texts: Texts | None = None, templates: str | Sequence[str] | None = None
     ) -> TextEmbeddings:
-        """Embeddings of what is written; names that were asked before are remembered.
+        """Embeddings of what is written; embeddings of names are kept.
 
         Args:
-            texts: See ``parse_vocabulary``; None: the model's own vocabulary.
+            texts: see ``parse_vocabulary``; None: the model's own vocabulary.
             templates: Other prompts than the inferencer's.
 
         Raises:
-            FileNotFoundError, TypeError, ValueError: See ``parse_vocabulary``.
+            FileNotFoundError, TypeError, ValueError: see ``parse_vocabulary``.
             RuntimeError: Names without a text encoder, or None without an own vocabulary; says
                 what helps.
         """
@@ -157,13 +157,13 @@ class LoadedDetector(DetInferencer):
 
         Args:
             image: The image itself, as given for detection.
-            sample: Of ``detect`` or ``query(..., return_datasamples=True)``.
+            sample: what ``detect`` or ``query(..., return_datasamples=True)`` returns.
             score_thr: Lowest score to be drawn.
             draw_pred: Whether to draw anything.
             name: Title of the window.
             show: Open a window.
             wait_time: Seconds it stays open; 0: until a key is pressed.
-            out_file: Where to write the picture.
+            out_file: path for the visualization.
 
         Returns:
             uint8 ``(H, W, 3)``, RGB.
@@ -219,7 +219,7 @@ class LoadedDetector(DetInferencer):
     def _load_weights_to_model(
         self, model: nn.Module, checkpoint: dict | None, cfg: Config | ConfigDict | None
     ) -> None:
-        """Weights, and the names they bring; no dataset is asked for any."""
+        """Weights, and the class names they bring; datasets are not read for any."""
         if not isinstance(model, OpenVocabularyRCNN):
             raise TypeError(
                 f'RegionCLIPInferencer needs an OpenVocabularyRCNN, not a {type(model).__name__}: '

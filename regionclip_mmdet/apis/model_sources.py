@@ -43,7 +43,7 @@ def read_model_config(name: str | os.PathLike) -> Config:
     """A model's config.
 
     Args:
-        name: See ``find_config``.
+        name: see ``find_config``.
 
     Raises:
         FileNotFoundError: There is none.

@@ -76,7 +76,7 @@ def tower_sizes(state: Mapping[str, Tensor]) -> dict[str, int]:
     """Sizes of a CLIP text tower, read off its tensors; heads are 64 wide, as in all of CLIP's.
 
     Args:
-        state: With the keys of ``CLIPTextEncoder``, ``model.*``.
+        state: tensors with the keys of ``CLIPTextEncoder``, ``model.*``.
     """
     context_length, width = state['model.positional_embedding'].shape
     blocks = {key.split('.')[3] for key in state if key.startswith('model.transformer.resblocks.')}

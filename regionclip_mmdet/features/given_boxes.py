@@ -81,7 +81,7 @@ class GridBoxes:
     """The same windows of every image: the whole one, its quarters, and so on.
 
     Attributes:
-        grids: Into how many cells either side is divided, see ``GridProposals``.
+        grids: numbers of cells along either side, see ``GridProposals``.
     """
 
     grids: tuple[int, ...] = (1, 2, 4)
@@ -107,8 +107,8 @@ class CocoBoxes:
     Boxes of other images are left out, too, with a warning that counts them.
 
     Attributes:
-        names: Of the categories.
-        notes: What is left out or missing, with numbers; sentences for a report.
+        names: names of the categories.
+        notes: sentences for a report on what is left out or missing, with numbers.
 
     Args:
         path: Annotations (an object with ``images`` and ``annotations``) or results (a list of
@@ -134,7 +134,7 @@ class CocoBoxes:
                 )
             rows = [self._result(row, place) for place, row in enumerate(content)]
             self._told_by, listing = images.source, read_annotation_file(images.source)
-            # other boxes of these images are not asked for
+            # other boxes of these images are not wanted
             listing = {'categories': [], **listing, 'annotations': []}
             check_coco(listing, images.source)
         else:
@@ -236,8 +236,8 @@ class CocoBoxes:
         """Boxes of an image.
 
         Args:
-            number: Of the image in its list.
-            size: Its height and width.
+            number: place of the image in its list.
+            size: height and width of the image.
 
         Raises:
             ValueError: The annotation file tells another size: the boxes would lie elsewhere.

@@ -92,8 +92,8 @@ def read_region_features(
     """Read a folder of region features into memory.
 
     Args:
-        folder: That ``extract_region_features`` made.
-        image_root: Where the images are now; None: where they were.
+        folder: folder that ``extract_region_features`` has written.
+        image_root: folder of the images now; None: as they were.
 
     Raises:
         FileNotFoundError: It is no such folder.

@@ -94,7 +94,7 @@ class ProposalMaker(WeightGuard, CastsCarefully, BaseModel):
         """What the proposals depend on.
 
         Args:
-            pipeline: That loads and resizes the images.
+            pipeline: transforms that load and resize the images.
         """
         return as_json(
             dict(
@@ -158,7 +158,7 @@ class ProposalMaker(WeightGuard, CastsCarefully, BaseModel):
             inputs: ``(B, 3, H, W)``, normalized.
             data_samples: One per image.
             mode: Always ``'predict'``.
-            stored: See ``make``.
+            stored: see ``make``.
         """
         metas = [sample.metainfo for sample in data_samples]
         height, width = metas[0]['img_shape'][:2]
