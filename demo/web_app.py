@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""A web page: upload a picture, write what to look for, see where it is.
+"""A web page: upload an image, write what to look for, see where it is.
 
     pip install 'regionclip_mmdet[web]'
     python demo/web_app.py CONFIG CHECKPOINT

@@ -5,6 +5,8 @@
 config needs ``custom_imports = dict(imports=['regionclip_mmdet'])`` and nothing else.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .compat import check_dependencies, install_shims
 from .version import __version__
 
@@ -17,7 +19,11 @@ from .config_paths import config_path, register_config_package  # noqa: E402
 
 register_config_package()
 
+if TYPE_CHECKING:
+    from .apis import RegionCLIPInferencer
+
 __all__ = [
+    'RegionCLIPInferencer',
     '__version__',
     'checkpoints',
     'config_path',
@@ -27,3 +33,16 @@ __all__ = [
     'models',
     'visualization',
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The inferencer, imported when it is used: training does without."""
+    if name != 'RegionCLIPInferencer':
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from .apis import RegionCLIPInferencer
+
+    return RegionCLIPInferencer
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -98,7 +98,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--nms',
-        choices=features.settings.NMS_MODES,
+        choices=features.regions.NMS_MODES,
         help='class-agnostic: of boxes that overlap only the best is kept, whatever it shows, so '
         "one box is one row. class-wise, of detections alone: the config's, a region may come "
         'under several names. Default: class-wise for detections, else none',
@@ -108,7 +108,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--dtype',
-        choices=features.settings.DTYPES,
+        choices=features.regions.DTYPES,
         default='float16',
         help='of the embeddings in the files (default: float16; official files: always float32)',
     )
@@ -140,7 +140,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--device', help='default: a GPU if there is one')
     parser.add_argument(
-        '--overwrite', action='store_true', help='make files anew that have other settings'
+        '--overwrite', action='store_true', help='replace files that have other settings'
     )
     add_run_arguments(parser, 'model.localizer.test_cfg.max_per_img=300')
     args = parser.parse_args()

@@ -9,9 +9,9 @@ FEATURES is what tools/extract_region_features.py wrote. Names are embedded by t
 --model, which must be the model that made the features. --model is not needed if --texts is a file
 of embeddings (.pth), or if the features were made with these names.
 
-Printed is a table by falling cosine; --out draws the regions, those of each name together. The best
-regions are listed whether or not they show what was asked for: a cosine says which regions fit
-better, not whether one fits.
+Printed is a table in descending order of the cosine; --out draws the regions, those of each name
+together. The best regions are listed whether or not they show what is searched for: a cosine says
+which regions fit better, not whether one fits.
 """
 
 from __future__ import annotations

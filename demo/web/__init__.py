@@ -4,20 +4,20 @@
 Only ``page``, ``plain_refusals`` and ``command`` need gradio.
 """
 
-from .detections import DetectionService, Outcome, Question
+from .detections import DetectionService, Outcome, Query
 from .errors import UserError
-from .pictures import PictureLimits, read_picture
+from .uploads import ImageLimits, read_upload
 from .vocabularies import Preset, WordEmbedder, make_presets, words_of
 
 __all__ = [
     'DetectionService',
     'Outcome',
-    'PictureLimits',
+    'ImageLimits',
     'Preset',
-    'Question',
+    'Query',
     'UserError',
     'WordEmbedder',
     'make_presets',
-    'read_picture',
+    'read_upload',
     'words_of',
 ]

@@ -17,12 +17,13 @@ from torch import nn
 
 from regionclip_mmdet.apis import RegionCLIPInferencer
 from regionclip_mmdet.apis.command_line import positive
+from regionclip_mmdet.apis.querying import check_dimensions
 from regionclip_mmdet.models.text import TextEmbeddings, get_templates
 
 from .detections import DetectionService
 from .examples import write_examples
-from .pictures import MB, PictureLimits
 from .requests import PageSettings
+from .uploads import MB, ImageLimits
 from .vocabularies import WordEmbedder, make_presets
 
 # Embedded in one piece while others wait: about a second of two cores, of CLIP's size.
@@ -51,7 +52,7 @@ def make_service(args: argparse.Namespace) -> tuple[DetectionService, TextEmbedd
     """Load what the command line names.
 
     Returns:
-        What answers questions, and the checkpoint's own vocabulary.
+        What answers queries, and the checkpoint's own vocabulary.
 
     Raises:
         OSError: A file is missing or cannot be read.
@@ -71,15 +72,15 @@ def make_service(args: argparse.Namespace) -> tuple[DetectionService, TextEmbedd
     lists = [_load_embeddings(path, model) for path in args.embeddings]
     lists += [own] if own is not None else []
     templates = args.templates or inferencer.cfg.get('prompts') or 'single'
-    embed = partial(inferencer.embedder, templates=templates)
+    embed = partial(inferencer.embeddings.encode_names, templates=templates)
     try:
-        print(f'Words are read by a text encoder: {inferencer.embedder.encoder.weights_source}')
+        print(f'Words are read by a text encoder: {inferencer.embeddings.encoder.weights_source}')
     except RuntimeError as error:
         if args.text_encoder is not None or not lists:
             raise
         embed = None
         print(f'Only names with embeddings in hand can be used: {error}')
-    limits = PictureLimits(
+    limits = ImageLimits(
         max_bytes=round(args.max_upload_mb * MB), max_pixels=round(args.max_image_size * 1e6)
     )
     # a turn lasts about as long as this many prompts, whatever the templates
@@ -90,12 +91,10 @@ def make_service(args: argparse.Namespace) -> tuple[DetectionService, TextEmbedd
 
 def _load_embeddings(path: str, model: nn.Module) -> TextEmbeddings:
     known = TextEmbeddings.load(path)
-    width = model.roi_head.bbox_head.active_classifier.embed_dim
-    if known.embed_dim != width:
-        raise ValueError(
-            f'{path} has embeddings of width {known.embed_dim}, but the model makes region '
-            f'embeddings of width {width}; use a text encoder of the same CLIP model.'
-        )
+    try:
+        check_dimensions(model, known)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from None
     return known
 
 
@@ -111,7 +110,7 @@ def _serve(
     test_cfg = service.model.roi_head.test_cfg
     limits = service.limits
     about = (
-        f'{Path(args.config).name}, {Path(args.checkpoint).name} on {args.device}. Pictures of up '
+        f'{Path(args.config).name}, {Path(args.checkpoint).name} on {args.device}. Images of up '
         f'to {limits.max_bytes / MB:g} MB and {limits.max_pixels / 1e6:g} megapixels, up to '
         f'{service.max_names:,} names. Uploads are deleted after an hour or two.'
     )
@@ -169,7 +168,7 @@ def _parse_args(description: str, arguments: Sequence[str] | None) -> argparse.N
         nargs='+',
         default=[],
         metavar='FILE',
-        help='embeddings of tools/embed_names.py, used when one file has all names asked for: '
+        help='embeddings of tools/embed_names.py, used when one file has all names of a query: '
         'such lists need no text encoder, and have the 81 prompts of the paper',
     )
     add(
@@ -178,7 +177,7 @@ def _parse_args(description: str, arguments: Sequence[str] | None) -> argparse.N
         "times the time); default: the config's own prompts, else single",
     )
     add('--embedding-cache', metavar='FOLDER', help='keep embeddings of names beyond this run')
-    add('--max-names', type=positive(int), default=10_000, help='per question (default: 10000)')
+    add('--max-names', type=positive(int), default=10_000, help='per query (default: 10000)')
     first = parser.add_argument_group('what the page begins with')
     add = first.add_argument
     add('--score-thr', type=float, default=0.3, help='lowest score (default: 0.3)')
@@ -200,26 +199,26 @@ def _parse_args(description: str, arguments: Sequence[str] | None) -> argparse.N
         type=positive(float),
         default=50,
         metavar='MEGAPIXELS',
-        help='largest picture, looked up before it is decoded (default: 50)',
+        help='largest image, looked up before it is decoded (default: 50)',
     )
     add(
         '--concurrency',
         type=positive(int),
         default=PageSettings.concurrency,
-        help='questions under way at a time, which take turns in computing: a short one is '
+        help='queries under way at a time, which take turns in computing: a short one is '
         'answered while a long one goes on (default: %(default)s)',
     )
     add(
         '--queue-size',
         type=positive(int),
         default=PageSettings.queue_size,
-        help='questions that may wait; further ones are told so (default: %(default)s)',
+        help='queries that may wait; further ones are told so (default: %(default)s)',
     )
     add(
         '--kept-images',
         type=positive(int),
         default=16,
-        help='encoded pictures kept, for all visitors together (default: 16)',
+        help='encoded images kept, for all visitors together (default: 16)',
     )
     return parser.parse_args(arguments)
 

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""What the page asks and gets, without a page: pictures encoded once, words asked often."""
+"""Detection for the page, without a page: images are encoded once and queried often."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from regionclip_mmdet.recipes.words import distinct_names
 
 from .errors import UserError
 from .outcomes import SHOWN_SIDE, Outcome, describe
-from .pictures import Picture, PictureLimits, read_picture
+from .uploads import ImageLimits, UploadedImage, read_upload
 from .vocabularies import WordEmbedder, words_of
 
 Report = Callable[[str, float | None], None]
 
 
 @dataclass(frozen=True)
-class Question:
-    """What a visitor asks of a picture.
+class Query:
+    """What a visitor wants to find in an image.
 
     Attributes:
-        words: As typed, see ``words_of``.
-        preset: Names of a chosen list, which come first.
-        score_thr: Detections below are left out.
-        max_per_img: Most detections.
-        iou_thr: NMS: boxes of one name that overlap more are one. None: as configured.
-        top_k: Names listed for each region.
+        words: text as typed, see ``words_of``.
+        preset: names of a chosen list, which come first.
+        score_thr: score below which detections are left out.
+        max_per_img: maximum number of detections.
+        iou_thr: IoU threshold of NMS; None: as configured.
+        top_k: number of names listed for each region.
     """
 
     words: str = ''
@@ -67,25 +67,25 @@ class Question:
 
 
 class DetectionService:
-    """Answers questions, from several threads; holds nothing about who asked.
+    """Answers queries, from several threads; holds nothing about visitors.
 
-    Encoded pictures are kept, the least recently asked forgotten first, under a hash of their
-    pixels; a vocabulary is an argument of each query, never a state of the model. Questions take
-    turns in computing (``Turns``): a picture is encoded in one turn, names are embedded in many.
+    Encoded images are kept, the least recently used forgotten first, under a hash of their
+    pixels; a vocabulary is an argument of each query, never a state of the model. Queries take
+    turns in computing (``Turns``): an image is encoded in one turn, names are embedded in many.
 
     Args:
-        model: A detector as ``init_detector`` gives it.
-        embedder: For names.
-        limits: What an upload may be.
-        max_names: Most names in a question.
-        kept_images: Encoded pictures kept, of all visitors together.
+        model: detector as ``init_detector`` creates it.
+        embedder: embeds names.
+        limits: limits of an upload.
+        max_names: maximum number of names in a query.
+        kept_images: number of encoded images kept, of all visitors together.
     """
 
     def __init__(
         self,
         model: nn.Module,
         embedder: WordEmbedder,
-        limits: PictureLimits | None = None,
+        limits: ImageLimits | None = None,
         max_names: int = 10_000,
         kept_images: int = 16,
     ) -> None:
@@ -93,19 +93,19 @@ class DetectionService:
         # once and here: mmengine's registries are not made for several threads
         self.inputs = ImageInputs(model.cfg)
         self.embedder = embedder
-        self.limits = limits or PictureLimits()
+        self.limits = limits or ImageLimits()
         self.max_names = max_names
         self.kept_images = kept_images
         self._encoded: OrderedDict[str, EncodedImage] = OrderedDict()
         self._lock = threading.Lock()
         self._looking = threading.Lock()
 
-    def answer(self, upload: bytes, question: Question, report: Report | None = None) -> Outcome:
+    def answer(self, upload: bytes, query: Query, report: Report | None = None) -> Outcome:
         """Detections of named things in an uploaded file.
 
         Args:
             upload: The file's bytes.
-            question: Names and limits.
+            query: Names and limits.
             report: Called with what is done now and how much of it is (0 to 1, None: unknown).
 
         Raises:
@@ -114,52 +114,52 @@ class DetectionService:
         report = report or (lambda stage, part: None)
 
         def told() -> None:
-            report('Waiting for other questions', None)
+            report('Waiting for other queries', None)
 
         start = time.perf_counter()
-        names = question.names(self.max_names)  # before the long work, which words may be wrong
+        names = query.names(self.max_names)  # before the long work, which words may be wrong
         self.embedder.check(names)
         turns = self.embedder.turns
         with turns.take(told):
-            # one large picture in memory at a time, however many questions are under way
-            picture, encoded, is_new = self._encode(upload, report)
+            # one large image in memory at a time, however many queries are under way
+            image, encoded, is_new = self._encode(upload, report)
         vocabulary = self.embedder.embed(
             names, lambda done, total: report(f'Reading {total:,} names', done / total), told
         )
         with turns.take(told):
             report('Comparing', None)
             begin = time.perf_counter()
-            found = self._query(encoded, vocabulary, question)
+            found = self._query(encoded, vocabulary, query)
             query_time = time.perf_counter() - begin
-            outcome = describe(self.model, picture, encoded, vocabulary, found, question.top_k)
+            outcome = describe(self.model, image, encoded, vocabulary, found, query.top_k)
         total = time.perf_counter() - start
         how = 'encoded now' if is_new else 'encoded earlier'
-        outcome.notes += picture.notes
-        outcome.notes.append(f'{total:.2f} s in all, the query {query_time:.2f} s; picture {how}')
+        outcome.notes += image.notes
+        outcome.notes.append(f'{total:.2f} s in all, the query {query_time:.2f} s; image {how}')
         return outcome
 
     def look(self, upload: bytes) -> str:
-        """Size of an uploaded picture in words, and how it is read.
+        """Size of an uploaded image in words, and how it is read.
 
         Raises:
             UserError: It cannot be used.
         """
         with self._looking:  # nobody waits in a queue to look, and many large ones fill the memory
-            picture = read_picture(upload, self.limits)
-        return '; '.join([f'Picture of {picture.size} pixels', *picture.notes]) + '.'
+            image = read_upload(upload, self.limits)
+        return '; '.join([f'Image of {image.size} pixels', *image.notes]) + '.'
 
-    def _encode(self, upload: bytes, report: Report) -> tuple[Picture, EncodedImage, bool]:
-        """The picture as it is shown, its regions, and whether they are new; within a turn."""
-        picture = read_picture(upload, self.limits)
-        shown = picture.shrunk(SHOWN_SIDE)
-        if (known := self._recall(picture.key)) is not None:
+    def _encode(self, upload: bytes, report: Report) -> tuple[UploadedImage, EncodedImage, bool]:
+        """The image as it is shown, its regions, and whether they are new; within a turn."""
+        image = read_upload(upload, self.limits)
+        shown = image.shrunk(SHOWN_SIDE)
+        if (known := self._recall(image.key)) is not None:
             return shown, known, False
-        report(f'Encoding the picture ({picture.size}), once', None)
-        bgr = np.ascontiguousarray(picture.rgb[..., ::-1])
+        report(f'Encoding the image ({image.size}), once', None)
+        bgr = np.ascontiguousarray(image.rgb[..., ::-1])
         (encoded,) = encode_samples(self.model, [self.inputs(bgr)])
         encoded = replace(encoded, feature_map=None)  # masks are not shown; it is large
         with self._lock:
-            self._encoded[picture.key] = encoded
+            self._encoded[image.key] = encoded
             while len(self._encoded) > self.kept_images:
                 self._encoded.popitem(last=False)
         return shown, encoded, True
@@ -171,10 +171,10 @@ class DetectionService:
             return self._encoded.get(key)
 
     def _query(
-        self, encoded: EncodedImage, vocabulary: TextEmbeddings, question: Question
+        self, encoded: EncodedImage, vocabulary: TextEmbeddings, query: Query
     ) -> InstanceData:
-        changes = dict(score_thr=question.score_thr, max_per_img=question.max_per_img)
-        if question.iou_thr is not None:
+        changes = dict(score_thr=query.score_thr, max_per_img=query.max_per_img)
+        if query.iou_thr is not None:
             nms = self.model.roi_head.test_cfg['nms']
-            changes['nms'] = ConfigDict({**nms, 'iou_threshold': question.iou_thr})
+            changes['nms'] = ConfigDict({**nms, 'iou_threshold': query.iou_thr})
         return query_image(self.model, encoded, vocabulary, masks=False, **changes)

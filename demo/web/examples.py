@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Pictures to try, made when the server starts: no network, no files of others."""
+"""Images to try, made when the server starts: no network, no files of others."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _PHOTOGRAPHS = {
 def write_examples(
     folder: Path, known: frozenset[str] | None = None, own: TextEmbeddings | None = None
 ) -> list[tuple[str, str]]:
-    """Write pictures into a folder: photographs, and colored shapes for a detector of shapes.
+    """Write images into a folder: photographs, and colored shapes for a detector of shapes.
 
     Args:
-        folder: Where to.
-        known: The only names that can be asked for, where there is no text encoder; an example
-            asks for those of its names that are among them, and is left out without any.
+        folder: folder for the files.
+        known: the only names that can be used, where there is no text encoder; an example has
+            those of its names that are among them, and is left out without any.
         own: The checkpoint's own names, which tell a detector of shapes; others have seen none.
 
     Returns:
@@ -42,10 +42,10 @@ def write_examples(
             made.append((f'{name}.jpg', words))
     examples = []
     for file, words in made:
-        asked = [word.strip() for word in words.split(' .') if word.strip()]
-        asked = [word for word in asked if known is None or word in known]
-        if asked:
-            examples.append((str(folder / file), ' . '.join(asked) + ' .'))
+        names = [word.strip() for word in words.split(' .') if word.strip()]
+        names = [word for word in names if known is None or word in known]
+        if names:
+            examples.append((str(folder / file), ' . '.join(names) + ' .'))
     return examples
 
 

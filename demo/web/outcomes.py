@@ -1,26 +1,32 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Detections as a picture, rows of a table, and what each region resembles."""
+"""What the page shows: a visualization, tables, JSON, or a message in their place."""
 
 from __future__ import annotations
 
+import html
+import logging
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from uuid import uuid4
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from regionclip_mmdet.apis import EncodedImage
-from regionclip_mmdet.models.losses import cosine_logits
+from regionclip_mmdet.models.recognition import region_probabilities
 from regionclip_mmdet.models.text import TextEmbeddings
 from regionclip_mmdet.visualization import draw_detections
 
-from .pictures import Picture
+from .errors import UserError
+from .uploads import UploadedImage
 
-# Longer side of pictures with boxes: what a screen shows.
+# Longer side of images with boxes: what a screen shows.
 SHOWN_SIDE = 1600
-# Smaller pictures are enlarged, so that names can be read.
+# Smaller images are enlarged, so that names can be read.
 _SMALLEST_SIDE = 400
 
 
@@ -29,16 +35,17 @@ class Outcome:
     """What the page shows.
 
     Attributes:
-        picture: uint8 ``(h, w, 3)``, boxes drawn, scaled down where it is larger than a screen.
-        detections: By falling score dicts of ``name``, ``score``, ``box`` (x1 y1 x2 y2 in pixels of
-            the upload) and ``region``, a number of the next.
-        regions: Per region with a detection a dict of its number ``region``, its ``box`` as
+        visualization: uint8 ``(h, w, 3)``, boxes drawn, scaled down where it is larger than a
+            screen.
+        detections: dicts in descending score order of ``name``, ``score``, ``box`` (x1 y1 x2 y2 in
+            pixels of the upload) and ``region``, a number of the next.
+        regions: per region with a detection a dict of its number ``region``, its ``box`` as
             proposed, and ``names``: the best names with their probabilities.
-        summary: One sentence.
-        notes: What else should be known.
+        summary: one sentence.
+        notes: what else should be known.
     """
 
-    picture: np.ndarray
+    visualization: np.ndarray
     detections: list[dict]
     regions: list[dict]
     summary: str
@@ -47,7 +54,7 @@ class Outcome:
 
 def describe(
     model: nn.Module,
-    picture: Picture,
+    image: UploadedImage,
     encoded: EncodedImage,
     vocabulary: TextEmbeddings,
     found: InstanceData,
@@ -57,15 +64,15 @@ def describe(
 
     Args:
         model: The detector.
-        picture: That was asked about.
+        image: the uploaded image.
         encoded: The same, encoded.
         vocabulary: ``K`` names.
-        found: Detections by falling score, with ``region_inds``.
+        found: detections in descending score order, with ``region_inds``.
         top_k: Names listed for each region.
     """
     names = [vocabulary.names[label] for label in found.labels.tolist()]
     scores, boxes = found.scores.cpu().numpy(), found.bboxes.cpu().numpy()
-    picture = picture.shrunk(SHOWN_SIDE)
+    image = image.shrunk(SHOWN_SIDE)
     # numbered as they appear in the table, from 1
     order = list(dict.fromkeys(found.region_inds.tolist()))
     number = {region: i for i, region in enumerate(order, 1)}
@@ -91,15 +98,12 @@ def describe(
         )
         for i, (region, of_region, labels) in enumerate(zip(order, probs, best), 1)
     ]
-    different = len(set(names))
     summary = (
-        f'{_count(len(rows), "detection")} of {_count(different, "name")} in {picture.size} '
+        f'{_count(len(rows), "detection")} of {_count(len(set(names)), "name")} in {image.size} '
         f'pixels; {_count(len(encoded), "region")} compared with '
         f'{_count(len(vocabulary), "name")}.'
     )
-    drawn = draw_detections(
-        picture.rgb, boxes * picture.factor, names, scores, min_side=_SMALLEST_SIDE
-    )
+    drawn = draw_detections(image.rgb, boxes * image.factor, names, scores, min_side=_SMALLEST_SIDE)
     return Outcome(drawn, rows, regions, summary)
 
 
@@ -118,11 +122,60 @@ def _top_names(
     temperature = model.roi_head.bbox_head.active_classifier.temperature
     embeddings = encoded.embeddings[torch.tensor(regions, dtype=torch.long)]
     matrix = vocabulary.matrix.to(embeddings.device)
-    # the last column is background, whose logit is 0
-    logits = F.pad(cosine_logits(embeddings, matrix, temperature), (0, 1))
-    probs = logits.softmax(dim=-1)[:, : len(vocabulary)]
+    probs = region_probabilities(embeddings, matrix, temperature)[:, : len(vocabulary)]
     return tuple(part.cpu() for part in probs.topk(min(top_k, len(vocabulary)), dim=-1))
 
 
 def _count(number: int, what: str) -> str:
     return f'{number:,} {what}' + ('' if number == 1 else 's')
+
+
+def safely(answer: Callable[[], list]) -> list:
+    """An answer, or a message in its place; whatever happens, the page lives on."""
+    try:
+        return answer()
+    except UserError as error:
+        return blank('error', str(error))
+    except Exception:  # a fault of ours: for the log, not for the visitor
+        number = uuid4().hex[:8]
+        print_log(f'fault {number}\n{traceback.format_exc()}', 'current', logging.ERROR)
+        return blank(
+            'error',
+            f'Something went wrong on the server. Its log has the details under number {number}; '
+            'other images and words may still work.',
+        )
+
+
+def answered(outcome: Outcome) -> list:
+    """Detections and what regions resemble, as rows of the tables, too."""
+    detections = [
+        [
+            found['name'],
+            found['score'],
+            ', '.join(f'{v:.0f}' for v in found['box']),
+            found['region'],
+        ]
+        for found in outcome.detections
+    ]
+    regions = [
+        [
+            region['region'],
+            ', '.join(f'{found["name"]} {found["probability"]:.2f}' for found in region['names']),
+        ]
+        for region in outcome.regions
+    ]
+    content = dict(detections=outcome.detections, regions=outcome.regions)
+    status = banner('done', outcome.summary, '. '.join(outcome.notes))
+    return [status, outcome.visualization, detections, regions, content]
+
+
+def blank(kind: str, message: str) -> list:
+    """A message, and nothing where results would be; ``kind``: wait, done, or error."""
+    return [banner(kind, message), None, [], [], None]
+
+
+def banner(kind: str, message: str, note: str = '') -> str:
+    """A message, escaped: it may repeat what the visitor typed."""
+    small = f'<div class="rc-note">{html.escape(note)}</div>' if note else ''
+    role = 'alert' if kind == 'error' else 'status'
+    return f'<div class="rc-status rc-{kind}" role="{role}">{html.escape(message)}{small}</div>'

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""The page itself, in gradio: what it shows, and which event asks what.
+"""The page itself, in gradio: what it shows, and which event queries what.
 
 Nothing about a visitor lives on the server but files in gradio's temporary folder: every event
 carries the words, the settings and the name of the upload with it.
@@ -17,6 +17,7 @@ from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from .detections import DetectionService, Report
+from .outcomes import banner
 from .plain_refusals import PlainBlocks, PlainErrors
 from .requests import (
     MOST_NAMES_LISTED,
@@ -26,16 +27,15 @@ from .requests import (
     PageSettings,
     RequestReader,
 )
-from .values import banner
 from .vocabularies import Preset
 
 TITLE = 'RegionCLIP: find things by their names'
 _INTRODUCTION = (
-    'Upload a picture, write what to look for, press Detect. The picture is encoded once; other '
+    'Upload an image, write what to look for, press Detect. The image is encoded once; other '
     'words and thresholds are then answered quickly.'
 )
 _BOX = 'box (x1, y1, x2, y2)'
-_BUSY = 'Too many questions are waiting on this server. Press Detect again in a moment.'
+_BUSY = 'Too many queries are waiting on this server. Press Detect again in a moment.'
 # All that encodes or compares counts against one limit.
 _QUEUE = 'detections'
 
@@ -51,10 +51,10 @@ def build_page(
     Args:
         service: Answers.
         presets: Lists of names to choose from.
-        examples: Paths of pictures and words.
-        settings: What the page begins with.
+        examples: Paths of images and words.
+        settings: initial values of the page.
     """
-    # preprocess=False: gradio's own decoding would fail on what only ``read_picture`` explains
+    # preprocess=False: gradio's own decoding would fail on what only ``read_upload`` explains
     raw = dict(preprocess=False, api_visibility='private')
     keep = settings.uploads_kept_s
     with PlainBlocks(
@@ -63,9 +63,9 @@ def build_page(
         gr.HTML(f'<h1>{TITLE}</h1><p>{_INTRODUCTION}</p>', elem_id='rc-head')
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
-                picture = gr.Image(
-                    label='Picture', type='filepath', image_mode=None, height=300,
-                    sources=['upload', 'clipboard'], buttons=['fullscreen'], elem_id='rc-picture',
+                image = gr.Image(
+                    label='Image', type='filepath', image_mode=None, height=300,
+                    sources=['upload', 'clipboard'], buttons=['fullscreen'], elem_id='rc-image',
                 )  # fmt: skip
                 words = gr.Textbox(
                     label='Names', lines=3, max_lines=8, elem_id='rc-words',
@@ -103,32 +103,34 @@ def build_page(
                     content = gr.JSON(show_label=False, max_height=340, elem_id='rc-json')
         if examples:
             gr.Examples(
-                [list(example) for example in examples], inputs=[picture, words],
+                [list(example) for example in examples], inputs=[image, words],
                 label='Examples', cache_examples=False, preload=False,
             )  # fmt: skip
         gr.HTML(f'<p>{html.escape(settings.about)}</p>', elem_id='rc-foot')
 
-        asked = [picture, words, preset, *sliders]
+        inputs = [image, words, preset, *sliders]
         shown = [status, result, table, regions, content]
         reader = RequestReader(service, presets, settings, get_upload_folder())
-        ask = _asker(reader)
         quick = dict(queue=False, show_progress='hidden', api_visibility='private')
         ran = gr.on(
             [button.click, words.submit],
             lambda: gr.update(value='Detecting ...', interactive=False),
             outputs=button,
             **quick,
-        ).then(ask, asked, shown, concurrency_id=_QUEUE, show_progress_on=[result], **raw)
+        ).then(
+            _on_detect(reader), inputs, shown, concurrency_id=_QUEUE,
+            show_progress_on=[result], **raw,
+        )  # fmt: skip
         ran.then(_rested, outputs=button, **quick)
-        # gradio's own refusals, which do not reach ``ask``, end the chain above
+        # gradio's own refusals, which do not reach ``detect``, end the chain above
         ran.failure(lambda: [_rested(), banner('error', _BUSY)], outputs=[button, status], **quick)
         moved = gr.on(
-            [slider.release for slider in sliders], _refresher(reader), asked, shown,
+            [slider.release for slider in sliders], _on_refresh(reader), inputs, shown,
             concurrency_id=_QUEUE, show_progress_on=[result], trigger_mode='always_last', **raw,
         )  # fmt: skip
-        # what was asked of the picture before is not to appear under this one
-        picture.change(
-            _looker(reader), picture, [*shown, button], queue=False, show_progress='hidden',
+        # results of the image before are not to appear under this one
+        image.change(
+            _on_image(reader), image, [*shown, button], queue=False, show_progress='hidden',
             cancels=[ran, moved], **raw,
         )  # fmt: skip
     page.queue(
@@ -182,18 +184,18 @@ def _sliders(settings: PageSettings) -> list[gr.Slider]:
     return [score, most, top_k, overlap]
 
 
-def _asker(reader: RequestReader) -> Callable[..., list]:
-    def ask(
+def _on_detect(reader: RequestReader) -> Callable[..., list]:
+    def detect(
         upload: Any,
         *values: Any,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  (how gradio hands it over)
     ) -> list:
-        return reader.ask(upload, values, _reporter(progress))
+        return reader.detect(upload, values, _reporter(progress))
 
-    return ask
+    return detect
 
 
-def _refresher(reader: RequestReader) -> Callable[..., list]:
+def _on_refresh(reader: RequestReader) -> Callable[..., list]:
     def refresh(
         upload: Any,
         *values: Any,
@@ -205,7 +207,7 @@ def _refresher(reader: RequestReader) -> Callable[..., list]:
     return refresh
 
 
-def _looker(reader: RequestReader) -> Callable[..., list]:
+def _on_image(reader: RequestReader) -> Callable[..., list]:
     def look(upload: Any) -> list:
         return [*reader.look(upload), _rested()]
 

@@ -38,7 +38,7 @@ class PlainErrors:
     """What no function of the page can be found for.
 
     Args:
-        app: What is served.
+        app: the application that is served.
     """
 
     def __init__(self, app: ASGIApp) -> None:

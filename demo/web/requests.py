@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .detections import DetectionService, Question, Report
+from .detections import DetectionService, Query, Report
 from .errors import UserError
-from .values import answered, blank, safely
+from .outcomes import answered, blank, safely
 from .vocabularies import Preset
 
 NO_PRESET = 'None: only my words'
-WAITING = 'Choose a picture and some names.'
+WAITING = 'Choose an image and some names.'
 # Ends of two sliders, and of the overlap's.
 MOST_DETECTIONS = 300
 MOST_NAMES_LISTED = 20
@@ -30,13 +30,13 @@ class PageSettings:
     """What the page begins with.
 
     Attributes:
-        about: Which model this is and what it takes, a line of text.
-        score_thr: Of the slider.
-        max_score: Where the slider ends; scores fused with raw logits exceed 1.
-        max_per_img: Of the slider.
-        iou_thr: Of the slider; what the model is configured with. None: no such slider.
-        concurrency: Questions under way at a time; they take turns in computing.
-        queue_size: Questions that may wait; more are told to come back.
+        about: a line of text on the model and what it takes.
+        score_thr: initial value of the slider.
+        max_score: end of the slider; scores fused with raw logits exceed 1.
+        max_per_img: initial value of the slider.
+        iou_thr: initial value of the slider, the model's setting; None: no such slider.
+        concurrency: Queries under way at a time; they take turns in computing.
+        queue_size: Queries that may wait; more are told to come back.
         uploads_kept_s: Seconds after which uploaded files are deleted.
     """
 
@@ -61,7 +61,7 @@ class RequestReader:
     Args:
         service: Answers.
         presets: Lists of names to choose from.
-        settings: Of the page: numbers stay within its sliders.
+        settings: settings of the page: numbers stay within its sliders.
         uploads: Folder of uploaded files; no other file is read.
     """
 
@@ -77,41 +77,41 @@ class RequestReader:
         self.uploads = Path(uploads)
         self._names_of = {NO_PRESET: (), **{preset.title: preset.names for preset in presets}}
 
-    def ask(self, upload: Any, values: Sequence[Any], report: Report | None = None) -> list:
+    def detect(self, upload: Any, values: Sequence[Any], report: Report | None = None) -> list:
         """Values of the five outputs.
 
         Args:
-            upload: The picture, as gradio sends it.
+            upload: The image, as gradio sends it.
             values: Words, preset, lowest score, most detections, names per region, overlap.
-            report: See ``DetectionService.answer``.
+            report: see ``DetectionService.answer``.
         """
 
         def answer() -> list:
-            question = self._question(*values)
-            return answered(self.service.answer(self._read(upload), question, report))
+            query = self._query(*values)
+            return answered(self.service.answer(self._read(upload), query, report))
 
         return safely(answer)
 
     def refresh(
         self, upload: Any, values: Sequence[Any], report: Report | None = None
     ) -> list | None:
-        """``ask``, unless there is nothing to ask yet: None."""
+        """``detect``, unless there is nothing to detect yet: None."""
         words, preset = values[:2]
         if not upload or (_is_blank(words) and (preset is None or preset == NO_PRESET)):
             return None
-        return self.ask(upload, values, report)
+        return self.detect(upload, values, report)
 
     def look(self, upload: Any) -> list:
-        """Values of the five outputs when another picture is chosen: old results go."""
+        """Values of the five outputs when another image is chosen: old results go."""
         if not upload:
             return blank('wait', WAITING)
         return safely(
             lambda: blank('wait', f'{self.service.look(self._read(upload))} Press Detect.')
         )
 
-    def _question(
+    def _query(
         self, words: Any, preset: Any, score_thr: Any, most: Any, top_k: Any, iou_thr: Any
-    ) -> Question:
+    ) -> Query:
         if not isinstance(words, str | None):
             raise UserError('The names are no text. Type them.')
         if not isinstance(preset, str | None) or (preset or NO_PRESET) not in self._names_of:
@@ -120,7 +120,7 @@ class RequestReader:
         overlap = None
         if settings.iou_thr is not None:
             overlap = _number(iou_thr, 'The overlap', *OVERLAP)
-        return Question(
+        return Query(
             words=words or '',
             preset=self._names_of[preset or NO_PRESET],
             score_thr=_number(score_thr, 'The lowest score', 0, settings.max_score),
@@ -132,11 +132,11 @@ class RequestReader:
     def _read(self, upload: Any) -> bytes:
         """Bytes of an upload, and of no other file of the server, whatever path is sent."""
         if not upload:
-            raise UserError('No picture yet. Choose one, or take an example.')
+            raise UserError('No image yet. Choose one, or take an example.')
         path = upload.get('path') if isinstance(upload, dict) else None
         if not isinstance(path, str) or not path:
-            raise UserError('This is no uploaded picture. Choose one, or take an example.')
-        gone = UserError('The picture is no longer on the server. Upload it again.')
+            raise UserError('This is no uploaded image. Choose one, or take an example.')
+        gone = UserError('The image is no longer on the server. Upload it again.')
         try:
             file = Path(path).resolve()
             # gradio lets any path through that does not say it is one of its own

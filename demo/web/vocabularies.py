@@ -27,7 +27,7 @@ class Preset:
     """A list of names that a visitor can choose.
 
     Attributes:
-        title: As shown.
+        title: title that is shown.
         names: Distinct names, as words.
     """
 
@@ -57,8 +57,8 @@ def as_words(names: Sequence[str], source: str) -> tuple[str, ...]:
     """Names of a list as one would type them: ``'bow_(weapon)'`` of LVIS becomes ``'bow weapon'``.
 
     Args:
-        names: Of the list.
-        source: Its key, see ``name_lists.LISTS``.
+        names: names of the list.
+        source: key of the list, see ``name_lists.LISTS``.
     """
     return tuple(map(clean_lvis_name, names)) if source in LVIS_LISTS else tuple(names)
 
@@ -69,7 +69,7 @@ def words_of(text: str) -> tuple[str, ...]:
     Unlike ``parse_vocabulary``, never a file's name: visitors must not read the server's files.
 
     Raises:
-        UserError: What cannot be a name, as markup and numbers, or is too long.
+        UserError: what cannot be a name, as markup and numbers, or is too long.
     """
     if len(text) > _MAX_TEXT:
         raise UserError(f'{len(text):,} characters are more than names need. Use fewer names.')
@@ -96,10 +96,10 @@ class WordEmbedder:
     come in between.
 
     Args:
-        embed: Names to embeddings; it should remember them, see ``apis.NameEmbedder``. None: there
+        embed: Names to embeddings; it should remember them, see ``EmbeddingCache``. None: there
             is no text encoder, only names of the lists can be used.
         lists: Embeddings in hand.
-        turns: Of all that computes.
+        turns: turns shared with all that computes.
         chunk: Names embedded together, between two reports of progress.
     """
 
@@ -141,7 +141,7 @@ class WordEmbedder:
         """Embeddings of distinct names, in their order.
 
         Args:
-            names: As ``words_of`` gives them.
+            names: as ``words_of`` returns them.
             report: Called with the number of names done and of all.
             told: Called when others are first.
 

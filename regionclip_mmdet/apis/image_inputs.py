@@ -13,9 +13,9 @@ from mmengine.fileio import get
 from mmengine.registry import DefaultScope
 from PIL import Image
 
+from ..datasets.image_kinds import is_read, why_not_read
 from ..datasets.transforms import BrokenImageError, LoadImageChecked
 from ..datasets.transforms.load_image import as_rgb
-from .image_kinds import is_read, why_not_read
 
 ImageInput = str | os.PathLike | np.ndarray | Image.Image
 # They read annotations, which a user's image has not.
@@ -30,7 +30,7 @@ class ImageInputs:
     annotations or proposals from a dataset are left out.
 
     Args:
-        cfg: With ``test_dataloader.dataset.pipeline`` (nested in wrappers of datasets, too).
+        cfg: config with ``test_dataloader.dataset.pipeline``, also below wrappers of datasets.
 
     Raises:
         ValueError: The config has no test pipeline, or one that does not begin with loading.
@@ -64,7 +64,7 @@ class ImageInputs:
         """Load and transform one image.
 
         Args:
-            image: See ``load_pixels``.
+            image: path, address, array or PIL image, see ``encode_images``.
 
         Returns:
             ``inputs``, uint8 ``(3, H, W)``, and ``data_samples``.

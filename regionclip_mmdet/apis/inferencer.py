@@ -14,12 +14,12 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from tqdm import tqdm
 
+from ..datasets.image_kinds import count_unread
 from ..datasets.transforms import BrokenImageError
+from ..models.encoded_image import EncodedImage
 from ..models.text import TextEmbeddings
-from .encoded_image import EncodedImage
 from .encoding import Boxes, encode_samples
 from .image_inputs import ImageInput
-from .image_kinds import count_unread
 from .input_lists import OutputNames, list_inputs, refuse_to_overwrite
 from .loaded_detector import LoadedDetector
 from .querying import query_image
@@ -28,12 +28,12 @@ from .vocabulary import Texts
 
 
 class RegionCLIPInferencer(LoadedDetector):
-    """Detects what is asked for in words::
+    """Detects what words describe::
 
         inferencer = RegionCLIPInferencer(CONFIG, CHECKPOINT)
         found = inferencer('photo.jpg', texts='traffic cone . red umbrella', out_dir='out')
 
-    or, with the image encoded once and any number of questions::
+    or, with the image encoded once and any number of queries::
 
         inferencer.set_image('photo.jpg')
         found = inferencer.query(['traffic cone', 'red umbrella'])
@@ -46,12 +46,12 @@ class RegionCLIPInferencer(LoadedDetector):
     ``text_encoder``, ``templates``, ``embedding_cache``, ``trust``.
 
     Attributes:
-        encoded: What ``set_image`` encoded last.
+        encoded: the image that ``set_image`` encoded last.
     """
 
     encoded: EncodedImage | None = None
 
-    # -- encode once, ask often -----------------------------------------------------------------
+    # -- encode once, query often ---------------------------------------------------------------
 
     def encode(
         self, image: ImageInput, boxes: Boxes | None = None, all_regions: bool = False
@@ -67,9 +67,9 @@ class RegionCLIPInferencer(LoadedDetector):
         """Encode an image and remember it for ``query``.
 
         Args:
-            image: See ``encode_images``.
-            boxes: ``(N, 4)`` to be named, instead of the localizer's.
-            all_regions: See ``encode_images``.
+            image: see ``encode_images``.
+            boxes: ``(N, 4)`` to be classified, instead of the localizer's.
+            all_regions: see ``encode_images``.
         """
         self.encoded = self.encode(image, boxes, all_regions)
         return self.encoded
@@ -86,13 +86,13 @@ class RegionCLIPInferencer(LoadedDetector):
         """Detections of one image for any words.
 
         Args:
-            texts: See ``vocabulary``.
-            image: What ``set_image`` or ``encode`` returned; an image is encoded for this question
+            texts: see ``vocabulary``.
+            image: what ``set_image`` or ``encode`` returned; an image is encoded for this query
                 only. None: the image that was set last.
-            templates: See ``vocabulary``.
+            templates: see ``vocabulary``.
             return_datasamples: A ``DetDataSample`` in place of a dict.
-            return_region_embeddings: See ``__call__``.
-            **overrides: See ``query_image``: ``score_thr``, ``max_per_img`` and so on.
+            return_region_embeddings: see ``__call__``.
+            **overrides: see ``query_image``: ``score_thr``, ``max_per_img`` and so on.
 
         Returns:
             As one of ``__call__``'s predictions.
@@ -103,7 +103,7 @@ class RegionCLIPInferencer(LoadedDetector):
         if image is None:
             image = self.encoded
             if image is None:
-                raise RuntimeError('there is no image to ask about: call set_image(image) first.')
+                raise RuntimeError('there is no image to query: call set_image(image) first.')
         vocabulary = self.vocabulary(texts, templates)
         if not isinstance(image, EncodedImage):
             image = self.encode(image)
@@ -120,7 +120,7 @@ class RegionCLIPInferencer(LoadedDetector):
         """``query_image`` as a data sample: ``pred_instances``, and the ``names`` in its metas."""
         found: InstanceData = query_image(self.model, encoded, vocabulary, **overrides)
         if with_embeddings:
-            found.region_embeddings = encoded.embeddings[found.region_inds]
+            found.region_embeddings = encoded.require_embeddings()[found.region_inds]
         meta = {**encoded.img_meta, 'names': vocabulary.names}
         return DetDataSample(metainfo=meta, pred_instances=found)
 
@@ -153,13 +153,13 @@ class RegionCLIPInferencer(LoadedDetector):
             texts: The names to look for, in all images; see ``vocabulary``.
             pred_score_thr: Lowest score to be drawn. Predictions hold what ``test_cfg`` lets
                 through; ``score_thr=`` overrides that.
-            no_save_pred: Write no ``preds/*.json`` into ``out_dir``; pictures go to ``vis/``.
+            no_save_pred: Write no ``preds/*.json`` into ``out_dir``; visualizations go to ``vis/``.
             return_region_embeddings: Add ``region_embeddings (M, D)`` of the detections, not
                 normalized, to the predictions; not written to files.
             skip_broken: Leave images out that cannot be read, and say so at the end. None: in
                 folders and patterns; a broken image that was named is an error.
-            templates: See ``vocabulary``.
-            **overrides: See ``query_image``: ``score_thr``, ``max_per_img`` and so on.
+            templates: see ``vocabulary``.
+            **overrides: see ``query_image``: ``score_thr``, ``max_per_img`` and so on.
 
         Returns:
             ``predictions``, one per image that could be read, see ``as_dict``; ``visualization``,
@@ -168,7 +168,7 @@ class RegionCLIPInferencer(LoadedDetector):
 
         Raises:
             BrokenImageError: An image cannot be read, or is too thin to be resized.
-            FileNotFoundError, ValueError: No images, or pictures would replace them; see also
+            FileNotFoundError, ValueError: no images, or visualizations would replace them; see also
                 ``vocabulary``.
         """
         if batch_size < 1:
@@ -179,9 +179,10 @@ class RegionCLIPInferencer(LoadedDetector):
             skip_broken = listed.searched is not None
         results: dict[str, list] = dict(predictions=[], visualization=[], skipped=[])
         names = OutputNames()
-        folder = Path(out_dir) if out_dir else None
-        if folder is not None and not no_save_vis:
-            refuse_to_overwrite(listed.images, folder / 'vis')
+        vis = Path(out_dir, 'vis') if out_dir and not no_save_vis else None
+        preds = Path(out_dir, 'preds') if out_dir and not no_save_pred else None
+        if vis is not None:
+            refuse_to_overwrite(listed.images, vis)
         with tqdm(
             total=len(listed.images),
             unit='image',
@@ -193,8 +194,7 @@ class RegionCLIPInferencer(LoadedDetector):
                 for one, (_, pixels) in zip(encoded, batch, strict=True):
                     sample = self.detect(one, vocabulary, return_region_embeddings, **overrides)
                     stem, ending = names(one.img_meta.get('img_path'))
-                    save_vis = folder is not None and not no_save_vis
-                    if show or save_vis or return_vis:
+                    if show or return_vis or vis is not None:
                         drawn = self.draw(
                             pixels,
                             sample,
@@ -203,13 +203,13 @@ class RegionCLIPInferencer(LoadedDetector):
                             name=stem + ending,
                             show=show,
                             wait_time=wait_time,
-                            out_file=folder / 'vis' / (stem + ending) if save_vis else None,
+                            out_file=None if vis is None else vis / f'{stem}{ending}',
                         )
                         if return_vis:
                             results['visualization'].append(drawn)
                     result = as_dict(sample)
-                    if folder is not None and not no_save_pred:
-                        write_json(result, folder / 'preds' / f'{stem}.json')
+                    if preds is not None:
+                        write_json(result, preds / f'{stem}.json')
                     results['predictions'].append(sample if return_datasamples else result)
                 bar.update(len(batch))
         self._tell_of_skipped(results, listed.searched)

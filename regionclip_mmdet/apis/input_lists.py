@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmengine.fileio import get_file_backend, isdir, join_path, list_dir_or_file
 
+from ..datasets.image_kinds import READ_ENDINGS, is_image
 from .image_inputs import ImageInput
-from .image_kinds import READ_ENDINGS, is_image
 
 
 @dataclass
@@ -21,11 +21,11 @@ class InputList:
     """Images, and whether they were found by searching.
 
     Attributes:
-        images: In order.
-        searched: The folder or pattern, if that was given: what lies there may be broken.
+        images: images in order.
+        searched: folder or pattern, if that was given: images found there may be broken.
     """
 
-    images: list[ImageInput]
+    images: Sequence[ImageInput]
     searched: str | None = None
 
 
@@ -43,10 +43,10 @@ def list_inputs(inputs: ImageInput | Sequence[ImageInput]) -> InputList:
         inputs = os.fspath(inputs)
     if isinstance(inputs, str):
         return _from_string(inputs)
-    if isinstance(inputs, (list, tuple)):
+    if isinstance(inputs, Sequence):
         if not inputs:
             raise ValueError('an empty list of images.')
-        return InputList(list(inputs))
+        return InputList(inputs)
     return InputList([inputs])
 
 
@@ -70,17 +70,16 @@ def _from_string(inputs: str) -> InputList:
 
 
 def refuse_to_overwrite(images: Sequence[ImageInput], folder: str | os.PathLike) -> None:
-    """Pictures are named as their images, so images that lie in the pictures' folder would be lost.
+    """Refuse to write visualizations, named as their images, into the folder of the images.
 
     Raises:
-        ValueError: One lies there.
+        ValueError: an image lies there.
     """
     paths = (os.fspath(image) for image in images if isinstance(image, (str, os.PathLike)))
     for source in {os.path.dirname(os.path.abspath(p)) for p in paths if '://' not in p}:
         if os.path.isdir(source) and os.path.isdir(folder) and os.path.samefile(source, folder):
             raise ValueError(
-                f'pictures would replace the images in {source}: name another folder for what is '
-                'written.'
+                f'visualizations would replace the images in {source}: name another output folder.'
             )
 
 
@@ -95,7 +94,7 @@ class OutputNames:
     arrays: int = 0
 
     def __call__(self, path: str | None) -> tuple[str, str]:
-        """Name without ending, and ending for a picture."""
+        """Name without ending, and ending of a visualization."""
         if path is None:
             stem, ending = f'{self.arrays:08d}', '.jpg'
             self.arrays += 1

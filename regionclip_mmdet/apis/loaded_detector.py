@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""A detector ready for use: model, words and pictures."""
+"""A detector ready for use: model, vocabularies and visualizations."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ from ..checkpoints.translation import into_our_names
 from ..fileio import naming_write_errors
 from ..known_files import require_file
 from ..models.detectors import OpenVocabularyRCNN
-from ..models.text import CLIPTextEncoder, TextEmbeddings
+from ..models.text import CLIPTextEncoder, EmbeddingCache, TextEmbeddings
 from .image_inputs import ImageInput, ImageInputs
 from .model_sources import RANDOM, generated_model, read_model_config
-from .name_embedder import NameEmbedder
 from .text_source import PREFIX, TextEncoderSource, find_text_encoder
 from .vocabulary import Texts, parse_vocabulary
 
@@ -35,8 +34,8 @@ VISUALIZER = dict(type='OpenVocabVisualizer', name='open_vocabulary', min_side=4
 class LoadedDetector(DetInferencer):
     """What mmdet's inferencer loads, changed for own words.
 
-    No dataset is asked for names or colors, configs are found by name, weights that are missing
-    are missed at once.
+    Class names and colors do not come from a dataset, configs are found by name, and missing
+    weights are an error at once.
 
     Args:
         model: Config: a file, one of this package by name
@@ -52,9 +51,9 @@ class LoadedDetector(DetInferencer):
             ``prompts``, else ``'ensemble81'``, the 81 of RegionCLIP. ``'plain'`` takes 1/81 of the
             time.
         embedding_cache: Folder in which embeddings of names are kept; None: in memory only.
-        palette: As in mmdet.
+        palette: as in mmdet.
         show_progress: Show progress bars where there are several images or many prompts.
-        scope: As in mmdet.
+        scope: as in mmdet.
         trust: Whether the config that a checkpoint carries, a program, may be run.
 
     Raises:
@@ -62,6 +61,8 @@ class LoadedDetector(DetInferencer):
         ValueError: A checkpoint alone, without ``trust``.
         RuntimeError: A part of the model has no weights.
     """
+
+    model: OpenVocabularyRCNN
 
     def __init__(
         self,
@@ -105,33 +106,35 @@ class LoadedDetector(DetInferencer):
         # now, not at the first image: parts that their configs name are filled, others missed
         self.model.ensure_weights()
         self.templates = templates or self.cfg.get('prompts') or 'ensemble81'
-        self.embedder = NameEmbedder(self._find_text_encoder, embedding_cache)
+        self.embeddings = EmbeddingCache(embedding_cache, self._find_text_encoder, self.templates)
 
     # -- words --------------------------------------------------------------------------------
 
     def vocabulary(
         self, texts: Texts | None = None, templates: str | Sequence[str] | None = None
     ) -> TextEmbeddings:
-        """Embeddings of what is written; names that were asked before are remembered.
+        """Embeddings of what is written; embeddings of names are kept.
 
         Args:
-            texts: See ``parse_vocabulary``; None: the model's own vocabulary.
+            texts: see ``parse_vocabulary``; None: the model's own vocabulary.
             templates: Other prompts than the inferencer's.
 
         Raises:
-            FileNotFoundError, TypeError, ValueError: See ``parse_vocabulary``.
+            FileNotFoundError, TypeError, ValueError: see ``parse_vocabulary``.
             RuntimeError: Names without a text encoder, or None without an own vocabulary; says
                 what helps.
         """
         if texts is None:
             own = self.model.roi_head.bbox_head.active_classifier
             own.require_vocabulary()
-            return own.vocabulary
+            vocabulary = own.vocabulary
+            assert vocabulary is not None  # just required
+            return vocabulary
         names = parse_vocabulary(texts)
         if isinstance(names, TextEmbeddings):
             return names
         progress = self.show_progress and len(names) > 1
-        return self.embedder(names, templates or self.templates, progress)
+        return self.embeddings.encode_names(names, progress=progress, templates=templates)
 
     def _find_text_encoder(self) -> CLIPTextEncoder:
         origin = self._weights or 'the checkpoint'
@@ -154,13 +157,13 @@ class LoadedDetector(DetInferencer):
 
         Args:
             image: The image itself, as given for detection.
-            sample: Of ``detect`` or ``query(..., return_datasamples=True)``.
+            sample: what ``detect`` or ``query(..., return_datasamples=True)`` returns.
             score_thr: Lowest score to be drawn.
             draw_pred: Whether to draw anything.
             name: Title of the window.
             show: Open a window.
             wait_time: Seconds it stays open; 0: until a key is pressed.
-            out_file: Where to write the picture.
+            out_file: path for the visualization.
 
         Returns:
             uint8 ``(H, W, 3)``, RGB.
@@ -186,7 +189,7 @@ class LoadedDetector(DetInferencer):
 
     def _init_model(
         self, cfg: Config | ConfigDict, weights: str | None, device: str = 'cpu'
-    ) -> OpenVocabularyRCNN:
+    ) -> nn.Module:
         if self._built is not None:
             self._built.eval()
             self._load_weights_to_model(self._built, None, cfg)
@@ -216,7 +219,7 @@ class LoadedDetector(DetInferencer):
     def _load_weights_to_model(
         self, model: nn.Module, checkpoint: dict | None, cfg: Config | ConfigDict | None
     ) -> None:
-        """Weights, and the names they bring; no dataset is asked for any."""
+        """Weights, and the class names they bring; datasets are not read for any."""
         if not isinstance(model, OpenVocabularyRCNN):
             raise TypeError(
                 f'RegionCLIPInferencer needs an OpenVocabularyRCNN, not a {type(model).__name__}: '

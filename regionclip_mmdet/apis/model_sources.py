@@ -12,6 +12,7 @@ from torch import nn
 
 from ..config_paths import config_folder, config_path
 from ..models.detectors import OpenVocabularyRCNN
+from ..models.localizers import RPNLocalizer
 
 RANDOM = 'random'
 GENERATED = 'generated at random, as asked'
@@ -42,7 +43,7 @@ def read_model_config(name: str | os.PathLike) -> Config:
     """A model's config.
 
     Args:
-        name: See ``find_config``.
+        name: see ``find_config``.
 
     Raises:
         FileNotFoundError: There is none.
@@ -88,7 +89,7 @@ def without_init(value: object) -> None:
             without_init(item)
 
 
-def _spread_boxes(localizer: nn.Module | None) -> None:
+def _spread_boxes(localizer: RPNLocalizer | None) -> None:
     """The RPN's own start puts out no box differences: everything would be an anchor."""
     if localizer is not None:
         nn.init.normal_(localizer.rpn_head.rpn_reg.weight, std=0.01)

@@ -19,10 +19,10 @@ def as_dict(sample: DetDataSample) -> dict[str, Any]:
     """A prediction in mmdet's format, with names.
 
     Args:
-        sample: With ``pred_instances`` and, in its metas, ``names`` and ``img_path``.
+        sample: prediction with ``pred_instances`` and, in its metas, ``names`` and ``img_path``.
 
     Returns:
-        By falling score, ``M`` entries each: ``labels`` (into ``names``), ``label_names``,
+        In descending score order, ``M`` entries each: ``labels`` (into ``names``), ``label_names``,
         ``scores``, ``bboxes`` (x1 y1 x2 y2 in pixels of the image), ``region_inds``, and where
         there are any ``masks`` (COCO's run lengths) and ``region_embeddings`` (float32 array
         ``(M, D)``). Besides ``names``, the vocabulary, and ``img_path``, None for arrays.

@@ -20,8 +20,8 @@ PREFIX = 'text_encoder.'
 REMEDY = (
     'Give one of: text_encoder=FILE (CLIP weights of OpenAI or open_clip, or a RegionCLIP '
     "checkpoint, official or converted), text_encoder='RN50/openai' (open_clip downloads it), a "
-    'checkpoint that holds text_encoder.*, a text_encoder in the model config; or embeddings made '
-    'beforehand (tools/embed_names.py), which need no text encoder.'
+    'checkpoint that holds text_encoder.*, a text_encoder in the model config; or stored '
+    'embeddings (tools/embed_names.py), which need no text encoder.'
 )
 
 
@@ -35,19 +35,20 @@ def find_text_encoder(
     """The first of: the given one, the model's own, the one in its checkpoint.
 
     Args:
-        model: With ``cfg``.
-        given: An encoder, its config, or what ``load_text_encoder`` takes as weights.
-        carried: Tensors below ``text_encoder.`` of the model's checkpoint.
-        origin: Where these are from.
-        arch: Of a given file's text tower, see ``CLIPTextEncoder``; None: that of the model's text
-            encoder, else of its backbone, if that has a name.
+        model: detector with ``cfg``.
+        given: an encoder, its config, or what ``load_text_encoder`` takes as weights.
+        carried: tensors below ``text_encoder.`` of the model's checkpoint.
+        origin: file that these are from.
+        arch: sizes of a given file's text tower, see ``CLIPTextEncoder``; None: those of the
+            model's text encoder, else of its backbone, if that has a name.
 
     Returns:
-        An encoder with weights, of the model's width, in evaluation mode, on the model's device.
+        An encoder with weights and the model's embedding dimension, in evaluation mode, on the
+        model's device.
 
     Raises:
-        RuntimeError: There is none, or one with random weights; says what helps.
-        ValueError: One of another width.
+        RuntimeError: there is none, or one with random weights; says what helps.
+        ValueError: the encoder has another embedding dimension.
     """
     if given is not None:
         encoder = _given(model, given, arch)
@@ -60,12 +61,12 @@ def find_text_encoder(
         encoder.weights_source = origin
     else:
         raise RuntimeError(f'own names need a text encoder, and this model has none. {REMEDY}')
-    width = model.roi_head.bbox_head.active_classifier.embed_dim
-    if encoder.embed_dim != width:
+    dim = model.roi_head.bbox_head.active_classifier.embed_dim
+    if encoder.embed_dim != dim:
         raise ValueError(
-            f'the text encoder ({encoder.weights_source or encoder.arch}) makes embeddings of '
-            f'width {encoder.embed_dim}, but this model compares with width {width}: take the text '
-            'encoder of the same CLIP model (RN50: 1024, RN50x4: 640).'
+            f'the embeddings of the text encoder ({encoder.weights_source or encoder.arch}) are '
+            f'{encoder.embed_dim}-dimensional, those of this model {dim}-dimensional: take the '
+            'text encoder of the same CLIP model (RN50: 1024, RN50x4: 640).'
         )
     device = next(model.parameters()).device
     return encoder.to(device).eval()
@@ -75,7 +76,7 @@ def tower_sizes(state: Mapping[str, Tensor]) -> dict[str, int]:
     """Sizes of a CLIP text tower, read off its tensors; heads are 64 wide, as in all of CLIP's.
 
     Args:
-        state: With the keys of ``CLIPTextEncoder``, ``model.*``.
+        state: tensors with the keys of ``CLIPTextEncoder``, ``model.*``.
     """
     context_length, width = state['model.positional_embedding'].shape
     blocks = {key.split('.')[3] for key in state if key.startswith('model.transformer.resblocks.')}

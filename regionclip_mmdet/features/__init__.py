@@ -7,9 +7,8 @@ from .hit_sheet import draw_hits
 from .images import ImageEntry, ImageList, list_images
 from .reader import RegionFeatures, iter_region_features, read_region_features
 from .region_maker import RegionMaker
-from .regions import ImageRegions
+from .regions import ImageRegions, RegionSettings
 from .search import Hit, as_table, search_folder, search_regions, stored_vocabulary
-from .settings import RegionSettings
 
 __all__ = [
     'CocoBoxes',

@@ -1,33 +1,39 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Region features of many images, shared out among processes."""
+"""Region features of many images, shared among processes."""
 
 from __future__ import annotations
 
-import json
 import os
 import os.path as osp
-import time
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from mmengine.dist import all_gather_object, broadcast_object_list, get_dist_info
-from tqdm import tqdm
+from mmengine.dist import all_gather_object
+from torch.utils.data import Dataset
 
 from ..apis.image_inputs import ImageInputs
-from ..apis.image_kinds import count_unread
-from ..apis.size_groups import groups_of_one_size
-from ..engine.ranks import failing_together, of_all_ranks
-from ..pretraining.proposal_maker import weights_hash
-from .folder import BROKEN_FILE, Manifest, Part, split_images
+from ..datasets.image_kinds import count_unread
+from ..datasets.size_groups import groups_of_one_size
+from ..engine.ranks import of_all_ranks
+from ..resumable_job import (
+    ResumableJob,
+    as_json,
+    broken_lines,
+    from_main_process,
+    weights_hash,
+    without_keys,
+)
+from .folder import NAMES_FILE, FeatureStore, Manifest, Part, split_images
 from .given_boxes import CocoBoxes, GivenBoxes, GridBoxes
 from .images import ImageList, printable
-from .loading import Loaded, load_images
-from .part_file import NAMES_FILE
+from .npz_store import NpzStore
+from .official_store import OfficialStore
 from .region_maker import RegionMaker
 from .regions import ImageRegions
-from .stores import FILE_FORMATS
 
+FILE_FORMATS: dict[str, type[FeatureStore]] = dict(npz=NpzStore, official=OfficialStore)
 # Parts of a model's config that are counted otherwise: by weights, names, or settings of their own.
 _COUNTED_ELSEWHERE = ('init_cfg', 'train_cfg', 'test_cfg', 'text_encoder', 'vocabulary')
 
@@ -37,13 +43,13 @@ class ExtractionReport:
     """What was done.
 
     Attributes:
-        images: Number of images in the list.
-        computed: Of these, how many were looked at now, by all processes.
-        regions: Regions in the folder; of the official format those written now.
-        dropped: Given boxes without an area within their image.
-        seconds: Until the slowest process had finished.
-        broken: Path and reason of each image that could not be read.
-        notes: What of given boxes is left out or missing, see ``CocoBoxes``.
+        images: number of images in the list.
+        computed: number of these that were looked at now, by all processes.
+        regions: number of regions in the folder; of the official format those written now.
+        dropped: number of given boxes without an area within their image.
+        seconds: time until the slowest process had finished.
+        broken: path and reason of each image that could not be read.
+        notes: what of given boxes is left out or missing, see ``CocoBoxes``.
     """
 
     images: int
@@ -66,9 +72,7 @@ class ExtractionReport:
         if self.dropped:
             lines.append(f'  {self.dropped} given boxes have no area within their image: left out')
         lines += [f'  {note}' for note in self.notes]
-        lines += [printable(f'  {path}: {why}') for path, why in self.broken[:20]]
-        if len(self.broken) > 20:
-            lines.append(f'  and {len(self.broken) - 20} more in {BROKEN_FILE}')
+        lines += map(printable, broken_lines(self.broken))
         return '\n'.join(lines)
 
 
@@ -87,28 +91,27 @@ def extract_region_features(
 ) -> ExtractionReport:
     """Write the regions of all images into a folder.
 
-    To be called by all processes; each takes every ``n``-th of the files that are missing. Which
-    image is in which file depends on the list alone, and batches do not reach across files, so the
-    files do not depend on the number of processes. Files are written whole or not at all: after an
-    interruption the same call goes on with those that are missing.
+    To be called by all processes, see ``ResumableJob``. Which image is in which file depends on the
+    list alone, and batches do not reach across files, so the files do not depend on the number of
+    processes.
 
     Args:
-        maker: On its device.
-        images: The images.
-        inputs: The test pipeline.
-        out: Folder.
-        boxes: Boxes of every image, if the maker's source is ``'given'``.
+        maker: detector that makes the regions, on its device.
+        images: the images.
+        inputs: the test pipeline.
+        out: folder for the files.
+        boxes: boxes of every image, if the maker's source is ``'given'``.
         file_format: ``'npz'`` (``write_part``) or ``'official'`` (``write_official``).
-        batch_size: Images of one size that are computed together; results of several are equal up
-            to rounding.
-        images_per_file: What an interruption loses at most, for each process.
-        num_workers: Processes that load images, for each process.
-        overwrite: Make files anew that were made with other settings.
-        progress: Show a progress bar.
+        batch_size: number of images of one size that are computed together; results of several are
+            equal up to rounding.
+        images_per_file: number of images that an interruption loses at most, for each process.
+        num_workers: number of processes that load images, for each process.
+        overwrite: replace files that were made with other settings.
+        progress: show a progress bar.
 
     Raises:
-        ValueError: The folder was made with other settings, or boxes do not fit their image.
-        OSError: None of the images can be read.
+        ValueError: the folder was made with other settings, or boxes do not fit their image.
+        OSError: none of the images can be read.
     """
     if (boxes is None) != (maker.settings.source != 'given'):
         raise ValueError("Boxes belong to the source 'given', which needs some.")
@@ -119,45 +122,25 @@ def extract_region_features(
             f'{boxes.path}: boxes without scores cannot be selected by score, nor by NMS.'
         )
     out = os.fspath(out)
-    rank, world_size = get_dist_info()
     parts = split_images(images, images_per_file)
     manifest = _manifest(maker, images, inputs, boxes, file_format, images_per_file, len(parts))
     store = FILE_FORMATS[file_format](out, manifest, images, parts)
-    shared: list[Any] = [None]
-    with failing_together():
-        if rank == 0:
-            shared = [store.begin(overwrite)]
-            if maker.vocabulary is not None:
-                maker.vocabulary.save(osp.join(out, NAMES_FILE))
-    broadcast_object_list(shared)
-    mine: list[Part] = shared[0][rank::world_size]
-    begin = time.monotonic()
-    title = out if world_size == 1 else f'{out} (process 1 of {world_size})'
-    rows = [row for part in mine for row in part.rows]
-    with tqdm(total=len(rows), desc=title, unit='images', disable=not progress or rank != 0) as bar:
-        loaded = load_images(images, rows, inputs, boxes, num_workers)
-        for part in mine:
-            store.write(part, *_compute(part, loaded, maker, batch_size, bar))
-    computed = sum(of_all_ranks(len(rows)))  # waits for all
-    seconds = time.monotonic() - begin
+    done = _Extraction(maker, inputs, store, boxes, batch_size, overwrite).run(
+        out, num_workers, progress
+    )
     regions, dropped = (sum(of_all_ranks(n)) for n in (store.num_regions, store.num_dropped))
     met = [image for of_rank in all_gather_object(store.broken) for image in of_rank]
-    found: list[Any] = [None]
-    with failing_together():
-        if rank == 0:
-            found = [store.finish(met)]
-    broadcast_object_list(found)
-    totals = found[0]
+    totals = from_main_process(lambda: store.finish(met))
     broken = totals.broken
     if len(broken) == len(images):
         raise OSError(
             f'none of the {len(images)} images of {images.source} can be read; the first one: '
             f'{broken[0][0]}: {broken[0][1]}'
         )
-    if totals.regions is not None:
+    if totals.regions is not None and totals.dropped is not None:
         regions, dropped = totals.regions, totals.dropped
     notes = boxes.notes if isinstance(boxes, CocoBoxes) else []
-    return ExtractionReport(len(images), computed, regions, dropped, seconds, broken, notes)
+    return ExtractionReport(len(images), done.images, regions, dropped, done.seconds, broken, notes)
 
 
 def _manifest(
@@ -179,13 +162,12 @@ def _manifest(
         pipeline=[repr(inputs.load_file), repr(inputs.transform)],
         test_cfg=model.roi_head.test_cfg if maker.settings.source == 'detections' else None,
         localizer_cfg=None if model.localizer is None else model.localizer.test_cfg,
-        model_cfg=_without(getattr(model, 'cfg', {}).get('model'), _COUNTED_ELSEWHERE),
+        model_cfg=without_keys(getattr(model, 'cfg', {}).get('model'), _COUNTED_ELSEWHERE),
         weights_sha256=weights_hash(model),
     )
     label_names = maker.names if maker.settings.source == 'detections' else ()
     return Manifest(
-        # as it will be read; of a config in pure Python, classes by their names
-        settings=json.loads(json.dumps(settings, sort_keys=True, default=str)),
+        settings=as_json(settings),  # of a config in pure Python, classes by their names
         names=maker.names,
         label_names=label_names if boxes is None else boxes.names,
         embed_dim=maker.width,
@@ -195,39 +177,98 @@ def _manifest(
     )
 
 
-def _without(config: Any, keys: tuple[str, ...]) -> Any:
-    if isinstance(config, Mapping):
-        return {k: _without(v, keys) for k, v in config.items() if k not in keys}
-    if isinstance(config, list | tuple):
-        return [_without(value, keys) for value in config]
-    return config
+class _Loaded(NamedTuple):
+    """An image: its packed sample and given boxes, or what is wrong.
+
+    Attributes:
+        sample: what ``ImageInputs`` returns.
+        given: boxes, where they are given.
+        broken: why the image cannot be read.
+        refused: why its boxes do not fit.
+    """
+
+    sample: dict[str, Any] | None = None
+    given: GivenBoxes | None = None
+    broken: str = ''
+    refused: str = ''
 
 
-def _compute(
-    part: Part, loaded: Iterator[Loaded], maker: RegionMaker, batch_size: int, bar: tqdm
-) -> tuple[list[ImageRegions | None], dict[int, str]]:
-    """Regions of a part's images, and why some are broken, by place in the part."""
-    found: list[ImageRegions | None] = [None] * len(part.rows)
-    broken: dict[int, str] = {}
+class _Images(Dataset):
+    """Images of a list, decoded and resized by worker processes."""
 
-    def whole() -> Iterator[tuple[int, Loaded]]:
-        for place in range(len(part.rows)):
-            image = next(loaded)
-            bar.update()
-            if image.refused:
-                raise ValueError(image.refused)
-            if image.sample is None:
-                broken[place] = image.broken
-            else:
-                yield place, image
+    def __init__(
+        self,
+        images: ImageList,
+        rows: Sequence[int],
+        inputs: ImageInputs,
+        boxes: CocoBoxes | GridBoxes | None,
+    ) -> None:
+        self.images, self.rows, self.inputs, self.boxes = images, rows, inputs, boxes
 
-    for group in groups_of_one_size(
-        whole(), lambda item: tuple(item[1].sample['inputs'].shape), batch_size
-    ):
-        given: list[GivenBoxes] | None = None
-        if group[0][1].given is not None:
-            given = [image.given for _, image in group]
-        made = maker.make([image.sample for _, image in group], given)
-        for (place, _), regions in zip(group, made, strict=True):
-            found[place] = regions
-    return found, broken
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: int) -> _Loaded:
+        row = self.rows[place]
+        given = None
+        try:
+            image = self.inputs.load(self.images.full_path(row))
+            if self.boxes is not None:
+                given = self.boxes.of(row, tuple(image['ori_shape'][:2]))
+            return _Loaded(self.inputs.prepare(image), given)
+        except OSError as error:  # BrokenImageError; other images go on
+            # without places in memory, which differ from run to run
+            why = re.sub(r'\s*<\S+ object at 0x[0-9a-f]+>', '', str(error))
+            return _Loaded(broken=' '.join(why.split()))
+        except ValueError as error:  # a worker's own error would come with its whole traceback
+            return _Loaded(refused=str(error))
+
+
+class _Extraction(ResumableJob[Part]):
+    def __init__(
+        self,
+        maker: RegionMaker,
+        inputs: ImageInputs,
+        store: FeatureStore,
+        boxes: CocoBoxes | GridBoxes | None,
+        batch_size: int,
+        overwrite: bool,
+    ) -> None:
+        self.maker, self.inputs, self.store, self.boxes = maker, inputs, store, boxes
+        self.batch_size, self.overwrite = batch_size, overwrite
+
+    def missing(self) -> list[Part]:
+        """Files that the folder lacks; describes the folder."""
+        missing = self.store.begin(self.overwrite)
+        if self.maker.vocabulary is not None:
+            self.maker.vocabulary.save(osp.join(self.store.folder, NAMES_FILE))
+        return missing
+
+    def dataset(self, parts: Sequence[Part]) -> Dataset:
+        """Images of some files."""
+        rows = [row for part in parts for row in part.rows]
+        return _Images(self.store.images, rows, self.inputs, self.boxes)
+
+    def compute(self, part: Part, images: Iterator[_Loaded]) -> None:
+        """Regions of one file; images of one size are computed together."""
+        found: list[ImageRegions | None] = [None] * len(part.rows)
+        broken: dict[int, str] = {}
+
+        def whole() -> Iterator[tuple[int, dict[str, Any], GivenBoxes | None]]:
+            for place in range(len(part.rows)):
+                image = next(images)
+                if image.refused:
+                    raise ValueError(image.refused)
+                if image.sample is None:
+                    broken[place] = image.broken
+                else:
+                    yield place, image.sample, image.given
+
+        for group in groups_of_one_size(
+            whole(), lambda item: tuple(item[1]['inputs'].shape), self.batch_size
+        ):
+            given = [boxes for _, _, boxes in group if boxes is not None]
+            made = self.maker.make([sample for _, sample, _ in group], given)
+            for (place, _, _), regions in zip(group, made, strict=True):
+                found[place] = regions
+        self.store.write(part, found, broken)

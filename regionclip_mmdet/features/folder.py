@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""A folder of region features: what it is, and what it still lacks."""
+"""A folder of region features: what it says of itself, and how it is filled."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ import json
 import os
 import os.path as osp
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from ..datasets.preparation.files import write_all
-from ..datasets.shards.stored_proposals import differences
 from ..fileio import read_json
+from ..resumable_job import BROKEN_FILE, refuse_other_settings
 from .images import ImageList, printable
-from .part_file import FORMAT, NAMES_FILE, VERSION, Origin, images_of, part_name, read_part
+from .regions import ImageRegions
 
 MANIFEST = 'features.json'
-BROKEN_FILE = 'broken.tsv'
+FORMAT = 'regionclip_mmdet.region_features'
+# Raise it whenever the meaning of a file changes.
+VERSION = 1
+# Embeddings of the names, where there are any.
+NAMES_FILE = 'names.pth'
 _KINDS: Mapping[str, type] = dict(
     settings=dict,
     names=list,
@@ -32,22 +35,27 @@ _KINDS: Mapping[str, type] = dict(
     parts=int,
     image_root=str,
 )
-_REMEDY = 'Make the folder anew with tools/extract_region_features.py --overwrite'
+_REMEDY = 'Rebuild the folder with tools/extract_region_features.py --overwrite'
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """Images whose regions go into one file.
 
     Attributes:
-        number: Of the file.
-        rows: Places of the images in their list.
-        origins: The images.
+        number: number of the file.
+        rows: places of the images in their list.
     """
 
     number: int
     rows: Sequence[int]
-    origins: Sequence[Origin]
+
+
+def split_images(images: ImageList, per_part: int) -> list[Part]:
+    """Parts of so many images; which image goes where does not depend on who computes it."""
+    return [
+        Part(number, range(start, min(start + per_part, len(images))))
+        for number, start in enumerate(range(0, len(images), per_part))
+    ]
 
 
 @dataclass(frozen=True)
@@ -55,13 +63,13 @@ class Manifest:
     """What ``features.json`` says of a folder.
 
     Attributes:
-        settings: All that the regions depend on: weights, sizes, boxes, names, thresholds.
-        names: That ``top_labels`` number.
-        label_names: That ``labels`` number.
-        embed_dim: ``D``.
-        images: How many.
-        parts: How many files.
-        image_root: Where the paths of the images began.
+        settings: all that the regions depend on: weights, sizes, boxes, names, thresholds.
+        names: names that ``top_labels`` index.
+        label_names: names that ``labels`` index.
+        embed_dim: dimension ``D`` of the embeddings.
+        images: number of images.
+        parts: number of files.
+        image_root: folder at which the paths of the images began.
     """
 
     settings: Mapping[str, Any]
@@ -80,17 +88,8 @@ class Manifest:
 
     def write(self, folder: str | os.PathLike) -> None:
         """Write ``features.json``, whole or not at all."""
-        content = dict(
-            format=FORMAT,
-            version=VERSION,
-            settings=dict(self.settings),
-            names=list(self.names),
-            label_names=list(self.label_names),
-            embed_dim=self.embed_dim,
-            images=self.images,
-            parts=self.parts,
-            image_root=self.image_root,
-        )
+        content = dict(format=FORMAT, version=VERSION, **vars(self))
+        content.update(names=list(self.names), label_names=list(self.label_names))
         write_all({Path(folder) / MANIFEST: content}, progress=False)
 
     @classmethod
@@ -129,97 +128,99 @@ class Manifest:
             )
         return cls(**content)
 
-
-def split_images(images: ImageList, per_part: int) -> list[Part]:
-    """Parts of so many images; which image goes where does not depend on who computes it."""
-    return [
-        Part(number, range(start, min(start + per_part, len(images))), ())
-        for number, start in enumerate(range(0, len(images), per_part))
-    ]
-
-
-def with_origins(part: Part, images: ImageList) -> Part:
-    """The part with what is known of its images without reading them."""
-    return Part(part.number, part.rows, [_origin(images, row) for row in part.rows])
-
-
-def _origin(images: ImageList, row: int) -> Origin:
-    path = images.full_path(row)
-    return Origin(images.entries[row], osp.getsize(path) if osp.isfile(path) else -1)
-
-
-def check_settings(folder: str, manifest: Manifest, overwrite: bool) -> None:
-    """Refuse a folder that was made with other settings.
-
-    Raises:
-        ValueError: Says which differ.
-    """
-    if overwrite or not is_described(folder):
-        return
-    made = Manifest.read(folder)
-    differing = differences(made.settings, manifest.settings)
-    if differing:
-        raise ValueError(
-            f'{folder} was made with other settings: {", ".join(differing)} differ. Take another '
-            'folder (--out), or make its files anew (--overwrite).'
-        )
-    if made.image_root != manifest.image_root:  # moved, or others
-        warnings.warn(
-            f'{folder} was made of images in {made.image_root}. Those in {manifest.image_root} '
-            'count as the same where path and length agree; others need another folder (--out).',
-            stacklevel=2,
-        )
-
-
-def is_described(folder: str) -> bool:
-    """Whether a folder says how its files were made."""
-    return osp.isfile(osp.join(folder, MANIFEST))
-
-
-def has_names(folder: str) -> bool:
-    """Whether a folder has embeddings of names, and says so."""
-    try:
-        named = bool(Manifest.read(folder).names)
-    except (FileNotFoundError, ValueError):
-        return False
-    return named and osp.isfile(osp.join(folder, NAMES_FILE))
-
-
-def same_settings(folder: str, manifest: Manifest) -> bool:
-    """Whether a folder was made with these settings; one without a manifest was not."""
-    try:
-        return not differences(Manifest.read(folder).settings, manifest.settings)
-    except (FileNotFoundError, ValueError):
-        return False
-
-
-def missing_parts(
-    folder: str, parts: Sequence[Part], images: ImageList, settings_sha256: str
-) -> Iterator[Part]:
-    """Parts whose files are not there, damaged, of other settings or of other images."""
-    for part in parts:
-        part = with_origins(part, images)
-        path = osp.join(folder, part_name(part.number))
+    @classmethod
+    def read_if_valid(cls, folder: str | os.PathLike) -> Manifest | None:
+        """As ``read``; None of a folder that does not say how its files were made."""
         try:
-            arrays, meta = read_part(path, tuple(images_of(())))
+            return cls.read(folder)
         except (FileNotFoundError, ValueError):
-            yield part
-            continue
-        wanted = images_of(part.origins)
-        same = all(np.array_equal(arrays[key], value) for key, value in wanted.items())
-        if not same or meta['settings_sha256'] != settings_sha256:
-            yield part
+            return None
 
 
-def remove_extra_parts(folder: str, parts: int) -> None:
-    """Remove files of images that are no longer in the list."""
-    for path in Path(folder).glob('regions-*.npz'):
-        number = path.stem.removeprefix('regions-')
-        if number.isdigit() and int(number) >= parts:
-            path.unlink()
+class Totals(NamedTuple):
+    """Of a folder: broken images (path, reason), regions and dropped boxes; None: not known."""
+
+    broken: list[tuple[str, str]]
+    regions: int | None = None
+    dropped: int | None = None
 
 
-def write_broken(folder: str, broken: Sequence[tuple[str, str]]) -> None:
-    """Write the list of images without regions: path, tabulator, reason."""
-    lines = [printable(f'{path}\t{" ".join(why.split())}') for path, why in broken]
-    write_all({Path(folder) / BROKEN_FILE: lines}, progress=False)
+class FeatureStore(ABC):
+    """A folder that is being filled.
+
+    Args:
+        folder: path of the folder.
+        manifest: description of what is being written.
+        images: all images.
+        parts: the same, split.
+    """
+
+    def __init__(
+        self, folder: str, manifest: Manifest, images: ImageList, parts: Sequence[Part]
+    ) -> None:
+        self.folder, self.manifest, self.images, self.parts = folder, manifest, images, parts
+        # what this process has written
+        self.num_regions = self.num_dropped = 0
+        self.broken: list[tuple[str, str]] = []
+
+    def begin(self, overwrite: bool) -> list[Part]:
+        """Describe the folder and say what it lacks; called by the main process alone.
+
+        Raises:
+            ValueError: the folder was made with other settings.
+        """
+        if not overwrite and osp.isfile(osp.join(self.folder, MANIFEST)):
+            self._check_settings(Manifest.read(self.folder))
+        there, names = Manifest.read_if_valid(self.folder), osp.join(self.folder, NAMES_FILE)
+        if there is not None and there.names and osp.isfile(names):
+            os.remove(names)  # of another model, maybe; those of this one are written next
+        os.makedirs(self.folder, exist_ok=True)
+        missing = self._missing()
+        self.manifest.write(self.folder)
+        return missing
+
+    def _check_settings(self, there: Manifest) -> None:
+        refuse_other_settings(self.folder, there.settings, self.manifest.settings)
+        if there.image_root != self.manifest.image_root:  # moved, or others
+            warnings.warn(
+                f'{self.folder} was made of images in {there.image_root}. Those in '
+                f'{self.manifest.image_root} count as the same where path and length agree; others '
+                'need another folder (--out).',
+                stacklevel=2,
+            )
+
+    def write(
+        self,
+        part: Part,
+        regions: Sequence[ImageRegions | None],
+        broken: Mapping[int, str],
+    ) -> None:
+        """Write what was computed of a part."""
+        self._write(part, regions, broken)
+        whole = [image for image in regions if image is not None]
+        self.num_regions += sum(map(len, whole))
+        self.num_dropped += sum(image.dropped for image in whole)
+        paths = [self.images.entries[row].path for row in part.rows]
+        self.broken += [(paths[place], why) for place, why in broken.items()]
+
+    def finish(self, broken: Sequence[tuple[str, str]]) -> Totals:
+        """Read the whole folder and list broken images; called by the main process alone.
+
+        Args:
+            broken: path and reason of those that all processes met now.
+        """
+        totals = self._totals(broken)
+        lines = [printable(f'{path}\t{" ".join(why.split())}') for path, why in totals.broken]
+        write_all({Path(self.folder) / BROKEN_FILE: lines}, progress=False)
+        return totals
+
+    @abstractmethod
+    def _missing(self) -> list[Part]: ...
+
+    @abstractmethod
+    def _write(
+        self, part: Part, regions: Sequence[ImageRegions | None], broken: Mapping[int, str]
+    ) -> None: ...
+
+    @abstractmethod
+    def _totals(self, broken: Sequence[tuple[str, str]]) -> Totals: ...

@@ -8,7 +8,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,9 @@ class GivenBoxes:
     Attributes:
         boxes: float32 ``(N, 4)``, x1 y1 x2 y2.
         scores: float32 ``(N,)``, NaN where there are none.
-        labels: int32 ``(N,)``, rows of the names of the source; -1: none.
-        ids: int64 ``(N,)``, of the annotations, or their places among the results; -1: none.
-        dropped: How many were left out because they have no area within the image.
+        labels: int32 ``(N,)``, rows of the class names of the source; -1: none.
+        ids: int64 ``(N,)``, ids of annotations, or places among the results; -1: none.
+        dropped: number of boxes that were left out because they have no area within the image.
     """
 
     boxes: np.ndarray
@@ -47,12 +47,13 @@ class GivenBoxes:
         """Those that have an area within the image, cut at its borders."""
         boxes = np.clip(self.boxes, 0, np.array([width, height] * 2, dtype=np.float32))
         keep = ((boxes[:, 2:] - boxes[:, :2]) > SHORTEST_SIDE).all(axis=1)
+        kept = replace(self, boxes=boxes).select(keep)
+        return replace(kept, dropped=self.dropped + int((~keep).sum()))
+
+    def select(self, keep: np.ndarray) -> GivenBoxes:
+        """Some of the boxes, by a mask or by rows."""
         return GivenBoxes(
-            boxes[keep],
-            self.scores[keep],
-            self.labels[keep],
-            self.ids[keep],
-            self.dropped + int((~keep).sum()),
+            self.boxes[keep], self.scores[keep], self.labels[keep], self.ids[keep], self.dropped
         )
 
 
@@ -80,7 +81,7 @@ class GridBoxes:
     """The same windows of every image: the whole one, its quarters, and so on.
 
     Attributes:
-        grids: Into how many cells either side is divided, see ``GridProposals``.
+        grids: numbers of cells along either side, see ``GridProposals``.
     """
 
     grids: tuple[int, ...] = (1, 2, 4)
@@ -106,8 +107,8 @@ class CocoBoxes:
     Boxes of other images are left out, too, with a warning that counts them.
 
     Attributes:
-        names: Of the categories.
-        notes: What is left out or missing, with numbers; sentences for a report.
+        names: names of the categories.
+        notes: sentences for a report on what is left out or missing, with numbers.
 
     Args:
         path: Annotations (an object with ``images`` and ``annotations``) or results (a list of
@@ -133,7 +134,7 @@ class CocoBoxes:
                 )
             rows = [self._result(row, place) for place, row in enumerate(content)]
             self._told_by, listing = images.source, read_annotation_file(images.source)
-            # other boxes of these images are not asked for
+            # other boxes of these images are not wanted
             listing = {'categories': [], **listing, 'annotations': []}
             check_coco(listing, images.source)
         else:
@@ -235,8 +236,8 @@ class CocoBoxes:
         """Boxes of an image.
 
         Args:
-            number: Of the image in its list.
-            size: Its height and width.
+            number: place of the image in its list.
+            size: height and width of the image.
 
         Raises:
             ValueError: The annotation file tells another size: the boxes would lie elsewhere.

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..apis.image_kinds import READ_ENDINGS, is_image
 from ..datasets.annotation_file import read_annotation_file
 from ..datasets.checks import check_coco
+from ..datasets.image_kinds import READ_ENDINGS, is_image
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ImageEntry:
 
     Attributes:
         path: Relative to ``ImageList.root``.
-        id: Of an annotation file, else its place in the list.
+        id: id in the annotation file, else place in the list.
     """
 
     path: str
@@ -34,7 +34,7 @@ class ImageList:
     """Images in a fixed order.
 
     Attributes:
-        source: What they were listed from.
+        source: folder, pattern or file that they were listed from.
         root: Folder that their paths begin at.
         entries: The images.
     """
@@ -59,7 +59,7 @@ def list_images(source: str | os.PathLike, root: str | os.PathLike | None = None
             that they are reported), a pattern (``'photos/*.jpg'``), an image,
             an annotation file in COCO's format (``.json``, its images and ids), or a text file
             (``.txt``) with a path a line.
-        root: Where the paths in a file begin; by default in the folder of that file.
+        root: folder at which the paths in a file begin; by default the folder of that file.
 
     Raises:
         FileNotFoundError: There is no such file, or no image.
@@ -131,7 +131,7 @@ def _of_annotations(path: str) -> list[ImageEntry]:
             f'{path} has no "images": IMAGES must be an annotation file in COCO\'s format. A file '
             'of results belongs to --boxes.'
         )
-    check_coco({**content, 'annotations': [], 'categories': []}, path)  # nothing else is asked for
+    check_coco({**content, 'annotations': [], 'categories': []}, path)  # nothing else is read
     found = []
     for image in content['images']:
         found.append(ImageEntry(file_name(image), whole_number(image['id'], path, 'image')))

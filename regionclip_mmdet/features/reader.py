@@ -7,12 +7,11 @@ import os
 import os.path as osp
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from .folder import MANIFEST, Manifest
-from .part_file import REGION_ARRAYS, part_name, read_part
+from .npz_store import REGION_ARRAYS, part_name, read_part
 
 _OF_REGIONS = (*REGION_ARRAYS, 'embeddings', 'norms')
 _OF_IMAGES = ('image_paths', 'image_ids', 'image_sizes')
@@ -93,8 +92,8 @@ def read_region_features(
     """Read a folder of region features into memory.
 
     Args:
-        folder: That ``extract_region_features`` made.
-        image_root: Where the images are now; None: where they were.
+        folder: folder that ``extract_region_features`` has written.
+        image_root: folder of the images now; None: as they were.
 
     Raises:
         FileNotFoundError: It is no such folder.
@@ -151,16 +150,10 @@ def iter_region_features(
                 f'{path} was made with other settings than {described} says. Run '
                 'tools/extract_region_features.py again.'
             )
-        yield _part(manifest, root, arrays, meta)
-
-
-def _part(
-    manifest: Manifest, root: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]
-) -> RegionFeatures:
-    return RegionFeatures(
-        manifest=manifest,
-        image_root=root,
-        starts=arrays['starts'],
-        broken=[(path, why) for _, path, why in meta['broken']],
-        **{key: arrays[key] for key in (*_OF_IMAGES, *_OF_REGIONS)},
-    )
+        yield RegionFeatures(
+            manifest=manifest,
+            image_root=root,
+            starts=arrays['starts'],
+            broken=[(image, why) for _, image, why in meta['broken']],
+            **{key: arrays[key] for key in (*_OF_IMAGES, *_OF_REGIONS)},
+        )

@@ -13,35 +13,32 @@ from mmengine.dataset import pseudo_collate
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..apis.encoded_image import EncodedImage
 from ..apis.encoding import encode_samples
-from ..apis.querying import query_image
 from ..models.detectors import OpenVocabularyRCNN
+from ..models.encoded_image import EncodedImage
+from ..models.localizers import get_proposals
 from ..models.post_processing import select_detections
 from ..models.post_processing.detections import class_wise_nms
+from ..models.recognition import region_chunks
 from ..models.text import TextEmbeddings
 from .given_boxes import GivenBoxes
-from .regions import ImageRegions
-from .settings import RegionSettings
-
-# Logits of regions and names that are held at a time when the best names are looked for.
-LOGITS_AT_A_TIME = 2**22
+from .regions import ImageRegions, RegionSettings
 
 
 class RegionMaker:
-    """A detector that finds, embeds and names regions.
+    """A detector that finds, embeds and classifies regions.
 
     Args:
-        model: With weights, on its device; its vocabulary is replaced where one is given.
-        settings: Which regions.
-        vocabulary: Names for regions. Without it detections have the model's, others none.
-        keep_probs: Hand over the probabilities of all names, not only of the best.
+        model: detector with weights, on its device; its vocabulary is replaced where one is given.
+        settings: which regions are kept.
+        vocabulary: class names for regions. Without it detections have the model's, others none.
+        keep_probs: return the probabilities of all class names, not only of the best.
 
     Raises:
-        ValueError: The model is no ``OpenVocabularyRCNN``, lacks a localizer that is needed, or
-            has another width than the vocabulary.
-        RuntimeError: A part of the model has random weights, or detections are wanted of a model
-            without names.
+        ValueError: the model is no ``OpenVocabularyRCNN``, lacks a localizer that is needed, or
+            has another embedding dimension than the vocabulary.
+        RuntimeError: a part of the model has random weights, or detections are wanted of a model
+            without class names.
     """
 
     def __init__(
@@ -74,37 +71,32 @@ class RegionMaker:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names that regions are given."""
+        """Class names that regions are classified into."""
         return () if self.vocabulary is None else self.vocabulary.names
 
     @property
     def width(self) -> int:
-        """``D`` of the embeddings."""
+        """Dimension ``D`` of the embeddings."""
         return self.model.roi_head.region_encoder.embed_dim
 
     @property
-    def rows(self) -> int:
-        """How many regions are named at a time."""
-        return max(LOGITS_AT_A_TIME // (len(self.names) + 1), 1)
-
-    @property
     def top(self) -> int:
-        """``T``, the number of names that are kept of a region."""
+        """Number ``T`` of class names that are kept of a region."""
         return min(self.settings.top, len(self.names))
 
     @torch.no_grad()
     def make(
-        self, packed: Sequence[dict[str, Any]], given: Sequence[GivenBoxes] | None = None
+        self, packed: Sequence[dict[str, Any]], given: Sequence[GivenBoxes] = ()
     ) -> list[ImageRegions]:
         """Regions of images that are computed together.
 
         Args:
-            packed: Samples of ``ImageInputs`` of equal size: ``inputs`` uint8 ``(3, H, W)`` and
+            packed: samples of ``ImageInputs`` of equal size: ``inputs`` uint8 ``(3, H, W)`` and
                 ``data_samples``. Padding would change the features at their border.
-            given: Boxes of each, if the source is ``'given'``.
+            given: boxes of each image, if the source is ``'given'``.
 
         Raises:
-            ValueError: Images of different sizes.
+            ValueError: images of different sizes.
         """
         shapes = {tuple(sample['inputs'].shape) for sample in packed}
         if len(shapes) != 1:
@@ -123,8 +115,8 @@ class RegionMaker:
     def _propose(self, packed: Sequence[dict[str, Any]]) -> None:
         """Add the proposals that are kept to the samples: others need not be embedded."""
         batch = self.model.data_preprocessor(pseudo_collate(packed), False)
-        metas = [sample.metainfo for sample in batch['data_samples']]
-        for sample, found in zip(packed, self.model.localizer(batch['inputs'], metas), strict=True):
+        proposals = get_proposals(self.model.localizer, batch['inputs'], batch['data_samples'])
+        for sample, found in zip(packed, proposals, strict=True):
             logits = found.objectness_logits
             # the sigmoid makes large logits equal, so they are ordered by the logits
             keep = self._select(found.bboxes.float(), logits.float().sigmoid(), logits.float())
@@ -133,13 +125,7 @@ class RegionMaker:
     def _choose(self, given: GivenBoxes) -> GivenBoxes:
         scores = torch.from_numpy(given.scores)
         keep = self._select(torch.from_numpy(given.boxes), scores, scores).sort().values.numpy()
-        return GivenBoxes(
-            given.boxes[keep],
-            given.scores[keep],
-            given.labels[keep],
-            given.ids[keep],
-            given.dropped,
-        )
+        return given.select(keep)
 
     def _select(self, boxes: Tensor, scores: Tensor, order: Tensor) -> Tensor:
         """Rows to be kept, the best first: above the threshold, after NMS, not too many."""
@@ -168,7 +154,7 @@ class RegionMaker:
         height, width = encoded.img_meta['ori_shape'][:2]
         limit = encoded.boxes.new_tensor([width, height, width, height])
         boxes = encoded.boxes.minimum(limit).clamp_min(0)
-        return self._finish(encoded, boxes, scores=encoded.objectness_logits.sigmoid())
+        return self._finish(encoded, boxes, scores=_logits(encoded).sigmoid())
 
     def _of_detections(self, encoded: EncodedImage) -> ImageRegions:
         """The model's detections, each with the embedding of its proposal."""
@@ -182,7 +168,7 @@ class RegionMaker:
             nms = dict(type='nms', iou_threshold=settings.nms_iou)
             found = self._detect_once(encoded, ConfigDict(**overrides, nms=nms))
         else:
-            found = query_image(self.model, encoded, self.vocabulary, masks=False, **overrides)
+            found = self.model.detect(encoded, masks=False, **overrides)
         return self._finish(
             encoded, found.bboxes, found.region_inds, scores=found.scores, labels=found.labels
         )
@@ -191,9 +177,10 @@ class RegionMaker:
         """Each region under its best name only, NMS over all of them."""
         head = self.model.roi_head.bbox_head
         cfg = ConfigDict({**self.model.roi_head.test_cfg, **overrides})
+        embeddings = encoded.require_embeddings()
         boxes, best, labels, probs = [], [], [], []
-        for rows in torch.arange(len(encoded), device=encoded.boxes.device).split(self.rows):
-            logits, deltas = head(encoded.embeddings[rows])
+        for rows in region_chunks(len(encoded), len(self.names)):
+            logits, deltas = head(embeddings[rows])
             objectness = encoded.objectness_logits
             part, scores, all_probs = head.score_regions(
                 F.pad(encoded.input_boxes[rows], (1, 0)),
@@ -228,16 +215,13 @@ class RegionMaker:
         """As arrays, with names; ``rows`` are the regions that the boxes came from."""
         rows = torch.arange(len(encoded), device=encoded.boxes.device) if rows is None else rows
         none = torch.full((len(boxes),), -1)
-        objectness = encoded.objectness_logits
-        if objectness is None:
-            objectness = boxes.new_full((len(encoded),), torch.nan)
-        embeddings = encoded.embeddings[rows]
-        top_labels, top_scores, probs = self._name(embeddings)
+        embeddings = encoded.require_embeddings()[rows]
+        top_labels, top_scores, probs = self._classify(embeddings)
         return ImageRegions(
             size=tuple(encoded.img_meta['ori_shape'][:2]),
             boxes=boxes.float().cpu().numpy(),
             embeddings=embeddings.cpu().numpy(),
-            objectness=objectness[rows].float().cpu().numpy(),
+            objectness=_logits(encoded)[rows].float().cpu().numpy(),
             scores=scores.float().cpu().numpy(),
             labels=(none if labels is None else labels).int().cpu().numpy(),
             box_ids=(none if box_ids is None else box_ids).long().cpu().numpy(),
@@ -247,15 +231,15 @@ class RegionMaker:
             dropped=dropped,
         )
 
-    def _name(self, embeddings: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _classify(self, embeddings: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """The best names ``(N, T)``, their probabilities, and those of all names if wanted."""
         if not self.names:
             nothing = embeddings.new_zeros(len(embeddings), 0)
             return nothing, nothing, None
         classifier = self.model.roi_head.bbox_head.active_classifier
         labels, scores, all_probs = [], [], []
-        for part in embeddings.split(self.rows):
-            probs = classifier(part).softmax(dim=-1)
+        for rows in region_chunks(len(embeddings), len(self.names)):
+            probs = classifier.probabilities(embeddings[rows])
             best = probs[:, : len(self.names)].topk(self.top, dim=-1)
             labels.append(best.indices)
             scores.append(best.values)
@@ -263,3 +247,10 @@ class RegionMaker:
                 all_probs.append(probs)
         kept = torch.cat(all_probs) if self.keep_probs else None
         return torch.cat(labels), torch.cat(scores), kept
+
+
+def _logits(encoded: EncodedImage) -> Tensor:
+    """Objectness logits ``(N,)``; NaN of given boxes."""
+    if encoded.objectness_logits is None:
+        return encoded.boxes.new_full((len(encoded),), torch.nan)
+    return encoded.objectness_logits

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..models.text import TextEmbeddings
+from .folder import NAMES_FILE
 from .images import printable
-from .part_file import NAMES_FILE
 from .reader import RegionFeatures, iter_region_features
 from .regions import normalized
 
@@ -24,14 +24,14 @@ class Hit:
     """A region that was found.
 
     Attributes:
-        name: What was asked for.
-        rank: 1 is the best.
-        cosine: Of region and name.
-        path: Of the image, relative to the root.
-        full_path: Where the image lies.
-        image_id: Of the image.
+        name: class name that was searched for.
+        rank: rank of the region; 1 is the best.
+        cosine: cosine of region and text embedding.
+        path: path of the image relative to the root.
+        full_path: path of the image.
+        image_id: id of the image.
         box: x1 y1 x2 y2 in pixels of the image.
-        region: Row among all regions of the folder.
+        region: row among all regions of the folder.
     """
 
     name: str
@@ -53,16 +53,16 @@ def search_regions(
     """The regions of greatest cosine with each name.
 
     Args:
-        features: All at once, or file by file (``iter_region_features``).
-        vocabulary: ``K`` names, embedded by the text encoder that belongs to the regions' model.
-        top: Regions per name.
-        one_per_image: Only the best region of an image.
+        features: all at once, or file by file (``iter_region_features``).
+        vocabulary: ``K`` class names, embedded by the text encoder of the regions' model.
+        top: number of regions per name.
+        one_per_image: only the best region of an image.
 
     Returns:
-        ``K`` lists by falling cosine; of equal ones the first region comes first.
+        ``K`` lists in descending order of the cosine; of equal ones the first region comes first.
 
     Raises:
-        ValueError: The vocabulary has another width than the regions.
+        ValueError: the vocabulary has another embedding dimension than the regions.
     """
     if top < 1:
         raise ValueError(f'top must be positive, not {top}.')
@@ -70,11 +70,11 @@ def search_regions(
     found: list[list[Hit]] = [[] for _ in vocabulary.names]
     first = 0
     for part in [features] if isinstance(features, RegionFeatures) else features:
-        width = part.manifest.embed_dim
-        if vocabulary.embed_dim != width:
+        dim = part.manifest.embed_dim
+        if vocabulary.embed_dim != dim:
             raise ValueError(
-                f'the names have embeddings of width {vocabulary.embed_dim}, the regions of width '
-                f'{width}: embed the names with the text encoder of the same CLIP model.'
+                f'the embeddings of the names are {vocabulary.embed_dim}-dimensional, those of the '
+                f'regions {dim}-dimensional: use the text encoder of the same CLIP model.'
             )
         inds = part.image_inds
         for start in range(0, len(part), step := max(COSINES_AT_A_TIME // len(texts), 1)):
@@ -128,7 +128,7 @@ def _merge(hits: Sequence[Hit], top: int, one_per_image: bool) -> list[Hit]:
         if one_per_image and hit.path in seen:
             continue
         seen.add(hit.path)
-        merged.append(Hit(**{**vars(hit), 'rank': len(merged) + 1}))
+        merged.append(replace(hit, rank=len(merged) + 1))
     return merged[:top]
 
 

@@ -57,9 +57,19 @@ class EncodedImage:
         size = 'no' if self.embeddings is None else f'{self.embeddings.shape[1]}-dimensional'
         return f'EncodedImage({path}: {regions}, {size} embeddings, {self.boxes.device})'
 
+    def require_embeddings(self) -> Tensor:
+        """The embeddings ``(N, D)``.
+
+        Raises:
+            RuntimeError: the image was encoded without them (``embed=False``).
+        """
+        if self.embeddings is None:
+            raise RuntimeError('the image was encoded without embeddings: encode(embed=True).')
+        return self.embeddings
+
     def to(self, device: str | torch.device) -> EncodedImage:
         """The same on another device."""
-        moved = {
+        moved: dict[str, Any] = {
             field.name: value.to(device)
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)

@@ -32,7 +32,7 @@ def fixed_view(
     """The pipeline that loads and resizes images as training does, without chance.
 
     Args:
-        pipeline: Of training, as in a config.
+        pipeline: training pipeline, as in a config.
         resize: Short side and greatest long side in pixels, in place of the pipeline's resizing.
 
     Returns:
@@ -49,7 +49,7 @@ def fixed_view(
             loaders.append(transform)
         elif kind in _RANDOM_RESIZES and resize is None:
             raise ValueError(
-                f'{kind} draws a size anew each time. Say at which size to compute, for example '
+                f'{kind} draws another size each time. Say at which size to compute, for example '
                 '--resize 800 1333 (short side, greatest long side).'
             )
         elif kind in _RESIZES | _RANDOM_RESIZES:

@@ -87,7 +87,7 @@ def proposals_folder(cfg: Config, dataset: PairsInShards) -> str:
 
     Args:
         cfg: The whole config.
-        dataset: Of ``build_dataset``.
+        dataset: what ``build_dataset`` returns.
 
     Raises:
         ValueError: Nowhere.

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 from ..models.detectors.regionclip import FrozenRegionTeacher
 from ..models.precision import CastsCarefully
 from ..models.weights import WeightGuard
+from ..resumable_job import as_json, weights_hash, without_keys
 
 PRECISIONS = ('float32', 'bfloat16')
 
@@ -51,6 +50,8 @@ class ProposalMaker(WeightGuard, CastsCarefully, BaseModel):
         teacher_dtype: ``'float16'`` or ``'float32'``, of the embeddings.
     """
 
+    data_preprocessor: nn.Module
+
     def __init__(
         self,
         localizer: Mapping[str, Any],
@@ -79,8 +80,8 @@ class ProposalMaker(WeightGuard, CastsCarefully, BaseModel):
 
     @property
     def width(self) -> int:
-        """``D`` of the teacher's embeddings."""
-        return self.teacher.region_encoder.embed_dim
+        """Dimension ``D`` of the teacher's embeddings; 0 without a teacher."""
+        return 0 if self.teacher is None else self.teacher.region_encoder.embed_dim
 
     def nothing(self) -> Made:
         """No proposals."""
@@ -93,11 +94,11 @@ class ProposalMaker(WeightGuard, CastsCarefully, BaseModel):
         """What the proposals depend on.
 
         Args:
-            pipeline: That loads and resizes the images.
+            pipeline: transforms that load and resize the images.
         """
-        return _plain(
+        return as_json(
             dict(
-                localizer=_without_weights(self._configs['localizer']),
+                localizer=without_keys(self._configs['localizer']),
                 weights_sha256=weights_hash(self.localizer),
                 data_preprocessor=self._configs['data_preprocessor'],
                 pipeline=list(pipeline),
@@ -106,11 +107,13 @@ class ProposalMaker(WeightGuard, CastsCarefully, BaseModel):
             )
         )
 
-    def teacher_fingerprint(self, pipeline: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """What the embeddings depend on besides the boxes."""
-        return _plain(
+    def teacher_fingerprint(self, pipeline: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+        """What the embeddings depend on besides the boxes; None without a teacher."""
+        if self.teacher is None:
+            return None
+        return as_json(
             dict(
-                teacher=_without_weights(self._configs['teacher']),
+                teacher=without_keys(self._configs['teacher']),
                 weights_sha256=weights_hash(self.teacher),
                 data_preprocessor=self._configs['data_preprocessor'],
                 pipeline=list(pipeline),
@@ -155,7 +158,7 @@ class ProposalMaker(WeightGuard, CastsCarefully, BaseModel):
             inputs: ``(B, 3, H, W)``, normalized.
             data_samples: One per image.
             mode: Always ``'predict'``.
-            stored: See ``make``.
+            stored: see ``make``.
         """
         metas = [sample.metainfo for sample in data_samples]
         height, width = metas[0]['img_shape'][:2]
@@ -188,28 +191,3 @@ class ProposalMaker(WeightGuard, CastsCarefully, BaseModel):
             return None
         # only directions matter, and float16 has a narrow range
         return F.normalize(embeddings.float(), dim=-1).cpu().numpy().astype(self.teacher_dtype)
-
-
-def weights_hash(module: nn.Module) -> str:
-    """SHA-256 of all weights and statistics, their names and types."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        if name.endswith('num_batches_tracked'):
-            continue
-        digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def _without_weights(config: Any) -> Any:
-    """A config without ``init_cfg``: what the weights are counts, not where they came from."""
-    if isinstance(config, Mapping):
-        return {k: _without_weights(v) for k, v in config.items() if k != 'init_cfg'}
-    if isinstance(config, (list, tuple)):
-        return [_without_weights(value) for value in config]
-    return config
-
-
-def _plain(value: Any) -> Any:
-    """As it will be read from a JSON file."""
-    return json.loads(json.dumps(value, default=str, sort_keys=True))

@@ -1,40 +1,39 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Proposals of all images of all shards, shared out among processes."""
+"""Proposals of all images of all shards, shared among processes."""
 
 from __future__ import annotations
 
 import os.path as osp
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.dist import broadcast_object_list, get_dist_info
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
+from torch.utils.data import Dataset
 
 from ..datasets.broken_images import MIN_SEEN, is_broken_image
 from ..datasets.preparation import write_all
 from ..datasets.shards.exclusions import exclusion_line
 from ..datasets.shards.pairs_in_shards import PairsInShards
 from ..datasets.shards.proposal_format import (
+    check_names,
+    keys_of,
+    lengths_of,
+    pairs_hash,
     proposals_path,
     teacher_path,
     write_proposals,
     write_teacher,
 )
-from ..datasets.shards.proposal_meta import read_meta
+from ..datasets.shards.proposal_meta import read_meta, rows_of_pairs
+from ..datasets.shards.shard_index import ShardIndex
 from ..datasets.shards.stored_proposals import StoredProposals
+from ..datasets.size_groups import groups_of_one_size
 from ..datasets.transforms import BrokenImageError
-from ..engine.ranks import failing_together, of_all_ranks
+from ..engine.ranks import on_main_process
+from ..resumable_job import BROKEN_FILE, ResumableJob, broken_lines, refuse_other_settings
 from .proposal_maker import Made, ProposalMaker
-from .shard_tasks import ShardTask, missing_files
-
-BROKEN_FILE = 'broken.tsv'
-# Images that wait for others of their size: so many batches of them at most.
-MAX_WAITING = 16
 
 
 @dataclass
@@ -42,11 +41,11 @@ class ProposalsReport:
     """What a folder of proposals holds, and what was done for it.
 
     Attributes:
-        shards: Number of shards.
-        kept: Of these, how many were there already.
-        images: Number of images looked at now, by all processes.
-        seconds: Until the slowest process had finished.
-        broken: Shard, key and reason of every image without proposals because it is damaged; of
+        shards: number of shards.
+        kept: number of shards that had their files already.
+        images: number of images computed now, by all processes.
+        seconds: time until the slowest process had finished.
+        broken: shard, key and reason of every image without proposals because it is damaged; of
             the first process only.
     """
 
@@ -62,9 +61,7 @@ class ProposalsReport:
             f'{self.shards} shards, {self.kept} of them kept as they were; {self.images} images '
             f'now{rate}; {len(self.broken)} damaged images'
         ]
-        lines += [f'  {osp.join(shard, key)}: {why}' for shard, key, why in self.broken[:20]]
-        if len(self.broken) > 20:
-            lines.append(f'  and {len(self.broken) - 20} more in {BROKEN_FILE}')
+        lines += broken_lines([(osp.join(shard, key), why) for shard, key, why in self.broken])
         return '\n'.join(lines)
 
 
@@ -80,62 +77,41 @@ def precompute_proposals(
 ) -> ProposalsReport:
     """Write the files of proposals of all shards of a dataset and, with a teacher, of embeddings.
 
-    To be called by all processes; each takes every ``n``-th of the shards that lack files. Files
-    are written whole or not at all: after an interruption the same call goes on with the shards
-    that are missing. Damaged images get no proposals; they are named in the file of their shard
-    and in ``broken.tsv``, which the dataset takes as ``exclude``.
+    To be called by all processes, see ``ResumableJob``. Damaged images get no proposals; they are
+    named in the file of their shard and in ``broken.tsv``, which the dataset takes as ``exclude``.
 
     Args:
-        dataset: Whole, with ``pipeline``; ``skip_broken`` is False.
-        maker: On its device, with weights.
-        pipeline: See ``fixed_view``.
-        out: Folder.
-        batch_size: Images of one size that are computed together; results of several are equal up
-            to rounding.
-        num_workers: Processes that load images.
-        overwrite: Replace files that were made with other settings.
-        progress: Show a progress bar.
+        dataset: whole dataset, with ``pipeline``; ``skip_broken`` is False.
+        maker: localizer and teacher with weights, on their device.
+        pipeline: transforms that load and resize images, see ``fixed_view``.
+        out: folder for the files.
+        batch_size: number of images of one size that are computed together; results of several are
+            equal up to rounding.
+        num_workers: number of processes that load images.
+        overwrite: replace files that were made with other settings.
+        progress: show a progress bar.
 
     Raises:
-        ValueError: The folder holds files made with other settings.
-        OSError: More images are damaged than the dataset's ``max_broken_share``, or one cannot be
+        ValueError: the folder holds files made with other settings.
+        OSError: more images are damaged than the dataset's ``max_broken_share``, or one cannot be
             read that had proposals.
     """
-    rank, world_size = get_dist_info()
     out = str(out)
-    prints = (
-        maker.fingerprint(pipeline),
-        None if maker.teacher is None else maker.teacher_fingerprint(pipeline),
-    )
-    shared: list[Any] = [None]
-    with failing_together():
-        if rank == 0:
-            shared = [list(missing_files(dataset, out, *prints, overwrite))]
-    broadcast_object_list(shared)
-    tasks: list[ShardTask] = shared[0]
-    mine = tasks[rank::world_size]
-    begin = time.monotonic()
-    images = sum(len(dataset.indices[task.shard]) for task in mine)
-    title = out if world_size == 1 else f'{out} (process 1 of {world_size})'
-    hidden = not progress or rank != 0
-    with tqdm(total=images, desc=title, unit='images', disable=hidden) as bar:
-        samples = _samples(dataset, mine, num_workers)
-        for task in mine:
-            work = _ShardWork(dataset, maker, task, out)
-            work.run(samples, batch_size, bar)
-            work.write(*prints)
-    images = sum(of_all_ranks(images))  # waits for all
-    seconds = time.monotonic() - begin
-    broken: list[tuple[str, str, str]] = []
-    with failing_together():
-        if rank == 0:
-            StoredProposals(out, dataset.shards, dataset.indices, prints[1] is not None, out)
-            broken = _broken(dataset, out)
-            lines = [exclusion_line(shard, key, why) for shard, key, why in broken]
-            write_all({Path(out) / BROKEN_FILE: lines}, progress=False)
-    return ProposalsReport(
-        len(dataset.shards), len(dataset.shards) - len(tasks), images, seconds, broken
-    )
+    job = _ProposalJob(dataset, maker, pipeline, out, batch_size, overwrite)
+    done = job.run(out, num_workers, progress)
+    number = len(dataset.shards)
+    report = ProposalsReport(number, number - done.parts, done.images, done.seconds)
+
+    def check_and_list() -> None:
+        StoredProposals(out, dataset.shards, dataset.indices, maker.teacher is not None, out)
+        for shard in dataset.shards:
+            _, meta = read_meta(proposals_path(out, shard), out)
+            report.broken += [(shard, key, reason) for _, key, reason in meta['broken']]
+        lines = [exclusion_line(shard, key, why) for shard, key, why in report.broken]
+        write_all({Path(out) / BROKEN_FILE: lines}, progress=False)
+
+    on_main_process(check_and_list)
+    return report
 
 
 class _Images(Dataset):
@@ -158,110 +134,150 @@ class _Images(Dataset):
             return reason if reason.startswith(name) else f'{name}: {reason}'
 
 
-def _samples(dataset: PairsInShards, tasks: Sequence[ShardTask], num_workers: int) -> Iterator[Any]:
-    """Samples of all pairs of some shards, in their order.
+@dataclass
+class _Shard:
+    """Work on one shard.
 
-    One loader for all: its workers go on with the next shard while one is being written.
+    Attributes:
+        number: number of the shard in the dataset.
+        boxes: whether proposals are wanted; otherwise only the teacher's embeddings of those that
+            are there.
     """
-    if not tasks:
-        return iter(())
-    starts = dataset.shard_starts
-    numbers = np.concatenate([np.arange(*starts[task.shard : task.shard + 2]) for task in tasks])
-    loader = DataLoader(
-        _Images(dataset, numbers), None, num_workers=num_workers, collate_fn=_unchanged
-    )
-    return iter(loader)
+
+    number: int
+    boxes: bool
 
 
-def _unchanged(sample: Any) -> Any:
-    return sample
-
-
-class _ShardWork:
-    """One shard: its samples in, its files out."""
-
+class _ProposalJob(ResumableJob[_Shard]):
     def __init__(
-        self, dataset: PairsInShards, maker: ProposalMaker, task: ShardTask, out: str
+        self,
+        dataset: PairsInShards,
+        maker: ProposalMaker,
+        pipeline: Sequence[Mapping[str, Any]],
+        out: str,
+        batch_size: int,
+        overwrite: bool,
     ) -> None:
-        self.dataset, self.maker, self.task = dataset, maker, task
-        self.path, self.index = dataset.shards[task.shard], dataset.indices[task.shard]
-        self.out = out
-        self.stored: StoredProposals | None = None
-        if not task.boxes:
-            self.stored = StoredProposals(out, [self.path], [self.index])
-        self.made: dict[int, Made] = {}
-        self.broken: dict[int, str] = {}
+        self.data, self.maker, self.out = dataset, maker, out
+        self.batch_size, self.overwrite = batch_size, overwrite
+        self.fingerprint = maker.fingerprint(pipeline)
+        self.teacher_fingerprint = maker.teacher_fingerprint(pipeline)
 
-    def run(self, samples: Iterator[Any], batch_size: int, bar: tqdm) -> None:
-        """Take this shard's samples; those of one size are computed together."""
-        waiting: dict[tuple[int, ...], list[tuple[int, Any]]] = {}
-        for row in range(len(self.index)):
-            sample = next(samples)
-            if isinstance(sample, str):
-                self._leave_out(row, sample)
-            else:
-                shape = tuple(sample['inputs'].shape)
-                waiting.setdefault(shape, []).append((row, sample))
-                if len(waiting[shape]) == batch_size:
-                    self._compute(waiting.pop(shape))
-                elif sum(map(len, waiting.values())) > MAX_WAITING * batch_size:
-                    self._compute(waiting.pop(max(waiting, key=lambda size: len(waiting[size]))))
-            bar.update()
-        for group in waiting.values():
-            self._compute(group)
+    def missing(self) -> list[_Shard]:
+        """Shards to compute: files that are damaged, or lack pairs of their shard, count, too."""
+        check_names(self.data.shards, self.out)
+        return [
+            _Shard(number, boxes)
+            for number, (path, index) in enumerate(
+                zip(self.data.shards, self.data.indices, strict=True)
+            )
+            if (boxes := self._needs_boxes(path, index)) or self._needs_teacher(path)
+        ]
 
-    def _leave_out(self, row: int, reason: str) -> None:
-        self.broken[row] = reason
-        if self.stored is not None and len(self._boxes(row)):
-            raise OSError(f'{reason} It could be read when its proposals were made.')
-        share = self.dataset.max_broken_share
-        if row + 1 >= MIN_SEEN and len(self.broken) > share * (row + 1):
+    def _needs_boxes(self, path: str, index: ShardIndex) -> bool:
+        stored = proposals_path(self.out, path)
+        meta = self._present(stored, self.fingerprint)
+        if meta is None:
+            return True
+        if meta['pairs_sha256'] == pairs_hash(index):
+            return False
+        if self.teacher_fingerprint is not None:  # embeddings are wanted of all pairs of a file
+            return True
+        pairs = set(zip(keys_of(index), lengths_of(index).tolist(), strict=True))
+        return not pairs <= rows_of_pairs(stored).keys()
+
+    def _needs_teacher(self, path: str) -> bool:
+        if self.teacher_fingerprint is None:
+            return False
+        _, boxes = read_meta(proposals_path(self.out, path), '')
+        meta = self._present(teacher_path(self.out, path), self.teacher_fingerprint)
+        return meta is None or meta['boxes_sha256'] != boxes['boxes_sha256']
+
+    def _present(self, path: str, fingerprint: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What a file says of itself; None if it must be written."""
+        if not osp.isfile(path):
+            return None
+        try:
+            _, meta = read_meta(path, '')
+        except ValueError:
+            return None
+        if self.overwrite and meta['fingerprint'] != fingerprint:
+            return None
+        refuse_other_settings(path, meta['fingerprint'], fingerprint)
+        return meta
+
+    def dataset(self, parts: Sequence[_Shard]) -> Dataset:
+        """Images of all pairs of some shards."""
+        starts = self.data.shard_starts
+        numbers = [np.arange(*starts[part.number : part.number + 2]) for part in parts]
+        return _Images(self.data, np.concatenate(numbers))
+
+    def compute(self, part: _Shard, images: Iterator[Any]) -> None:
+        """Proposals and embeddings of one shard; images of one size are computed together."""
+        shard, index = self.data.shards[part.number], self.data.indices[part.number]
+        boxes: dict[int, np.ndarray] | None = None
+        if not part.boxes:
+            boxes = _stored_boxes(StoredProposals(self.out, [shard], [index]), len(index))
+        broken: dict[int, str] = {}
+
+        def whole() -> Iterator[tuple[int, Any]]:
+            for row in range(len(index)):
+                sample = next(images)
+                if not isinstance(sample, str):
+                    yield row, sample
+                    continue
+                broken[row] = sample
+                if boxes is not None and len(boxes[row]):
+                    raise OSError(f'{sample} It could be read when its proposals were made.')
+                self._limit_broken(shard, row + 1, broken)
+
+        found: dict[int, Made] = {}
+        for group in groups_of_one_size(
+            whole(), lambda item: tuple(item[1]['inputs'].shape), self.batch_size
+        ):
+            rows = [row for row, _ in group]
+            given = None if boxes is None else [boxes[row] for row in rows]
+            made = self.maker.make([sample for _, sample in group], given)
+            found.update(zip(rows, made, strict=True))
+        nothing = self.maker.nothing()
+        self._write(part, [found.get(row, nothing) for row in range(len(index))], broken)
+
+    def _limit_broken(self, shard: str, seen: int, broken: Mapping[int, str]) -> None:
+        share = self.data.max_broken_share
+        if seen >= MIN_SEEN and len(broken) > share * seen:
             raise OSError(
-                f'{len(self.broken)} of the first {row + 1} images of {self.path} are damaged, '
-                f'more than max_broken_share={share} of the dataset; the last one: {reason}'
+                f'{len(broken)} of the first {seen} images of {shard} are damaged, more than '
+                f'max_broken_share={share} of the dataset; the last one: {broken[seen - 1]}'
             )
 
-    def _boxes(self, row: int) -> np.ndarray:
-        """Boxes that are there already."""
-        try:
-            return self.stored.of(0, row)['normalized_bboxes']
-        except BrokenImageError:
-            return np.zeros((0, 4), dtype=np.float32)
-
-    def _compute(self, group: list[tuple[int, Any]]) -> None:
-        rows = [row for row, _ in group]
-        given = None if self.stored is None else [self._boxes(row) for row in rows]
-        made = self.maker.make([sample for _, sample in group], given)
-        self.made.update(zip(rows, made, strict=True))
-
-    def write(self, fingerprint: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> None:
-        """Write the files."""
-        rows = range(len(self.index))
-        made = [self.made.get(row, self.maker.nothing()) for row in rows]
-        path = proposals_path(self.out, self.path)
-        if self.task.boxes:
+    def _write(self, part: _Shard, made: Sequence[Made], broken: Mapping[int, str]) -> None:
+        shard, index = self.data.shards[part.number], self.data.indices[part.number]
+        path = proposals_path(self.out, shard)
+        if part.boxes:
             write_proposals(
                 path,
-                self.index,
-                [part.boxes for part in made],
-                [part.objectness for part in made],
-                fingerprint,
-                self.broken,
+                index,
+                [image.boxes for image in made],
+                [image.objectness for image in made],
+                self.fingerprint,
+                broken,
             )
-        if teacher is not None:
+        if self.teacher_fingerprint is not None:
             write_teacher(
-                teacher_path(self.out, self.path),
-                [part.embeddings for part in made],
+                teacher_path(self.out, shard),
+                [image.embeddings for image in made if image.embeddings is not None],
                 self.maker.width,
                 read_meta(path, self.out)[1]['boxes_sha256'],
-                teacher,
+                self.teacher_fingerprint,
             )
 
 
-def _broken(dataset: PairsInShards, out: str) -> list[tuple[str, str, str]]:
-    """Damaged images of all shards."""
-    return [
-        (shard, key, reason)
-        for shard in dataset.shards
-        for _, key, reason in read_meta(proposals_path(out, shard), out)[1]['broken']
-    ]
+def _stored_boxes(stored: StoredProposals, number: int) -> dict[int, np.ndarray]:
+    """Boxes that are there already, as fractions; none of damaged images."""
+    boxes = {}
+    for row in range(number):
+        try:
+            boxes[row] = stored.of(0, row)['normalized_bboxes']
+        except BrokenImageError:
+            boxes[row] = np.zeros((0, 4), dtype=np.float32)
+    return boxes

@@ -146,7 +146,7 @@ def test_cache_of_embeddings(tmp_path: Path) -> None:
     rng = random.Random(3)
     encoder = tiny_models.fill(MODELS.build(tiny_models.text_encoder()))
     names = ['cat', 'dog', 'größe']
-    cache = EmbeddingCache(tmp_path, encoder, 'plain')
+    cache = EmbeddingCache(tmp_path, encoder, 'plain', names_kept=0)
     expected = cache.encode_names(names)
     (path,) = cache.folder.iterdir()
     whole = path.read_bytes()

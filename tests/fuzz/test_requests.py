@@ -23,7 +23,7 @@ from PIL import Image
 
 from demo.web import (
     DetectionService,
-    PictureLimits,
+    ImageLimits,
     UserError,
     WordEmbedder,
     make_presets,
@@ -69,7 +69,7 @@ def anything(rng: random.Random, depth: int = 0) -> Any:
 
 
 def upload(rng: random.Random) -> bytes:
-    """A picture of some kind, whole or damaged, or none."""
+    """An image of some kind, whole or damaged, or none."""
     side = rng.choice([(40, 30), (64, 64), (9, 120), (1, 1), (8, 8), (500, 9)])
     mode = rng.choice(['RGB', 'L', 'RGBA', 'P', '1', 'LA', 'I;16', 'CMYK'])
     fitting = {'CMYK': ['JPEG', 'TIFF'], 'I;16': ['PNG', 'TIFF'], 'LA': ['PNG', 'WEBP']}
@@ -100,13 +100,13 @@ KINDS = ['PNG', 'JPEG', 'GIF', 'BMP', 'TIFF', 'WEBP', 'PPM', 'TGA']
 
 
 def request(rng: random.Random, uploads: Path, titles: list[str]) -> tuple[Any, list[Any]]:
-    """A picture and six values; most are as the page sends them."""
+    """An image and six values; most are as the page sends them."""
     file = uploads / f'{rng.randrange(10**9)}.png'
     file.write_bytes(upload(rng))
     places = [file, uploads / 'none.png', '/dev/zero', uploads.parent / 'secret.png', 'x\x00', '..']
-    picture = dict(path=str(file), meta=dict(_type='gradio.FileData'))
+    image = dict(path=str(file), meta=dict(_type='gradio.FileData'))
     if rng.random() < 0.15:
-        picture['path'] = str(rng.choice(places))
+        image['path'] = str(rng.choice(places))
     sent = [
         'cat . zebra', rng.choice(titles), rng.random(), rng.randrange(1, 300),
         rng.randrange(1, 20), rng.random(),
@@ -116,7 +116,7 @@ def request(rng: random.Random, uploads: Path, titles: list[str]) -> tuple[Any, 
     for place in range(len(sent)):
         if rng.random() < 0.06:
             sent[place] = anything(rng)
-    return anything(rng) if rng.random() < 0.1 else picture, sent
+    return anything(rng) if rng.random() < 0.1 else image, sent
 
 
 def test_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,21 +129,21 @@ def test_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uploads.mkdir()
     Image.new('RGB', (64, 48), 'red').save(tmp_path / 'secret.png')
     embedder = WordEmbedder(partial(model.text_encoder.encode_names, templates='plain'))
-    service = DetectionService(model, embedder, PictureLimits(2**20, 10**6), max_names=150)
+    service = DetectionService(model, embedder, ImageLimits(2**20, 10**6), max_names=150)
     presets = make_presets(model.roi_head.bbox_head.active_classifier.vocabulary)[:3]
     reader = RequestReader(service, presets, PageSettings(), uploads)
     ends: Counter = Counter()
     for seed in range(CASES):
         rng = random.Random(seed)
-        picture, sent = request(rng, uploads, [NO_PRESET, *(p.title for p in presets)])
+        image, sent = request(rng, uploads, [NO_PRESET, *(p.title for p in presets)])
         with time_limit():
-            for shown in (reader.look(picture), reader.ask(picture, sent)):
+            for shown in (reader.look(image), reader.detect(image, sent)):
                 assert not faults, (seed, sent, faults[0])
                 kind = next(k for k in ('done', 'error', 'wait') if f'rc-status rc-{k}' in shown[0])
                 assert str(tmp_path) not in shown[0], (seed, shown[0])
                 json.dumps(shown[2:])
                 ends[kind] += 1
-            assert reader.refresh(picture, sent) is None or not faults, (seed, sent, faults)
+            assert reader.refresh(image, sent) is None or not faults, (seed, sent, faults)
     assert min(ends['done'], ends['error'], ends['wait']) > CASES / 10, ends
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """The web page in a real browser: a server of its own, a headless Chromium, a visitor.
 
-Alone it remakes the picture of docs/web_app.md, with a server that runs already:
+Alone it remakes the image of docs/web_app.md, with a server that runs already:
 
     python tests/helpers/web_browser.py http://127.0.0.1:7860 docs/images/web_app.jpg
 """
@@ -113,12 +113,12 @@ class Visitor:
 
     def choose(self, file: Path) -> str:
         """Upload a file in place of the one before; returns what the page says of it."""
-        remove = self.page.locator('#rc-picture button[aria-label="Remove Image"]')
+        remove = self.page.locator('#rc-image button[aria-label="Remove Image"]')
         if remove.count():
             remove.click()
-            self.wait_for('Choose a picture')
+            self.wait_for('Choose an image')
         before = self.status()
-        self.page.set_input_files('#rc-picture input[type=file]', file)
+        self.page.set_input_files('#rc-image input[type=file]', file)
         self.page.wait_for_function(
             'before => document.querySelector(".rc-status").innerText.trim() !== before', arg=before
         )
@@ -176,8 +176,8 @@ class Visitor:
         cells = [row.locator('[role=gridcell]').all_inner_texts() for row in rows.all()]
         return [[cell.strip() for cell in row] for row in cells if any(map(str.strip, row))]
 
-    def picture(self) -> np.ndarray:
-        """The picture with boxes."""
+    def image(self) -> np.ndarray:
+        """The image with boxes."""
         address = self.page.locator('#rc-result img').get_attribute('src')
         content = self.page.request.get(address).body()
         return np.asarray(Image.open(io.BytesIO(content)).convert('RGB'))
@@ -189,7 +189,7 @@ class Visitor:
 
 
 def main(address: str, path: str, example: str = '0', lowest_score: str = '0.5') -> None:
-    """Take the picture of the documentation: an example, detected."""
+    """Take the image of the documentation: an example, detected."""
     with browser() as chromium:
         visitor = Visitor(chromium, address)
         visitor.page.set_viewport_size(dict(width=1280, height=1010))

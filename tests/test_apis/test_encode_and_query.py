@@ -333,7 +333,7 @@ def test_length_words_and_device(device: torch.device) -> None:
 def test_another_width_is_refused() -> None:
     model = detector()
     (encoded,) = encode_images(model, tiny_inference.image())
-    with pytest.raises(ValueError, match='width 16, but the model makes .* 32'):
+    with pytest.raises(ValueError, match='16-dimensional embeddings, but .* 32-dimensional'):
         query_image(model, encoded, tiny_models.vocabulary(dim=16))
 
 

@@ -12,9 +12,9 @@ import mmcv
 import pytest
 from PIL import Image
 
+from demo.image_demo import main, summary
 from helpers import tiny_inference
 from regionclip_mmdet.apis import RegionCLIPInferencer
-from regionclip_mmdet.apis.image_command import main, summary
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,7 +29,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def run(*args: object) -> None:
-    main('A demo.', [str(arg) for arg in args])
+    main([str(arg) for arg in args])
 
 
 @pytest.mark.parametrize('given', ['vis', 'vis/a.png', 'vis/*.png'])

@@ -11,9 +11,9 @@ import mmcv
 import numpy as np
 import pytest
 
+from demo.video_demo import main, write_video
 from helpers import tiny_inference
 from regionclip_mmdet.apis import RegionCLIPInferencer
-from regionclip_mmdet.apis.video_command import main, write_video
 
 FRAMES = 6
 
@@ -29,7 +29,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*args: object) -> None:
-    main('A demo.', [str(arg) for arg in args])
+    main([str(arg) for arg in args])
 
 
 @pytest.fixture

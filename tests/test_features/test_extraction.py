@@ -20,6 +20,7 @@ from regionclip_mmdet.features import (
     RegionMaker,
     read_region_features,
 )
+from regionclip_mmdet.models import recognition
 from regionclip_mmdet.models.text import TextEmbeddings
 
 
@@ -103,7 +104,7 @@ def test_class_agnostic_nms_of_proposals(photos: Path, tmp_path: Path) -> None:
     for number in range(len(world.SIZES)):
         boxes = every.boxes[every.of_image(number)]
         kept: list[int] = []
-        for row in range(len(boxes)):  # by falling score
+        for row in range(len(boxes)):  # in descending score order
             if all(overlaps(boxes[[row, other]])[0, 1] <= 0.3 for other in kept):
                 kept.append(row)
         np.testing.assert_array_equal(apart.boxes[apart.of_image(number)], boxes[kept])
@@ -158,7 +159,7 @@ class TestDetections:
             pairs = query_image(made_by.model, encoded, names, nms=loose, max_per_img=-1)
             best: dict[int, int] = {}
             for row, region in enumerate(pairs.region_inds.tolist()):
-                best.setdefault(region, row)  # by falling score
+                best.setdefault(region, row)  # in descending score order
             kept: list[int] = []
             for row in best.values():
                 boxes = pairs.bboxes.numpy()
@@ -176,7 +177,7 @@ class TestDetections:
     ) -> None:
         settings = dict(source='detections', vocabulary=world.vocabulary(), nms='class-agnostic')
         _, whole = made(photos, tmp_path / 'whole', **settings)
-        monkeypatch.setattr(features.region_maker, 'LOGITS_AT_A_TIME', 21)  # three regions
+        monkeypatch.setattr(recognition, 'LOGITS_AT_A_TIME', 21)  # three regions
         _, pieces = made(photos, tmp_path / 'pieces', **settings)
         assert_equal_features(pieces, whole, atol=1e-5)
 

@@ -37,7 +37,7 @@ def cosines(found: features.RegionFeatures, names: TextEmbeddings) -> np.ndarray
 
 
 @pytest.mark.parametrize('at_a_time', [1 << 22, 12])
-def test_by_falling_cosine(
+def test_in_descending_cosine_order(
     folder: Path, at_a_time: int, monkeypatch: pytest.MonkeyPatch, photos: Path
 ) -> None:
     monkeypatch.setattr(search, 'COSINES_AT_A_TIME', at_a_time)  # 12: two regions
@@ -75,7 +75,7 @@ def test_one_region_of_an_image(folder: Path) -> None:
 
 
 def test_names_of_another_model_are_refused(folder: Path) -> None:
-    with pytest.raises(ValueError, match='width 16, the regions of width 32'):
+    with pytest.raises(ValueError, match='16-dimensional, those of the regions 32-dimensional'):
         features.search_folder(folder, TextEmbeddings(('a',), np.ones((1, 16))))
 
 

@@ -136,7 +136,7 @@ def stored(folder: Path, shard: int) -> Any:
 def test_images_of_one_size_may_be_computed_together(
     world: Path, tmp_path: Path, waiting: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('regionclip_mmdet.pretraining.proposals_of_shards.MAX_WAITING', waiting)
+    monkeypatch.setattr('regionclip_mmdet.datasets.size_groups.MAX_WAITING', waiting)
     sizes = []
     make = ProposalMaker.make
     monkeypatch.setattr(

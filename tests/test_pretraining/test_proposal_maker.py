@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from helpers import generated_shards as made
 from helpers import proposals_world as world_of
 from regionclip_mmdet.pretraining import ProposalMaker, fixed_view, from_config
-from regionclip_mmdet.pretraining.proposal_maker import weights_hash
+from regionclip_mmdet.resumable_job import weights_hash
 
 
 @pytest.fixture(autouse=True)

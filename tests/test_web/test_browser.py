@@ -57,20 +57,20 @@ def save(path: Path, seed: int = 0, size: tuple[int, int] = (240, 320)) -> Path:
 
 
 def test_upload_write_detect(visitor: object, photo: Path) -> None:
-    assert visitor.choose(photo) == 'Picture of 320 x 240 pixels. Press Detect.'
+    assert visitor.choose(photo) == 'Image of 320 x 240 pixels. Press Detect.'
     visitor.write(WORDS)
     status = visitor.detect()
     assert 'compared with 3 names' in status and 'encoded now' in status
-    rows, drawn = visitor.rows(), visitor.picture()
+    rows, drawn = visitor.rows(), visitor.image()
     assert rows and {row[0] for row in rows} <= {'zebra', 'green cube', 'red ball'}
     scores = [float(row[1]) for row in rows]
     assert scores == sorted(scores, reverse=True) and min(scores) >= 0.1
 
-    # the same without boxes: a threshold that nothing passes, on the encoded picture
+    # the same without boxes: a threshold that nothing passes, on the encoded image
     visitor.set_score('1')
     status = visitor.detect()
     assert '0 detections' in status and 'encoded earlier' in status and not visitor.rows()
-    plain = visitor.picture()
+    plain = visitor.image()
     assert plain.shape == drawn.shape
     changed = (plain != drawn).any(2)
     factor = plain.shape[1] / 320
@@ -109,7 +109,7 @@ def test_regions_and_json(visitor: object, photo: Path) -> None:
     visitor.page.locator('#rc-json', has_text='detections').wait_for()
 
 
-def test_the_button_rests_while_a_question_runs(visitor: object, photo: Path) -> None:
+def test_the_button_rests_while_a_query_runs(visitor: object, photo: Path) -> None:
     visitor.choose(photo)
     visitor.write('\n'.join(f'name {i}' for i in range(3000)))
     visitor.press()
@@ -117,7 +117,7 @@ def test_the_button_rests_while_a_question_runs(visitor: object, photo: Path) ->
     assert '3,000 names' in visitor.answered()
 
 
-def test_another_picture_ends_the_question(visitor: object, photo: Path, tmp_path: Path) -> None:
+def test_another_image_ends_the_query(visitor: object, photo: Path, tmp_path: Path) -> None:
     def names(first: str) -> str:
         return '\n'.join(f'{first} {i}' for i in range(3000))
 
@@ -130,8 +130,8 @@ def test_another_picture_ends_the_question(visitor: object, photo: Path, tmp_pat
     visitor.press()
     visitor.page.locator('#rc-detect[disabled]', has_text='Detecting').wait_for()
     visitor.choose(save(tmp_path / 'other.png', seed=1, size=(60, 80)))
-    visitor.page.wait_for_timeout(2000 * took)  # longer than the question takes
-    assert visitor.status() == 'Picture of 80 x 60 pixels. Press Detect.'
+    visitor.page.wait_for_timeout(2000 * took)  # longer than the query takes
+    assert visitor.status() == 'Image of 80 x 60 pixels. Press Detect.'
     assert not visitor.rows()
     visitor.write(WORDS)
     assert 'compared with 3 names' in visitor.detect()
@@ -141,11 +141,11 @@ def test_broken_files(visitor: object, photo: Path, tmp_path: Path) -> None:
     visitor.write(WORDS)
     cut_off, text, claims = (tmp_path / f'{name}.png' for name in ('cut_off', 'text', 'claims'))
     cut_off.write_bytes(photo.read_bytes()[:5000])
-    text.write_text('no picture at all')
+    text.write_text('no image at all')
     Image.new('RGB', (2000, 1100)).save(claims)
     for file, message in [
         (cut_off, 'cannot be decoded'),
-        (text, 'no picture that can be read'),
+        (text, 'no image that can be read'),
         (claims, '2.2 megapixels; this server takes up to 2'),
     ]:
         assert message in visitor.choose(file)
@@ -159,7 +159,7 @@ def test_broken_files(visitor: object, photo: Path, tmp_path: Path) -> None:
 def test_too_large_a_file(visitor: object, photo: Path, address: str, tmp_path: Path) -> None:
     large = tmp_path / 'large.png'
     large.write_bytes(photo.read_bytes() + bytes(2**20))
-    visitor.page.set_input_files('#rc-picture input[type=file]', large)
+    visitor.page.set_input_files('#rc-image input[type=file]', large)
     assert 'exceed the maximum allowed size of 1.0 Mb' in visitor.toasts()
     # nor past the page
     answer = visitor.page.request.post(
@@ -172,9 +172,9 @@ def test_too_large_a_file(visitor: object, photo: Path, address: str, tmp_path: 
     assert 'detections of' in visitor.detect()
 
 
-def test_questions_without_picture_or_words(visitor: object, photo: Path) -> None:
+def test_queries_without_image_or_words(visitor: object, photo: Path) -> None:
     visitor.write(WORDS)
-    assert 'No picture yet' in visitor.detect()
+    assert 'No image yet' in visitor.detect()
     visitor.choose(photo)
     visitor.write(' . ')
     assert 'No names yet' in visitor.detect()
@@ -224,7 +224,7 @@ def test_two_visitors_at_once(chromium: object, address: str, tmp_path: Path) ->
 def test_more_visitors_than_may_wait(chromium: object, tmp_path: Path, photo: Path) -> None:
     """One is answered, one waits, the third is told so and asks again later."""
     files = map(str, tiny_web.write_detector(tmp_path))
-    # 81 prompts, so that a question lasts
+    # 81 prompts, so that a query lasts
     options = ['--queue-size', '1', '--concurrency', '1', '--templates', 'ensemble81']
     with web_browser.server(tmp_path, *files, *options) as address:
         visitors = [web_browser.Visitor(chromium, address) for _ in range(3)]
@@ -234,7 +234,7 @@ def test_more_visitors_than_may_wait(chromium: object, tmp_path: Path, photo: Pa
         for visitor in visitors:
             visitor.press()
         told = [visitor.answered() for visitor in visitors]
-        busy = [i for i, status in enumerate(told) if 'Too many questions' in status]
+        busy = [i for i, status in enumerate(told) if 'Too many queries' in status]
         assert len(busy) == 1 and sum('100 names' in status for status in told) == 2
         assert '100 names' in visitors[busy[0]].detect()
         for visitor in visitors:

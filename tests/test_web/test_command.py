@@ -69,7 +69,7 @@ def test_without_text_encoder(
 
 def test_embeddings_of_another_width_are_refused(files: list[str], tmp_path: Path) -> None:
     TextEmbeddings(('a',), torch.ones(1, 5)).save(tmp_path / 'other.pth')
-    with pytest.raises(ValueError, match='width 5.*width 32'):
+    with pytest.raises(ValueError, match='5-dimensional.*32-dimensional'):
         module.make_service(parsed(*files, '--embeddings', str(tmp_path / 'other.pth')))
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Answers equal mmdet's own way of asking; pictures are encoded once; visitors do not meet."""
+"""Answers equal mmdet's own way of asking; images are encoded once; visitors do not meet."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from torch import nn
 
 from demo.web import (
     DetectionService,
-    PictureLimits,
-    Question,
+    ImageLimits,
+    Query,
     UserError,
     WordEmbedder,
-    read_picture,
+    read_upload,
 )
 from demo.web import detections as module
-from demo.web.pictures import Picture
 from demo.web.turns import Turns
+from demo.web.uploads import UploadedImage
 from helpers import tiny_models, tiny_web
 from regionclip_mmdet.models.text import TextEmbeddings
 
@@ -78,7 +78,7 @@ def encodings(model: nn.Module) -> list[int]:
 def test_answers_are_those_of_the_model(
     model: nn.Module, service: DetectionService, settings: dict
 ) -> None:
-    outcome = service.answer(upload(), Question(WORDS, **settings))
+    outcome = service.answer(upload(), Query(WORDS, **settings))
     # mmdet's way, of a model that is set to these names and numbers
     other = copy.deepcopy(model)
     other.set_vocabulary(NAMES, 'single')
@@ -99,7 +99,7 @@ def test_answers_are_those_of_the_model(
 
 
 def test_what_regions_resemble(model: nn.Module, service: DetectionService) -> None:
-    outcome = service.answer(upload(), Question(WORDS, score_thr=0.0, top_k=2))
+    outcome = service.answer(upload(), Query(WORDS, score_thr=0.0, top_k=2))
     (encoded,) = service._encoded.values()
     text = model.text_encoder.encode_names(NAMES, 'single').matrix
     cosines = F.cosine_similarity(encoded.embeddings[:, None], text[None], dim=-1)
@@ -117,42 +117,42 @@ def test_what_regions_resemble(model: nn.Module, service: DetectionService) -> N
 
 
 def test_boxes_are_drawn(service: DetectionService) -> None:
-    outcome = service.answer(upload(), Question(WORDS, score_thr=0.1, max_per_img=1))
+    outcome = service.answer(upload(), Query(WORDS, score_thr=0.1, max_per_img=1))
     before = np.asarray(Image.open(io.BytesIO(upload())))
-    assert outcome.picture.dtype == np.uint8 and outcome.picture.shape[2] == 3
-    factor = outcome.picture.shape[1] / before.shape[1]
-    assert outcome.picture.shape[0] == round(before.shape[0] * factor)
-    nothing = service.answer(upload(), Question(WORDS, score_thr=1.0))
+    assert outcome.visualization.dtype == np.uint8 and outcome.visualization.shape[2] == 3
+    factor = outcome.visualization.shape[1] / before.shape[1]
+    assert outcome.visualization.shape[0] == round(before.shape[0] * factor)
+    nothing = service.answer(upload(), Query(WORDS, score_thr=1.0))
     assert not nothing.detections and not nothing.regions and '0 detections' in nothing.summary
-    changed = (outcome.picture != nothing.picture).any(2)
+    changed = (outcome.visualization != nothing.image).any(2)
     x1, y1, x2, y2 = (round(v * factor) for v in outcome.detections[0]['box'])
     assert changed[y1 : y2 + 1, max(x1 - 2, 0) : x1 + 3].any(1).mean() > 0.9
     assert len(outcome.detections) == 1 and changed.mean() < 0.4
 
 
-def test_a_picture_is_encoded_once(service: DetectionService, encodings: list[int]) -> None:
-    first = service.answer(upload(), Question(WORDS, score_thr=0.1))
-    service.answer(upload(), Question('horse', score_thr=0.2, max_per_img=3))
-    again = service.answer(upload(), Question(WORDS, score_thr=0.1))
+def test_a_image_is_encoded_once(service: DetectionService, encodings: list[int]) -> None:
+    first = service.answer(upload(), Query(WORDS, score_thr=0.1))
+    service.answer(upload(), Query('horse', score_thr=0.2, max_per_img=3))
+    again = service.answer(upload(), Query(WORDS, score_thr=0.1))
     assert len(encodings) == 1
-    assert again.detections == first.detections and np.array_equal(again.picture, first.picture)
-    service.answer(upload(1), Question(WORDS))
-    service.answer(upload(), Question(WORDS))  # asked last, so the other one is forgotten next
-    service.answer(upload(2), Question(WORDS))
+    assert again.detections == first.detections and np.array_equal(again.image, first.image)
+    service.answer(upload(1), Query(WORDS))
+    service.answer(upload(), Query(WORDS))  # asked last, so the other one is forgotten next
+    service.answer(upload(2), Query(WORDS))
     assert len(encodings) == 3 and len(service._encoded) == 2
-    service.answer(upload(), Question(WORDS))
+    service.answer(upload(), Query(WORDS))
     assert len(encodings) == 3
-    service.answer(upload(1), Question(WORDS))
+    service.answer(upload(1), Query(WORDS))
     assert len(encodings) == 4
 
 
 def test_visitors_do_not_meet(
     model: nn.Module, words: WordEmbedder, service: DetectionService, encodings: list[int]
 ) -> None:
-    """Eight threads, two pictures, four lists of words: each gets what it gets alone."""
+    """Eight threads, two images, four lists of words: each gets what it gets alone."""
     asked = ['zebra . dog', 'green cube', 'horse . cat . bird', 'traffic cone . dog']
-    questions = [(upload(i % 2), Question(asked[i % 4], score_thr=0.0)) for i in range(16)]
-    alone = [DetectionService(model, words).answer(*question) for question in questions[:4]]
+    queries = [(upload(i % 2), Query(asked[i % 4], score_thr=0.0)) for i in range(16)]
+    alone = [DetectionService(model, words).answer(*query) for query in queries[:4]]
     own = model.roi_head.bbox_head.active_classifier.names
     encodings.clear()
     barrier = threading.Barrier(8)
@@ -160,7 +160,7 @@ def test_visitors_do_not_meet(
     def ask(number: int) -> list[dict]:
         if number < 8:
             barrier.wait()
-        return service.answer(*questions[number]).detections
+        return service.answer(*queries[number]).detections
 
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(ask, range(16)))
@@ -180,7 +180,7 @@ def test_a_long_list_of_names_does_not_hold_up_others(model: nn.Module) -> None:
 
     def ask(word: str, number: int) -> None:
         names = ' . '.join(f'{word} {i}' for i in range(number))
-        service.answer(upload(), Question(names))
+        service.answer(upload(), Query(names))
         finished.append(word)
 
     def embed(names: Sequence[str]) -> TextEmbeddings:
@@ -201,74 +201,74 @@ def test_fifty_visitors_are_answered_beside_a_long_list(
     model: nn.Module, words: WordEmbedder, service: DetectionService
 ) -> None:
     long = '\n'.join(f'thing {i}' for i in range(600))
-    questions = [long, *(f'thing {i} . cat' for i in range(50))]
-    barrier = threading.Barrier(len(questions))
+    queries = [long, *(f'thing {i} . cat' for i in range(50))]
+    barrier = threading.Barrier(len(queries))
 
     def ask(text: str) -> int:
         barrier.wait()
-        outcome = service.answer(upload(), Question(text, score_thr=0.0))
+        outcome = service.answer(upload(), Query(text, score_thr=0.0))
         return int(outcome.summary.rsplit(' with ', 1)[1].split(' ')[0])
 
-    with ThreadPoolExecutor(len(questions)) as pool:
-        assert list(pool.map(ask, questions)) == [600, *[2] * 50]
+    with ThreadPoolExecutor(len(queries)) as pool:
+        assert list(pool.map(ask, queries)) == [600, *[2] * 50]
 
 
 def test_many_names_and_too_many(service: DetectionService) -> None:
     many = '\n'.join(f'thing {i}' for i in range(1500))
     stages: list[str] = []
     outcome = service.answer(
-        upload(), Question(many, score_thr=0.0), lambda stage, part: stages.append(stage)
+        upload(), Query(many, score_thr=0.0), lambda stage, part: stages.append(stage)
     )
     assert '1,500 names' in outcome.summary and len(outcome.detections) == 50
-    assert 'Reading 1,500 names' in stages and 'Encoding the picture (150 x 120), once' in stages
+    assert 'Reading 1,500 names' in stages and 'Encoding the image (150 x 120), once' in stages
     service.max_names = 1499
     with pytest.raises(UserError, match='1,500 names are more than the 1,499'):
-        service.answer(upload(), Question(many))
+        service.answer(upload(), Query(many))
 
 
 def test_preset_and_words_together(service: DetectionService) -> None:
     preset = ('cat', 'dog')
-    question = Question('DOG . zebra', preset=preset, score_thr=0.0)
-    assert question.names(10) == ('cat', 'dog', 'zebra')
-    assert '3 names' in service.answer(upload(), question).summary
+    query = Query('DOG . zebra', preset=preset, score_thr=0.0)
+    assert query.names(10) == ('cat', 'dog', 'zebra')
+    assert '3 names' in service.answer(upload(), query).summary
 
 
-def test_words_are_checked_before_the_picture_is_encoded(
+def test_words_are_checked_before_the_image_is_encoded(
     service: DetectionService, encodings: list[int]
 ) -> None:
     with pytest.raises(UserError, match='No names yet'):
-        service.answer(upload(), Question(' . '))
+        service.answer(upload(), Query(' . '))
     with pytest.raises(UserError, match='cannot be decoded'):
-        service.answer(upload()[:900], Question(WORDS))
+        service.answer(upload()[:900], Query(WORDS))
     assert not encodings
-    assert service.look(upload()) == 'Picture of 150 x 120 pixels.'
+    assert service.look(upload()) == 'Image of 150 x 120 pixels.'
 
 
-def test_pictures_are_looked_at_one_at_a_time(
+def test_images_are_looked_at_one_at_a_time(
     service: DetectionService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together: list[int] = []
     now: list[int] = []
 
-    def slow(content: bytes, limits: PictureLimits) -> Picture:
+    def slow(content: bytes, limits: ImageLimits) -> UploadedImage:
         now.append(1)
         time.sleep(0.02)
         together.append(len(now))
         now.pop()
-        return read_picture(content, limits)
+        return read_upload(content, limits)
 
-    monkeypatch.setattr(module, 'read_picture', slow)
+    monkeypatch.setattr(module, 'read_upload', slow)
     with ThreadPoolExecutor(6) as pool:
         assert len(set(pool.map(service.look, [upload()] * 6))) == 1
     assert together == [1] * 6
 
 
-def test_a_large_picture_is_shown_small_with_boxes_in_its_own_pixels(
+def test_a_large_image_is_shown_small_with_boxes_in_its_own_pixels(
     service: DetectionService,
 ) -> None:
     content = upload(size=(1000, 2000))
-    outcome = service.answer(content, Question(WORDS, score_thr=0.0))
-    assert outcome.picture.shape[1] <= 1600
+    outcome = service.answer(content, Query(WORDS, score_thr=0.0))
+    assert outcome.visualization.shape[1] <= 1600
     assert max(found['box'][2] for found in outcome.detections) > 1600
 
 
@@ -277,6 +277,6 @@ def test_a_model_without_text_encoder_knows_its_own_names(tmp_path: Path) -> Non
     model = init_detector(str(config), str(checkpoint), palette='random', device='cpu')
     own = model.roi_head.bbox_head.active_classifier.vocabulary
     service = DetectionService(model, WordEmbedder(None, [own]))
-    assert service.answer(upload(), Question('dog . red ball', score_thr=0.0)).detections
+    assert service.answer(upload(), Query('dog . red ball', score_thr=0.0)).detections
     with pytest.raises(UserError, match='no text encoder'):
-        service.answer(upload(), Question('zebra'))
+        service.answer(upload(), Query('zebra'))

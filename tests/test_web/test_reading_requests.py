@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""What a request may hold: its values become a question, or a message. Gradio is not needed."""
+"""What a request may hold: its values become a query, or a message. Gradio is not needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demo.web import Outcome, PictureLimits, Preset, Question, UserError
+from demo.web import ImageLimits, Outcome, Preset, Query, UserError
 from demo.web.requests import NO_PRESET, PageSettings, RequestReader
 
 VALUES = ('cat', NO_PRESET, 0.3, 50, 5, 0.5)
@@ -19,16 +19,16 @@ VALUES = ('cat', NO_PRESET, 0.3, 50, 5, 0.5)
 class Service:
     """Remembers what it was given."""
 
-    limits = PictureLimits(max_bytes=2000)
+    limits = ImageLimits(max_bytes=2000)
 
     def __init__(self) -> None:
-        self.asked: list[tuple[bytes, Question]] = []
+        self.asked: list[tuple[bytes, Query]] = []
 
     def look(self, upload: bytes) -> str:
         return f'{len(upload)} bytes.'
 
-    def answer(self, upload: bytes, question: Question, report: object) -> Outcome:
-        self.asked.append((upload, question))
+    def answer(self, upload: bytes, query: Query, report: object) -> Outcome:
+        self.asked.append((upload, query))
         return Outcome(np.zeros((9, 9, 3), np.uint8), [], [], 'Answered.')
 
 
@@ -45,12 +45,12 @@ def reader(uploads: Path) -> RequestReader:
     return RequestReader(Service(), [Preset('Two', ('cow', 'ox'))], PageSettings(), uploads)
 
 
-def test_a_question(reader: RequestReader, uploads: Path) -> None:
+def test_a_query(reader: RequestReader, uploads: Path) -> None:
     upload = dict(path=str(uploads / 'a.png'))
-    assert 'Answered.' in reader.ask(upload, ('cat', 'Two', 0.25, 7, 3, 0.75))[0]
-    content, question = reader.service.asked[0]
+    assert 'Answered.' in reader.detect(upload, ('cat', 'Two', 0.25, 7, 3, 0.75))[0]
+    content, query = reader.service.asked[0]
     assert content == (uploads / 'a.png').read_bytes()
-    assert question == Question('cat', ('cow', 'ox'), 0.25, 7, 0.75, 3)
+    assert query == Query('cat', ('cow', 'ox'), 0.25, 7, 0.75, 3)
     assert 'Press Detect' in reader.look(upload)[0]
 
 
@@ -76,7 +76,7 @@ def test_numbers_stay_within_their_sliders(
 ) -> None:
     """0 and less would mean no limit at all."""
     values = [*VALUES[:place], value, *VALUES[place + 1 :]]
-    assert 'Answered.' in reader.ask(dict(path=str(uploads / 'a.png')), values)[0]
+    assert 'Answered.' in reader.detect(dict(path=str(uploads / 'a.png')), values)[0]
     assert getattr(reader.service.asked[0][1], attribute) == becomes
 
 
@@ -96,13 +96,13 @@ def test_values_of_other_types(
 ) -> None:
     values = [*VALUES[:place], value, *VALUES[place + 1 :]]
     upload = dict(path=str(uploads / 'a.png'))
-    for shown in (reader.ask(upload, values), reader.refresh(upload, values)):
+    for shown in (reader.detect(upload, values), reader.refresh(upload, values)):
         assert message in shown[0] and 'rc-error' in shown[0] and shown[1:] == [None, [], [], None]
     assert not reader.service.asked
 
 
 @pytest.mark.parametrize('values', [(None, None), ('', NO_PRESET), (' \n', NO_PRESET)])
-def test_a_slider_asks_nothing_without_names_or_picture(
+def test_a_slider_asks_nothing_without_names_or_image(
     reader: RequestReader, uploads: Path, values: tuple
 ) -> None:
     assert reader.refresh(dict(path=str(uploads / 'a.png')), [*values, *VALUES[2:]]) is None
@@ -110,8 +110,8 @@ def test_a_slider_asks_nothing_without_names_or_picture(
 
 
 @pytest.mark.parametrize('upload', [None, {}, [], '', 0])
-def test_no_picture(reader: RequestReader, upload: Any) -> None:
-    assert 'No picture yet' in reader.ask(upload, VALUES)[0]
+def test_no_image(reader: RequestReader, upload: Any) -> None:
+    assert 'No image yet' in reader.detect(upload, VALUES)[0]
     assert 'rc-wait' in reader.look(upload)[0]
 
 
@@ -119,8 +119,8 @@ def test_no_picture(reader: RequestReader, upload: Any) -> None:
     'upload', [5, 'x', [1], True, dict(path=5), dict(path=None), dict(path=''), dict(url='x')]
 )
 def test_what_is_no_upload(reader: RequestReader, upload: Any) -> None:
-    for shown in (reader.ask(upload, VALUES), reader.look(upload)):
-        assert 'no uploaded picture' in shown[0]
+    for shown in (reader.detect(upload, VALUES), reader.look(upload)):
+        assert 'no uploaded image' in shown[0]
 
 
 def test_no_other_file_is_read(reader: RequestReader, uploads: Path) -> None:

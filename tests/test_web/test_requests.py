@@ -15,7 +15,7 @@ from PIL import Image
 pytest.importorskip('gradio')
 import httpx  # noqa: E402  (comes with gradio)
 
-from demo.web import Outcome, PictureLimits, Question  # noqa: E402
+from demo.web import ImageLimits, Outcome, Query  # noqa: E402
 from demo.web import page as module  # noqa: E402
 from demo.web.requests import PageSettings  # noqa: E402
 
@@ -26,19 +26,19 @@ Ask = Callable[[str, list], str]
 class Service:
     """Remembers what it was given."""
 
-    limits = PictureLimits()
+    limits = ImageLimits()
 
     def __init__(self) -> None:
         self.files: list[bytes] = []
-        self.questions: list[Question] = []
+        self.queries: list[Query] = []
 
     def look(self, upload: bytes) -> str:
         self.files.append(upload)
         return 'Looked.'
 
-    def answer(self, upload: bytes, question: Question, report: object) -> Outcome:
+    def answer(self, upload: bytes, query: Query, report: object) -> Outcome:
         self.files.append(upload)
-        self.questions.append(question)
+        self.queries.append(query)
         return Outcome(np.zeros((9, 9, 3), np.uint8), [], [], 'Answered.')
 
 
@@ -67,7 +67,7 @@ def address(served: tuple) -> str:
 
 @pytest.fixture
 def service(served: tuple) -> Service:
-    served[1].files, served[1].questions = [], []
+    served[1].files, served[1].queries = [], []
     return served[1]
 
 
@@ -107,7 +107,7 @@ def test_an_upload_is_read_and_no_other_file(served: tuple, ask: Ask, service: S
     sent = upload(address, secret)
     assert 'Looked.' in ask('look', [sent]) and service.files == [secret.read_bytes()]
     service.files.clear()
-    question = ['cat', 'None: only my words', 0.3, 50, 5, 0.5]
+    query = ['cat', 'None: only my words', 0.3, 50, 5, 0.5]
     around = str(Path(sent['path']).parent / '..' / '..' / 'secret.png')
     assert Path(around).is_file()
     for path in (str(secret), around):
@@ -117,7 +117,7 @@ def test_an_upload_is_read_and_no_other_file(served: tuple, ask: Ask, service: S
             dict(sent, path=path, is_stream=True),
         ):
             assert 'Looked.' not in ask('look', [other])
-            assert 'Answered.' not in ask('ask', [other, *question])
+            assert 'Answered.' not in ask('ask', [other, *query])
     assert not service.files
 
 
@@ -128,11 +128,11 @@ def test_numbers_stay_within_their_sliders(
     address: str, ask: Ask, service: Service, tmp_path: Path, sent: int, most: int, listed: int
 ) -> None:
     """0 and less would mean no limit at all."""
-    picture = upload(address, save(tmp_path / 'a.png'))
-    data = [picture, 'cat', 'None: only my words', 0.3, sent, sent, 0.5]
+    image = upload(address, save(tmp_path / 'a.png'))
+    data = [image, 'cat', 'None: only my words', 0.3, sent, sent, 0.5]
     assert 'Answered.' in ask('ask', data)
-    (question,) = service.questions
-    assert (question.max_per_img, question.top_k) == (most, listed)
+    (query,) = service.queries
+    assert (query.max_per_img, query.top_k) == (most, listed)
 
 
 FILE = dict(meta=dict(_type='gradio.FileData'))
@@ -204,13 +204,13 @@ def check_plain(answers: list[str], capfd: pytest.CaptureFixture) -> None:
     assert 'Traceback' not in shown.err + shown.out
 
 
-def test_fifty_visitors_with_four_questions_each(address: str, tmp_path: Path) -> None:
-    picture = upload(address, save(tmp_path / 'a.png'))
+def test_fifty_visitors_with_four_queries_each(address: str, tmp_path: Path) -> None:
+    image = upload(address, save(tmp_path / 'a.png'))
     events = httpx.get(f'{address}/config').json()['dependencies']
     (number,) = (event['id'] for event in events if event['api_name'] == 'ask')
 
     async def visit(client: httpx.AsyncClient, visitor: int) -> list[str]:
-        body = dict(data=[picture, *QUESTION], fn_index=number, session_hash=f'v{visitor}')
+        body = dict(data=[image, *QUESTION], fn_index=number, session_hash=f'v{visitor}')
         for _ in range(4):
             joined = await client.post(f'{address}/gradio_api/queue/join', json=body)
             assert joined.status_code == 200, joined.text

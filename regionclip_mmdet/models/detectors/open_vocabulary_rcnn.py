@@ -9,17 +9,18 @@ from typing import Any
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...contracts import Vocabulary
 from ..encoded_image import EncodedImage, complete_image_metas
-from ..localizers import get_proposals
+from ..localizers import RPNLocalizer, get_proposals
 from ..post_processing import first_chunk
 from ..precision import CastsCarefully
 from ..region_encoders import with_arch_of
-from ..text import TextEmbeddings
+from ..roi_heads import OpenVocabRoIHead
+from ..text import CLIPTextEncoder, TextEmbeddings
 from ..weights import WeightGuard
 from .active_names import ActiveNames
 
@@ -59,6 +60,12 @@ class OpenVocabularyRCNN(ActiveNames, WeightGuard, CastsCarefully, TwoStageDetec
         may_be_unexpected: Key prefixes of a checkpoint to be ignored.
         init_cfg: As in mmengine.
     """
+
+    cfg: Config
+    data_preprocessor: nn.Module
+    localizer: RPNLocalizer | None
+    roi_head: OpenVocabRoIHead
+    text_encoder: CLIPTextEncoder | None
 
     def __init__(
         self,
@@ -238,10 +245,10 @@ class OpenVocabularyRCNN(ActiveNames, WeightGuard, CastsCarefully, TwoStageDetec
         if not any(sample.get('custom_entities') is not None for sample in samples):
             return [None] * len(samples)
         # the parser of what users write and the finder of text encoders lie above
-        from ...apis.given_texts import classifiers_of
+        from ...apis.given_texts import vocabularies_of
 
         self.dataset_meta['palette'] = 'random'  # one of few colors would not do for any names
-        return list(classifiers_of(self, samples))
+        return list(vocabularies_of(self, samples))
 
     def _forward(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> tuple:
         """Raw logits and box deltas of all proposals, without post-processing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from mmdet.models.roi_heads import StandardRoIHead
@@ -27,6 +28,7 @@ from ..post_processing import (
 )
 from ..recognition import at_least_float32, region_chunks
 from ..region_encoders import check_map_channels, embed_and_keep_maps, split_regions
+from .text_embedding_bbox_head import TextEmbeddingBBoxHead
 
 
 @MODELS.register_module()
@@ -51,6 +53,10 @@ class OpenVocabRoIHead(StandardRoIHead):
             of regions to begin with, or False). For masks, ``mask_thr_binary`` (0.5).
         init_cfg: As in mmengine.
     """
+
+    bbox_head: TextEmbeddingBBoxHead
+    region_encoder: Any  # a RegionEncoder, or another module that embeds regions
+    test_cfg: ConfigDict
 
     def __init__(
         self,

@@ -105,7 +105,7 @@ def test_what_decides_an_embedding_decides_its_place(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_is_made_again(tmp_path: Path, encoded: list[str]) -> None:
-    cache = EmbeddingCache(tmp_path, make_encoder(), 'single')
+    cache = EmbeddingCache(tmp_path, make_encoder(), 'single', names_kept=0)
     made = cache.encode_names(NAMES)
     damaged = next(p for p in cache.folder.iterdir() if 'thing 0' in TextEmbeddings.load(p).names)
     damaged.write_bytes(damaged.read_bytes()[:100])
@@ -116,7 +116,7 @@ def test_a_damaged_file_is_made_again(tmp_path: Path, encoded: list[str]) -> Non
 
 
 def test_bad_names_are_refused_before_any_is_embedded(tmp_path: Path, encoded: list[str]) -> None:
-    cache = EmbeddingCache(tmp_path, make_encoder(), 'single')
+    cache = EmbeddingCache(tmp_path, make_encoder(), 'single', names_kept=0)
     for names, message in (([*NAMES, NAMES[0]], 'distinct'), ([*NAMES, ','], 'nothing')):
         with pytest.raises(ValueError, match=message):
             cache.encode_names(names)
@@ -142,7 +142,7 @@ def test_writers_of_one_file_do_not_meet(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_damage_of_any_kind_is_made_again(tmp_path: Path, encoded: list[str]) -> None:
     """Never another embedding, never an end of the run."""
-    cache = EmbeddingCache(tmp_path, make_encoder(), 'single')
+    cache = EmbeddingCache(tmp_path, make_encoder(), 'single', names_kept=0)
     made = cache.encode_names(NAMES[:3])
     (path,) = cache.folder.iterdir()
     whole = path.read_bytes()
@@ -157,7 +157,7 @@ def test_damage_of_any_kind_is_made_again(tmp_path: Path, encoded: list[str]) ->
 
 @pytest.mark.parametrize('odd', ['width', 'folder', 'link', 'version', 'names', 'tensor'])
 def test_what_is_no_part_of_the_cache(odd: str, tmp_path: Path, encoded: list[str]) -> None:
-    cache = EmbeddingCache(tmp_path, make_encoder(), 'single')
+    cache = EmbeddingCache(tmp_path, make_encoder(), 'single', names_kept=0)
     made = cache.encode_names(NAMES[:3])
     path = cache.folder / '0.pth'
     if odd == 'width':
@@ -175,3 +175,63 @@ def test_what_is_no_part_of_the_cache(odd: str, tmp_path: Path, encoded: list[st
     encoded.clear()
     assert torch.equal(cache.encode_names(NAMES[:3]).matrix, made.matrix)
     assert encoded == []
+
+
+class CountingEncoder(CLIPTextEncoder):
+    """Keeps the names it has encoded."""
+
+    def __init__(self) -> None:
+        super().__init__(tiny_models.TEXT_ARCH)
+        tiny_models.fill(self)
+        self.encoded_names: list[str] = []
+
+    def encode_names(self, names: list[str], *args: object, **kwargs: object):
+        self.encoded_names += names
+        return super().encode_names(names, *args, **kwargs)
+
+
+class TestMemory:
+    def test_each_name_is_embedded_once_per_prompt_set(self) -> None:
+        encoder = CountingEncoder()
+        embed = EmbeddingCache(None, lambda: encoder, 'plain').encode_names
+        first = embed(['a', 'b'])
+        second = embed(['b', 'c', 'a'])
+        assert encoder.encoded_names == ['a', 'b', 'c']
+        assert torch.equal(second.matrix[[2, 0]], first.matrix)
+        assert second.names == ('b', 'c', 'a')
+        embed(['a'], templates='single')
+        assert encoder.encoded_names == ['a', 'b', 'c', 'a']
+
+    def test_the_oldest_names_are_forgotten(self) -> None:
+        encoder = CountingEncoder()
+        embed = EmbeddingCache(None, encoder, 'plain', names_kept=2).encode_names
+        embed(['a', 'b'])
+        embed(['a'])  # used again
+        embed(['c'])
+        embed(['a', 'c'])
+        assert encoder.encoded_names == ['a', 'b', 'c']
+        embed(['b'])
+        assert encoder.encoded_names == ['a', 'b', 'c', 'b']
+
+    def test_a_folder_is_remembered_by_the_next_process(self, tmp_path: Path) -> None:
+        encoder = CountingEncoder()
+        first = EmbeddingCache(tmp_path, encoder).encode_names(['a', 'b'], templates='plain')
+        again = EmbeddingCache(tmp_path, encoder).encode_names(['b', 'c'], templates='plain')
+        assert encoder.encoded_names == ['a', 'b', 'c']
+        assert torch.equal(again.matrix[0], first.matrix[1])
+
+
+class TestLongNames:
+    def test_what_is_cut_is_said(self) -> None:
+        encoder = CountingEncoder()  # 12 tokens
+        embed = EmbeddingCache(None, lambda: encoder, 'plain').encode_names
+        long = 'one two three four five six seven eight nine ten eleven'
+        with pytest.warns(UserWarning, match=r'names too long .* 12 tokens .1.*nine ten'):
+            found = embed(['cat', long])
+            same_beginning = embed([long.replace('eleven', 'twelve')])
+        torch.testing.assert_close(found.matrix[1], same_beginning.matrix[0])
+
+    def test_names_that_just_fit_are_not_warned_of(self, recwarn: pytest.WarningsRecorder) -> None:
+        embed = EmbeddingCache(None, CountingEncoder, 'plain').encode_names
+        embed(['one two three four five six seven eight nine'])  # and a full stop
+        assert not [w for w in recwarn.list if 'too long' in str(w.message)]

@@ -1,27 +1,24 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""One file of region features: some images, one after the other."""
+"""Files of region features of many images each, this project's format."""
 
 from __future__ import annotations
 
 import json
 import os
+import os.path as osp
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..datasets.shards.proposal_format import save_whole
 from ..fileio import parse_json, read_npz
-from .images import ImageEntry
+from .folder import FORMAT, VERSION, FeatureStore, Part, Totals
+from .images import ImageList
 from .regions import ImageRegions, normalized
 
-FORMAT = 'regionclip_mmdet.region_features'
-# Embeddings of the names, where there are any.
-NAMES_FILE = 'names.pth'
-# Raise it whenever the meaning of a file changes.
-VERSION = 1
-# Of each region: type, and how many numbers; None: D or T.
+# Each array of regions: type, and how many numbers per region; None: D or T.
 REGION_ARRAYS: Mapping[str, tuple[str, int | None]] = {
     'boxes': ('float32', 4),
     'objectness': ('float32', 0),
@@ -37,20 +34,6 @@ _ARRAYS = (*_OF_IMAGES, *REGION_ARRAYS, 'embeddings', 'norms')
 _REMEDY = 'Delete it and run tools/extract_region_features.py again: it makes what is missing'
 
 
-@dataclass(frozen=True)
-class Origin:
-    """An image as it was found.
-
-    Attributes:
-        entry: Path and id.
-        num_bytes: Of its file; -1: there was none. Another image of the same name gives itself
-            away.
-    """
-
-    entry: ImageEntry
-    num_bytes: int
-
-
 def part_name(number: int) -> str:
     """Name of a file."""
     return f'regions-{number:05d}.npz'
@@ -58,7 +41,7 @@ def part_name(number: int) -> str:
 
 def write_part(
     path: str | os.PathLike,
-    origins: Sequence[Origin],
+    found_images: Mapping[str, np.ndarray],
     regions: Sequence[ImageRegions | None],
     broken: Mapping[int, str],
     width: int,
@@ -82,14 +65,14 @@ def write_part(
       path, reason) and ``dropped`` (row, how many given boxes had no area within the image).
 
     Args:
-        path: Of the file.
-        origins: The images.
-        regions: Of each image; None if it is broken.
-        broken: Reason by row of each broken image.
-        width: ``D``.
-        top: ``T``.
-        dtype: Of the embeddings.
-        settings_sha256: Of what the regions depend on.
+        path: path of the file.
+        found_images: what the file says of its images, see ``describe_images``.
+        regions: regions of each image; None if it is broken.
+        broken: reason by row of each broken image.
+        width: dimension ``D`` of the embeddings.
+        top: number ``T`` of best names.
+        dtype: type of the stored embeddings.
+        settings_sha256: hash of what the regions depend on.
     """
     whole = [part for part in regions if part is not None]
     arrays: dict[str, np.ndarray] = {}
@@ -100,17 +83,18 @@ def write_part(
     raw = np.concatenate([np.zeros((0, width), np.float32), *(part.embeddings for part in whole)])
     embeddings, norms = normalized(raw)
     sizes = [(0, 0) if part is None else part.size for part in regions]
+    paths = found_images['image_paths']
     meta = dict(
         format=FORMAT,
         version=VERSION,
         settings_sha256=settings_sha256,
-        broken=[[row, origins[row].entry.path, why] for row, why in sorted(broken.items())],
+        broken=[[row, str(paths[row]), why] for row, why in sorted(broken.items())],
         dropped=[[row, part.dropped] for row, part in enumerate(regions) if part and part.dropped],
     )
     lengths = [0 if part is None else len(part) for part in regions]
     save_whole(
         path,
-        **images_of(origins),
+        **found_images,
         image_sizes=np.array(sizes, dtype=np.int32).reshape(-1, 2),
         starts=np.cumsum([0, *lengths], dtype=np.int64),
         **arrays,
@@ -120,12 +104,15 @@ def write_part(
     )
 
 
-def images_of(origins: Sequence[Origin]) -> dict[str, np.ndarray]:
-    """What a file says of its images, to be compared."""
+def describe_images(images: ImageList, rows: Sequence[int]) -> dict[str, np.ndarray]:
+    """What a file says of its images: another image of the same name gives itself away."""
+    entries = [images.entries[row] for row in rows]
+    paths = [images.full_path(row) for row in rows]
+    sizes = [osp.getsize(path) if osp.isfile(path) else -1 for path in paths]
     return dict(
-        image_paths=np.array([origin.entry.path for origin in origins], dtype=str),
-        image_ids=np.array([origin.entry.id for origin in origins], dtype=np.int64),
-        image_bytes=np.array([origin.num_bytes for origin in origins], dtype=np.int64),
+        image_paths=np.array([entry.path for entry in entries], dtype=str),
+        image_ids=np.array([entry.id for entry in entries], dtype=np.int64),
+        image_bytes=np.array(sizes, dtype=np.int64),
     )
 
 
@@ -135,8 +122,8 @@ def read_part(
     """Arrays and ``meta`` of a file.
 
     Args:
-        path: Of the file.
-        only: Names of the arrays that are wanted; None: all.
+        path: path of the file.
+        only: names of the arrays that are wanted; None: all.
 
     Raises:
         FileNotFoundError: There is none.
@@ -162,3 +149,50 @@ def read_part(
     if not all(isinstance(row, list) and len(row) == 3 for row in meta['broken']):
         raise ValueError(f'{path} lists broken images in another way. {remedy}.')
     return arrays, meta
+
+
+class NpzStore(FeatureStore):
+    """Files of many images each; see ``write_part``."""
+
+    def _missing(self) -> list[Part]:
+        """Parts whose files are not there, damaged, of other settings or of other images."""
+        return [part for part in self.parts if not self._is_done(part)]
+
+    def _is_done(self, part: Part) -> bool:
+        wanted = describe_images(self.images, part.rows)
+        try:
+            arrays, meta = read_part(osp.join(self.folder, part_name(part.number)), tuple(wanted))
+        except (FileNotFoundError, ValueError):
+            return False
+        same = all(np.array_equal(arrays[key], value) for key, value in wanted.items())
+        return same and meta['settings_sha256'] == self.manifest.settings_sha256
+
+    def _write(
+        self, part: Part, regions: Sequence[ImageRegions | None], broken: Mapping[int, str]
+    ) -> None:
+        settings = self.manifest.settings
+        write_part(
+            osp.join(self.folder, part_name(part.number)),
+            describe_images(self.images, part.rows),
+            regions,
+            broken,
+            self.manifest.embed_dim,
+            min(settings['top'], len(self.manifest.names)),
+            settings['dtype'],
+            self.manifest.settings_sha256,
+        )
+
+    def _totals(self, broken: Sequence[tuple[str, str]]) -> Totals:
+        for file in Path(self.folder).glob('regions-*.npz'):  # of images no longer in the list
+            number = file.stem.removeprefix('regions-')
+            if number.isdigit() and int(number) >= len(self.parts):
+                file.unlink()
+        broken = []  # of earlier runs, too
+        regions = dropped = 0
+        for part in self.parts:
+            path = osp.join(self.folder, part_name(part.number))
+            arrays, meta = read_part(path, ('starts',))
+            regions += int(arrays['starts'][-1])
+            dropped += sum(count for _, count in meta['dropped'])
+            broken += [(image, why) for _, image, why in meta['broken']]
+        return Totals(broken, regions, dropped)

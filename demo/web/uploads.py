@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Uploaded files become pictures, or messages."""
+"""Uploaded files become images, or messages."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF')
 
 
 @dataclass(frozen=True)
-class PictureLimits:
+class ImageLimits:
     """What an upload may be.
 
     Attributes:
-        max_bytes: Of the file.
-        max_pixels: Of the picture, read from its header before anything is decoded.
+        max_bytes: size of the file.
+        max_pixels: number of pixels, read from its header before anything is decoded.
         min_side: Shorter sides are refused: there is nothing to see.
     """
 
@@ -39,13 +39,13 @@ class PictureLimits:
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class UploadedImage:
     """A decoded upload.
 
     Attributes:
         rgb: uint8 ``(H, W, 3)``, turned as its EXIF tag says.
-        key: Hash of the pixels: equal pictures have equal keys, whatever their files.
-        notes: What the visitor should know about how the file was read.
+        key: Hash of the pixels: equal images have equal keys, whatever their files.
+        notes: remarks for the visitor on how the file was read.
         factor: From pixels of the upload to those of ``rgb``, see ``shrunk``.
         full_size: Height and width of the upload; None: those of ``rgb``.
     """
@@ -62,14 +62,14 @@ class Picture:
         height, width = self.full_size or self.rgb.shape[:2]
         return f'{width} x {height}'
 
-    def shrunk(self, longest: int) -> Picture:
+    def shrunk(self, longest: int) -> UploadedImage:
         """The same, to be shown: with a longer side of at most ``longest`` pixels."""
         rgb, factor = shrink(self.rgb, longest)
         full_size = self.full_size or self.rgb.shape[:2]
         return replace(self, rgb=rgb, factor=self.factor * factor, full_size=full_size)
 
 
-def read_picture(content: bytes, limits: PictureLimits | None = None) -> Picture:
+def read_upload(content: bytes, limits: ImageLimits | None = None) -> UploadedImage:
     """Decode an upload.
 
     The EXIF orientation is applied, the first frame of an animation is taken, transparency lies on
@@ -77,12 +77,12 @@ def read_picture(content: bytes, limits: PictureLimits | None = None) -> Picture
 
     Args:
         content: Bytes of the file.
-        limits: What it may be.
+        limits: limits of the upload.
 
     Raises:
-        UserError: It is no picture, damaged, too large, too thin, or of 32-bit values.
+        UserError: It is no image, damaged, too large, too thin, or of 32-bit values.
     """
-    limits = limits or PictureLimits()
+    limits = limits or ImageLimits()
     if len(content) > limits.max_bytes:
         raise UserError(
             f'The file has more than {limits.max_bytes / MB:g} MB, which is the most that this '
@@ -103,27 +103,27 @@ def read_picture(content: bytes, limits: PictureLimits | None = None) -> Picture
             raise
         except Image.DecompressionBombError:  # Pillow's own limit, where ours is beyond it
             raise UserError(
-                'The picture has far too many pixels. Scale it down and upload it again.'
+                'The image has far too many pixels. Scale it down and upload it again.'
             ) from None
         except Image.UnidentifiedImageError:
             raise UserError(
-                'This file is no picture that can be read here. JPEG, PNG, WebP, GIF, BMP and TIFF '
+                'This file is no image that can be read here. JPEG, PNG, WebP, GIF, BMP and TIFF '
                 'can.'
             ) from None
         except Exception as error:  # damaged files make decoders raise whatever they like
             reason = str(error).strip()[:200] or type(error).__name__
             raise UserError(
-                f'The picture cannot be decoded: {reason}. The file may be damaged or cut off; '
+                f'The image cannot be decoded: {reason}. The file may be damaged or cut off; '
                 'upload it again, or save it as JPEG or PNG.'
             ) from None
     rgb = np.ascontiguousarray(rgb)
     digest = hashlib.sha256(str(rgb.shape).encode())
     digest.update(rgb.data)
-    return Picture(rgb, digest.hexdigest(), tuple(notes))
+    return UploadedImage(rgb, digest.hexdigest(), tuple(notes))
 
 
 def shrink(rgb: np.ndarray, longest: int) -> tuple[np.ndarray, float]:
-    """A picture that is shown: its longer side is at most ``longest`` pixels.
+    """An image that is shown: its longer side is at most ``longest`` pixels.
 
     Returns:
         uint8 ``(h, w, 3)`` and the factor from original to shown pixels.
@@ -136,18 +136,18 @@ def shrink(rgb: np.ndarray, longest: int) -> tuple[np.ndarray, float]:
     return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.LANCZOS)), factor
 
 
-def _check_size(width: int, height: int, limits: PictureLimits) -> None:
+def _check_size(width: int, height: int, limits: ImageLimits) -> None:
     size = f'{width} x {height} pixels'
     if width * height > limits.max_pixels:
         raise UserError(
-            f'The picture has {size}, {width * height / 1e6:.1f} megapixels; this server takes up '
+            f'The image has {size}, {width * height / 1e6:.1f} megapixels; this server takes up '
             f'to {limits.max_pixels / 1e6:g}. Scale it down and upload it again.'
         )
     if min(width, height) < limits.min_side:
-        raise UserError(f'The picture has only {size}; each side needs at least {limits.min_side}.')
+        raise UserError(f'The image has only {size}; each side needs at least {limits.min_side}.')
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise UserError(
-            f'The picture has {size}: too long for its width. Cut it to a shape of at most '
+            f'The image has {size}: too long for its width. Cut it to a shape of at most '
             f'{MAX_ASPECT} to 1.'
         )
 
