@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from examples.shapes_world import ShapesWorldSpec, make_shapes_world
 from helpers.disks import mounted
 from regionclip_mmdet import fileio
 from regionclip_mmdet.apis.results import write_json
@@ -19,7 +20,6 @@ from regionclip_mmdet.apis.video_command import write_video
 from regionclip_mmdet.checkpoints import conversion
 from regionclip_mmdet.compat.checkpoints import save_whole
 from regionclip_mmdet.datasets.preparation.files import write_all
-from regionclip_mmdet.datasets.shapes_world import ShapesWorldSpec, make_shapes_world
 from regionclip_mmdet.engine.hooks import AtomicLocalBackend
 from regionclip_mmdet.evaluation import DumpPredictions
 from regionclip_mmdet.features.official_files import write_official
