@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..datasets.preparation.files import write_all
-from ..datasets.shards.stored_proposals import differences
+from ..datasets.shards import differences
 from ..fileio import read_json
 from .images import ImageList, printable
 from .part_file import FORMAT, NAMES_FILE, VERSION, Origin, images_of, part_name, read_part

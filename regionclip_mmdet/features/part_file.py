@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets.shards.proposal_format import save_whole
+from ..datasets.shards import save_whole
 from ..fileio import parse_json, read_npz
 from .images import ImageEntry
 from .regions import ImageRegions, normalized

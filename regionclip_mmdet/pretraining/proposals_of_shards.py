@@ -17,16 +17,16 @@ from tqdm import tqdm
 
 from ..datasets.broken_images import MIN_SEEN, is_broken_image
 from ..datasets.preparation import write_all
-from ..datasets.shards.exclusions import exclusion_line
-from ..datasets.shards.pairs_in_shards import PairsInShards
-from ..datasets.shards.proposal_format import (
+from ..datasets.shards import (
+    PairsInShards,
+    StoredProposals,
+    exclusion_line,
     proposals_path,
+    read_meta,
     teacher_path,
     write_proposals,
     write_teacher,
 )
-from ..datasets.shards.proposal_meta import read_meta
-from ..datasets.shards.stored_proposals import StoredProposals
 from ..datasets.transforms import BrokenImageError
 from ..engine.ranks import failing_together, of_all_ranks
 from .proposal_maker import Made, ProposalMaker

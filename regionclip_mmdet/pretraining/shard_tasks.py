@@ -8,17 +8,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..datasets.shards.pairs_in_shards import PairsInShards
-from ..datasets.shards.proposal_format import (
+from ..datasets.shards import (
+    PairsInShards,
+    ShardIndex,
     check_names,
+    differences,
     keys_of,
     lengths_of,
     pairs_hash,
     proposals_path,
+    read_meta,
+    rows_of_pairs,
     teacher_path,
 )
-from ..datasets.shards.proposal_meta import differences, read_meta, rows_of_pairs
-from ..datasets.shards.shard_index import ShardIndex
 
 
 @dataclass
