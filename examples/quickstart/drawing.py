@@ -46,21 +46,11 @@ def draw_boxes(
     return Image.fromarray(draw_detections(pixels, boxes, labels, colors=colors, **style))
 
 
-def titled(image: Image.Image, title: str, color: str = '#20262d') -> Image.Image:
+def titled(image: Image.Image, title: str, color: str = '#20262d') -> np.ndarray:
     """Put a line of text above an image; without text an empty one, so that sizes are equal."""
     pixels = np.asarray(image.convert('RGB'))
     strip = text_strip(title, pixels, color, font_size=18, max_lines=1)
-    return Image.fromarray(np.concatenate([strip, pixels]))
-
-
-def contact_sheet(images: Sequence[Image.Image], columns: int, gap: int = 14) -> Image.Image:
-    """Lay equally sized images out in rows."""
-    width, height = images[0].size
-    rows = -(-len(images) // columns)
-    sheet = Image.new('RGB', (columns * (width + gap) - gap, rows * (height + gap) - gap), 'white')
-    for i, image in enumerate(images):
-        sheet.paste(image, (i % columns * (width + gap), i // columns * (height + gap)))
-    return sheet
+    return np.concatenate([strip, pixels])
 
 
 def smooth(values: Sequence[float], window: int) -> np.ndarray:

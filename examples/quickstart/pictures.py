@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from regionclip_mmdet.visualization import contact_sheet
+
 from .drawing import (
     BASE_COLOR,
     NEUTRAL_COLOR,
     NOVEL_COLOR,
     RIGHT_COLOR,
     WRONG_COLOR,
-    contact_sheet,
     draw_boxes,
     draw_curves,
     titled,
@@ -164,7 +165,8 @@ def detections_picture(
             best = best_per_place(by_image.get(image_id, []))
             images[title] = scenes.draw_detections(image_id, best)
         tiles += [titled(i, t) if row == 0 else titled(i, '') for t, i in images.items()]
-    contact_sheet(tiles, columns=1 + len(columns)).save(path, quality=88)
+    sheet = contact_sheet(tiles, columns=1 + len(columns), gap=14)
+    Image.fromarray(sheet).save(path, quality=88)
     return path
 
 
@@ -207,5 +209,5 @@ def pseudo_labels_picture(scenes: Scenes, label_file: Path, path: Path, number: 
             SCALE,
         )
         tiles.append(titled(image, textwrap.shorten(scene['caption'], 54, placeholder=' ...')))
-    contact_sheet(tiles, columns=3).save(path, quality=88)
+    Image.fromarray(contact_sheet(tiles, columns=3, gap=14)).save(path, quality=88)
     return path

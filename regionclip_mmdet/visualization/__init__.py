@@ -3,6 +3,7 @@
 
 from .canvas import Mark, Style, draw_marks
 from .colors import contrast_ratio, name_color, text_color
+from .contact_sheet import Caption, contact_sheet, make_tile
 from .distinct_colors import picture_colors
 from .labels import Row
 from .open_vocab_visualizer import OpenVocabVisualizer
@@ -17,11 +18,13 @@ from .views import (
 )
 
 __all__ = [
+    'Caption',
     'Mark',
     'NamedRegion',
     'OpenVocabVisualizer',
     'Row',
     'Style',
+    'contact_sheet',
     'contrast_ratio',
     'draw_detections',
     'draw_marks',
@@ -29,6 +32,7 @@ __all__ = [
     'draw_pseudo_labels',
     'draw_regions',
     'group_regions',
+    'make_tile',
     'name_color',
     'picture_colors',
     'side_by_side',

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from examples.quickstart.document import Document
-from examples.quickstart.drawing import contact_sheet, draw_boxes, smooth, titled
+from examples.quickstart.drawing import draw_boxes, smooth
 from examples.quickstart.pictures import best_per_place
 from examples.quickstart.report import HEADER, mean_over_seeds, result_rows, write_report
 from examples.quickstart.workspace import MARKER, Workspace
@@ -91,12 +91,6 @@ def test_labels_stay_inside_and_thin_boxes_are_no_error() -> None:
     boxes = [(0, 0, 40, 40), (38, 0, 40, 1), (10, 10, 10, 10)]
     drawn = draw_boxes(image, boxes, ['a long label'] * 3, ['#2a8a4a'] * 3, scale=4)
     assert drawn.size == (160, 160)
-
-
-def test_sheet_lays_out_in_rows() -> None:
-    tiles = [titled(Image.new('RGB', (30, 30), 'red'), 'x')] * 5
-    width, height = tiles[0].size
-    assert contact_sheet(tiles, columns=3, gap=10).size == (3 * width + 20, 2 * height + 10)
 
 
 def test_smoothing_keeps_length_and_constants() -> None:
