@@ -5,61 +5,28 @@
     python tools/test.py configs/custom/regionclip_rn50_fpn_custom.py \
         work_dirs/regionclip_rn50_fpn_custom/iter_12000.pth
 
-Not run here; memory not measured. docs/custom_dataset.md says what to write here and how to make
-the files. The rate is that of the official OV-COCO schedule (0.002 for 16 images), scaled linearly
-to 4; its length is a choice for some thousand images.
+Classes and files are those of configs/_base_/datasets/custom_detection.py; docs/custom_dataset.md
+says what to write there. The rate is that of the official OV-COCO schedule (0.002 for 16 images),
+scaled linearly to 4; its length is a choice for some thousand images.
 Results: coco/bbox_novel_ap50, coco/bbox_base_ap50, coco/bbox_all_ap50.
 """
 
 _base_ = [
     '../_base_/models/regionclip_rn50_fpn.py',
-    '../_base_/datasets/coco_detection.py',
+    '../_base_/datasets/custom_detection.py',
     '../_base_/schedules/coco_transfer_90k.py',
     '../_base_/default_runtime.py',
 ]
 
-# Yours, in the order of the annotation files. Names to be found without boxes are novel.
-base_classes = ('mug', 'teapot')
-novel_classes = ('spoon',)
-data_root = 'data/custom/'
-
 model = dict(
     roi_head=dict(
         bbox_head=dict(
-            vocabulary=data_root + 'base_names.pth', test_vocabulary=data_root + 'all_names.pth'
+            vocabulary=_base_.data_root + 'base_names.pth',
+            test_vocabulary=_base_.data_root + 'all_names.pth',
         )
     ),
 )
 load_from = 'checkpoints/regionclip_rn50_with_rpn_lvis_866.pth'
-
-train_dataloader = dict(
-    batch_size=4,
-    dataset=dict(
-        class_split='base',
-        metainfo=dict(classes=base_classes, base_classes=base_classes, novel_classes=()),
-        data_root=data_root,
-        ann_file='annotations/train.json',
-        data_prefix=dict(img='train/'),
-        get_with=None,
-    ),
-)
-val_dataloader = dict(
-    dataset=dict(
-        class_split='all',
-        metainfo=dict(
-            classes=base_classes + novel_classes,
-            base_classes=base_classes,
-            novel_classes=novel_classes,
-        ),
-        data_root=data_root,
-        ann_file='annotations/val.json',
-        data_prefix=dict(img='val/'),
-        get_with=None,
-    ),
-)
-test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + 'annotations/val.json')
-test_evaluator = val_evaluator
 
 max_iters = 12000
 train_cfg = dict(max_iters=max_iters, val_interval=2000)

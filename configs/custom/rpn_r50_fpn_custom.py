@@ -3,25 +3,22 @@
 
     python tools/train.py configs/custom/rpn_r50_fpn_custom.py
 
-Not run here; memory not measured. It begins with the official localizer, converted by
+Classes and files are those of configs/_base_/datasets/custom_detection.py; the names do not matter
+to it. It begins with the official localizer, converted by
 `python tools/convert_checkpoint.py downloads/rpn_lvis_866.pth -o checkpoints/rpn_lvis_866.pth`;
 without it, delete the init_cfg of neck and rpn_head, and give the backbone that of
 configs/localizers/rpn_r50-caffe_fpn_8xb2-180k_lvis866.py. One GPU, four images at a time; rate and
-length are choices for some thousand images. COCO-format files; the names do not matter to it.
+length are choices for some thousand images.
 Results: proposals/R50@100 and so on, recall of all objects of the validation images.
 """
 
 _base_ = [
     '../_base_/models/rpn_r50-caffe-fpn_training.py',
-    '../_base_/datasets/coco_detection.py',
+    '../_base_/datasets/custom_detection.py',
     '../_base_/schedules/rpn_90k.py',
     '../_base_/default_runtime.py',
 ]
 
-# Yours, in the order of the annotation files, as in regionclip_rn50_fpn_custom.py.
-base_classes = ('mug', 'teapot')
-novel_classes = ('spoon',)
-data_root = 'data/custom/'
 start = 'checkpoints/rpn_lvis_866.pth'
 
 model = dict(
@@ -36,36 +33,10 @@ model = dict(
     ),
 )
 
-train_dataloader = dict(
-    batch_size=4,
-    dataset=dict(
-        class_split='base',
-        metainfo=dict(classes=base_classes, base_classes=base_classes, novel_classes=()),
-        data_root=data_root,
-        ann_file='annotations/train.json',
-        data_prefix=dict(img='train/'),
-        get_with=None,
-    ),
-)
-val_dataloader = dict(
-    dataset=dict(
-        class_split='all',
-        metainfo=dict(
-            classes=base_classes + novel_classes,
-            base_classes=base_classes,
-            novel_classes=novel_classes,
-        ),
-        data_root=data_root,
-        ann_file='annotations/val.json',
-        data_prefix=dict(img='val/'),
-        get_with=None,
-    ),
-)
-test_dataloader = val_dataloader
 val_evaluator = dict(
     _delete_=True,
     type='ProposalRecallMetric',
-    ann_file=data_root + 'annotations/val.json',
+    ann_file=_base_.data_root + 'annotations/val.json',
     proposal_nums=(100, 300, 1000),
 )
 test_evaluator = val_evaluator

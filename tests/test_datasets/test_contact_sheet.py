@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""The picture of random pairs."""
+"""The contact sheet of random pairs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from PIL import Image
 from helpers import generated_shards as made
 from regionclip_mmdet.datasets import ImageTextShards
 from regionclip_mmdet.datasets.preparation import contact_sheet
-from regionclip_mmdet.datasets.preparation.contact_sheet import TILE, _font, wrap
 
+TILE = 256
 TOOL = Path(__file__).parents[2] / 'tools' / 'data' / 'inspect_image_text.py'
 
 
 def colors(sheet: Image.Image) -> set[int]:
-    """Numbers of the pictures in it: those whose color fills at least half a tile."""
+    """Numbers of the images in it: those whose color fills at least half a tile."""
     values, counts = np.unique(np.asarray(sheet).reshape(-1, 3), axis=0, return_counts=True)
     whole = [value for value, count in zip(values.tolist(), counts) if count > TILE * TILE // 2]
     return {red + 256 * green for red, green, blue in whole if blue == 0}
@@ -52,18 +52,6 @@ def test_damaged_images_have_their_place(tmp_path: Path) -> None:
     assert frame.sum(0).max() == TILE and frame.sum(1).max() == TILE
 
 
-@pytest.mark.parametrize(
-    'text', ['a dog on a beach ' * 30, 'x' * 300, 'short', '', 'a ' + 'y' * 80]
-)
-def test_lines_fit(text: str) -> None:
-    lines = wrap(text, 200, 3)
-    assert 1 <= len(lines) <= 3 and all(_font().getlength(line) <= 200 for line in lines)
-    shown = ''.join(lines).replace(' ', '')
-    whole = text.replace(' ', '')
-    assert shown == whole or (shown.endswith('...') and whole.startswith(shown[:-3]))
-    assert len(shown) >= min(len(whole), 40)
-
-
 def test_the_tool(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -76,4 +64,4 @@ def test_the_tool(
     monkeypatch.setattr(sys, 'argv', [*arguments, f'{tmp_path}/sheet'])
     with pytest.raises(SystemExit):
         runpy.run_path(str(TOOL), run_name='__main__')
-    assert 'needs the suffix of a picture' in capsys.readouterr().err
+    assert 'needs the suffix of an image' in capsys.readouterr().err

@@ -8,7 +8,7 @@ r"""Look into shards of image-text pairs: counts, sizes, lengths of captions, br
 
 Makes the indices of the shards, too, if they have none yet. The file of --broken names pairs by
 shard and key; ImageTextShards(exclude='broken.tsv') leaves them out, so that every other pair comes
-exactly once in a pass. The picture of --sheet shows random pairs with their keys and captions.
+exactly once in a pass. The image of --sheet shows random pairs with their keys and captions.
 Quote patterns, so that the shell leaves them alone.
 """
 
@@ -33,21 +33,21 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--caption-key', help='key of the JSON that holds the caption')
     parser.add_argument('--cache-dir', help='folder for the indices (default: beside the shards)')
     parser.add_argument('--copy-dir', help='folder for copies of shards that are not local')
-    parser.add_argument('--sample', type=int, help='look into so many pairs (default: all)')
+    parser.add_argument('--sample', type=int, help='number of pairs to look into (default: all)')
     parser.add_argument(
         '--heads', action='store_true', help='do not decode images: faster, misses damaged ones'
     )
     parser.add_argument('--workers', type=int, default=0, help='processes (default: 0, this one)')
     parser.add_argument('--broken', type=Path, help='write the broken pairs to this .tsv file')
-    parser.add_argument('--sheet', type=Path, help='write a picture of random pairs to this file')
-    parser.add_argument('--sheet-pairs', type=int, default=24, help='so many (default: 24)')
-    parser.add_argument('--seed', type=int, default=0, help='of the choice (default: 0)')
+    parser.add_argument('--sheet', type=Path, help='write an image of random pairs to this file')
+    parser.add_argument('--sheet-pairs', type=int, default=24, help='its pairs (default: 24)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the choice (default: 0)')
     args = parser.parse_args()
     for name in ('sample', 'sheet_pairs'):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f'--{name.replace("_", "-")} must be positive')
     if args.sheet is not None and args.sheet.suffix.lower() not in Image.registered_extensions():
-        parser.error(f'--sheet: {args.sheet} needs the suffix of a picture, such as .jpg')
+        parser.error(f'--sheet: {args.sheet} needs the suffix of an image, such as .jpg')
     return args
 
 

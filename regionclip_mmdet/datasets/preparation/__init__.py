@@ -1,10 +1,9 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """From public annotation files to those of the open-vocabulary benchmarks."""
 
-from .contact_sheet import contact_sheet
 from .files import read_annotations, write_all
 from .image_text import index_image_text
-from .inspect_image_text import inspect_image_text
+from .inspect_image_text import contact_sheet, inspect_image_text
 from .ov_coco import OVCocoSplit, prepare_ov_coco_train, prepare_ov_coco_val
 from .ov_lvis import prepare_ov_lvis_train, prepare_ov_lvis_val, read_image_ids
 from .pack_shards import pack_shards

@@ -15,7 +15,10 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ..shards.exclusions import exclusion_line
+from ...visualization import Caption, make_tile
+from ...visualization import contact_sheet as arrange
+from ...visualization.contact_sheet import FAINT
+from ..shards import exclusion_line
 from ..transforms.load_image import decode_rgb
 
 _PERCENTILES = (0, 5, 50, 95, 100)
@@ -185,3 +188,37 @@ def inspect_image_text(
 
 def _array(values: Sequence[Any]) -> np.ndarray:
     return np.array(values, dtype=np.int64)
+
+
+def contact_sheet(dataset: Any, number: int = 24, seed: int = 0, columns: int = 6) -> Image.Image:
+    """Random pairs with their keys and first captions, to look at before training on them.
+
+    Args:
+        dataset: ``ImageTextShards`` or ``ImageTextTSV``.
+        number: Number of pairs, drawn without repetition.
+        seed: The same seed draws the same pairs.
+        columns: Pairs in a row.
+
+    Returns:
+        An RGB image. Images appear as training sees them, turned by their EXIF orientation; of one
+        that cannot be decoded the reason is written in its place.
+    """
+    number = min(number, len(dataset))
+    chosen = np.random.default_rng(seed).choice(len(dataset), number, replace=False)
+    tiles = [_tile(dataset, idx) for idx in chosen.tolist()]
+    return Image.fromarray(arrange(tiles, min(columns, number)))
+
+
+def _tile(dataset: Any, idx: int) -> np.ndarray:
+    image: np.ndarray | Exception
+    try:
+        image = decode_rgb(dataset.image_bytes(idx))
+    except Exception as error:  # damaged files make decoders raise whatever they like
+        image = error
+    try:
+        item = dataset.get_data_info(idx)
+        name, captions = item['img_id'], item['captions']
+    except OSError as error:
+        name, captions = dataset.image_name(idx), [str(error)]
+    more = f' (+{len(captions) - 1})' if len(captions) > 1 else ''
+    return make_tile(image, [Caption(name, FAINT), Caption(captions[0] + more, max_lines=4)])
