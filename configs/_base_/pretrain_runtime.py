@@ -11,7 +11,7 @@ _base_ = './default_runtime.py'
 default_hooks = dict(
     throughput=dict(type='ThroughputHook'),
     broken_images=dict(type='BrokenImagesHook'),
-    pseudo_label_pictures=dict(type='PseudoLabelPicturesHook', interval=5000),
+    pseudo_label_pictures=dict(type='PseudoLabelVisualizationHook', interval=5000),
 )
 log_processor = dict(
     mean_pattern='.*(loss|time|data_time|grad_norm|regions_kept|teacher_agreement|teacher_score).*'

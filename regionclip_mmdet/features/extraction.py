@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ..apis.image_inputs import ImageInputs
 from ..apis.image_kinds import count_unread
 from ..apis.size_groups import groups_of_one_size
-from ..engine.ranks import failing_together, of_all_ranks
+from ..engine.robust.ranks import of_all_ranks, raise_on_all_ranks
 from ..pretraining.proposal_maker import weights_hash
 from .folder import BROKEN_FILE, Manifest, Part, split_images
 from .given_boxes import CocoBoxes, GivenBoxes, GridBoxes
@@ -124,7 +124,7 @@ def extract_region_features(
     manifest = _manifest(maker, images, inputs, boxes, file_format, images_per_file, len(parts))
     store = FILE_FORMATS[file_format](out, manifest, images, parts)
     shared: list[Any] = [None]
-    with failing_together():
+    with raise_on_all_ranks():
         if rank == 0:
             shared = [store.begin(overwrite)]
             if maker.vocabulary is not None:
@@ -143,7 +143,7 @@ def extract_region_features(
     regions, dropped = (sum(of_all_ranks(n)) for n in (store.num_regions, store.num_dropped))
     met = [image for of_rank in all_gather_object(store.broken) for image in of_rank]
     found: list[Any] = [None]
-    with failing_together():
+    with raise_on_all_ranks():
         if rank == 0:
             found = [store.finish(met)]
     broadcast_object_list(found)

@@ -28,7 +28,7 @@ from ..datasets.shards.proposal_format import (
 from ..datasets.shards.proposal_meta import read_meta
 from ..datasets.shards.stored_proposals import StoredProposals
 from ..datasets.transforms import BrokenImageError
-from ..engine.ranks import failing_together, of_all_ranks
+from ..engine.robust.ranks import of_all_ranks, raise_on_all_ranks
 from .proposal_maker import Made, ProposalMaker
 from .shard_tasks import ShardTask, missing_files
 
@@ -108,7 +108,7 @@ def precompute_proposals(
         None if maker.teacher is None else maker.teacher_fingerprint(pipeline),
     )
     shared: list[Any] = [None]
-    with failing_together():
+    with raise_on_all_ranks():
         if rank == 0:
             shared = [list(missing_files(dataset, out, *prints, overwrite))]
     broadcast_object_list(shared)
@@ -127,7 +127,7 @@ def precompute_proposals(
     images = sum(of_all_ranks(images))  # waits for all
     seconds = time.monotonic() - begin
     broken: list[tuple[str, str, str]] = []
-    with failing_together():
+    with raise_on_all_ranks():
         if rank == 0:
             StoredProposals(out, dataset.shards, dataset.indices, prints[1] is not None, out)
             broken = _broken(dataset, out)

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from helpers.disks import mounted
-from regionclip_mmdet.engine import work_dir_lock
 from regionclip_mmdet.engine.hooks import AtomicLocalBackend
-from regionclip_mmdet.engine.work_dir_lock import (
+from regionclip_mmdet.engine.robust import work_dir_lock
+from regionclip_mmdet.engine.robust.work_dir_lock import (
     LOCK_FILE,
     WorkDirInUseError,
     WorkDirLock,

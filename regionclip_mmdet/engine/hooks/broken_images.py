@@ -9,9 +9,9 @@ from mmdet.registry import HOOKS
 from mmengine.dist import all_gather_object
 from mmengine.runner import Runner
 
-from ..ranks import of_all_ranks
-from .dataset_check import innermost
-from .once import OnceHook
+from ..robust.once import OnceHook
+from ..robust.ranks import of_all_ranks
+from .dataset_check import unwrap_datasets
 
 MAX_NAMED = 100
 
@@ -49,7 +49,7 @@ class BrokenImagesHook(OnceHook):
             if broken is not None:
                 self._found.append(str(broken))
         if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
-            parts = innermost(runner.train_dataloader.dataset)
+            parts = unwrap_datasets(runner.train_dataloader.dataset)
             skipped = sum(getattr(part, 'num_broken', 0) for part in parts)
             total = sum(of_all_ranks(skipped))
             runner.message_hub.update_scalar('train/images_skipped', total)

@@ -12,6 +12,7 @@ import numpy as np
 from mmdet.datasets import CocoDataset, LVISV05Dataset
 from mmdet.evaluation import OVCocoMetric
 from mmdet.registry import HOOKS
+from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmengine.runner.runner import _SlicedDataset
@@ -23,9 +24,10 @@ from ...datasets.mask_checks import check_masks
 from ...datasets.named_splits import is_used, loads_masks
 from ...datasets.transforms.unmoved import leaves_proposals_behind
 from ...evaluation import OVCocoAPMetric
-from ..evaluated import compare_images, metrics_with_datasets
-from ..ranks import on_main_process
-from .once import OnceHook
+from ...evaluation.tested_images import ComparesImages, ImageIdentity, check_tested
+from ..robust.best_results import metrics_with_datasets
+from ..robust.once import OnceHook
+from ..robust.ranks import on_main_process
 
 
 @HOOKS.register_module()
@@ -89,7 +91,7 @@ class DatasetCheckHook(OnceHook):
                 self._compared.append((metric, part))
 
     def _check_dataset(self, dataset: Any, what: str) -> None:
-        for part in innermost(dataset):
+        for part in unwrap_datasets(dataset):
             if any(part is seen for seen in self._checked):
                 continue
             on_main_process(lambda part=part: self._check_one(part, what))
@@ -131,15 +133,15 @@ class DatasetCheckHook(OnceHook):
         raise FileNotFoundError(text)
 
 
-def innermost(dataset: Any) -> Iterator[Any]:
+def unwrap_datasets(dataset: Any) -> Iterator[Any]:
     """The datasets inside mmengine's and mmdet's wrappers."""
     if isinstance(dataset, _SlicedDataset):  # num_batch_per_epoch of a loader
-        yield from innermost(dataset._dataset)
+        yield from unwrap_datasets(dataset._dataset)
     elif hasattr(dataset, 'datasets'):
         for part in dataset.datasets:
-            yield from innermost(part)
+            yield from unwrap_datasets(part)
     elif hasattr(dataset, 'dataset'):
-        yield from innermost(dataset.dataset)
+        yield from unwrap_datasets(dataset.dataset)
     else:
         yield dataset
 
@@ -186,3 +188,36 @@ def check_coco_dataset(dataset: CocoDataset) -> None:
             check_classes(names, dataset.metainfo['classes'], path, hint)
     level = logging.WARNING if report.left_out or report.ignored else logging.INFO
     print_log(f'{path}: {report}', logger='current', level=level)
+
+
+def compare_images(metric: BaseMetric, dataset: Any) -> None:
+    """Compare the images that will be tested with those of a metric's annotation file.
+
+    Stock metrics count the objects of all images of their file, so of a part they are warned of.
+
+    Raises:
+        ValueError: They are others, or an id comes twice.
+    """
+    if not hasattr(dataset, 'get_data_info'):
+        return
+    api = getattr(metric, '_coco_api', None) or getattr(metric, '_lvis_api', None)
+    if not isinstance(metric, ComparesImages) and api is None:
+        return
+    infos = map(dataset.get_data_info, range(len(dataset)))
+    images = [ImageIdentity.of_dataset(info) for info in infos]
+    if isinstance(metric, ComparesImages):
+        metric.compare_images(images)
+        return
+    who = type(metric).__name__
+    known = {id: ImageIdentity.annotated(image) for id, image in api.imgs.items()}
+    part = f'{who} misses the objects of the others; ours (docs/data.md) evaluate a part as a part.'
+    check_tested(images, known, 'its ann_file', who, part)
+    wrong = [id for id in api.anns if type(id) is not int or id < 1]
+    if wrong:
+        print_log(
+            f'{who}: {len(wrong)} annotation ids are no whole numbers from 1 on, e.g. '
+            f'{wrong[0]!r}, which pycocotools takes for granted: an object of id 0 counts as '
+            'missed. Number them anew, or use our metrics (docs/data.md), which do that.',
+            logger='current',
+            level=logging.WARNING,
+        )

@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from ...known_files import require_file
 from ...models.roi_heads import RegionTextHead
 from ...models.weights import WeightGuard
-from .once import OnceHook
+from ..robust.once import OnceHook
 
 
 @HOOKS.register_module()

@@ -13,7 +13,7 @@ from torch import nn
 from ...datasets.class_checks import class_names
 from ...models.roi_heads import TextEmbeddingBBoxHead
 from ...models.text import TextEmbeddingClassifier
-from .once import OnceHook
+from ..robust.once import OnceHook
 
 
 @HOOKS.register_module()
@@ -43,7 +43,7 @@ class VocabularyCheckHook(OnceHook):
     def _check(
         self, runner: Runner, dataset: BaseDataset, training: bool, loop: BaseLoop | None = None
     ) -> None:
-        # a RegionNamingLoop has names of its own
+        # a RegionClassificationLoop has names of its own
         classifier = getattr(loop, 'classifier', None) or find_classifier(runner.model, training)
         what = 'training' if training else 'evaluation'
         # of datasets put together that differ mmdet has a list

@@ -20,7 +20,7 @@ DEFAULT = [
     'ResumeHook', 'RequiredFilesHook', 'VocabularyCheckHook', 'DatasetCheckHook',
     'BatchSizeCheckHook', 'AccumulationCheckHook', 'NonFiniteLossHook', 'SaveOnSignalHook',
 ]  # fmt: skip
-PRETRAIN = [*DEFAULT, 'ThroughputHook', 'BrokenImagesHook', 'PseudoLabelPicturesHook']
+PRETRAIN = [*DEFAULT, 'ThroughputHook', 'BrokenImagesHook', 'PseudoLabelVisualizationHook']
 _names = itertools.count()
 
 

@@ -17,13 +17,13 @@ from torch import Tensor
 from ...models.detectors import RegionCLIP
 from ...visualization import draw_pseudo_labels
 from ...visualization.fonts import FontPath
-from ..randomness import untouched_generators
-from ..ranks import on_main_process
-from .once import OnceHook
+from ..robust.once import OnceHook
+from ..robust.randomness import untouched_generators
+from ..robust.ranks import on_main_process
 
 
 @HOOKS.register_module()
-class PseudoLabelPicturesHook(OnceHook):
+class PseudoLabelVisualizationHook(OnceHook):
     """Draws the teacher's pseudo labels of the batch that was just trained on, and its captions.
 
     Images are those of the pipeline, flips included; the regions are another draw of
@@ -58,7 +58,7 @@ class PseudoLabelPicturesHook(OnceHook):
     ) -> None:
         if min(interval, num_images, max_regions, min_side) < 1:
             raise ValueError(
-                'PseudoLabelPicturesHook: interval, num_images, max_regions and min_side must be '
+                'PseudoLabelVisualizationHook: interval, num_images, max_regions and min_side must be '
                 f'positive, not {interval}, {num_images}, {max_regions}, {min_side}.'
             )
         self.interval = interval
@@ -78,7 +78,7 @@ class PseudoLabelPicturesHook(OnceHook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if not isinstance(model, RegionCLIP):
             raise TypeError(
-                'PseudoLabelPicturesHook draws what the teacher of a RegionCLIP says, but the '
+                'PseudoLabelVisualizationHook draws what the teacher of a RegionCLIP says, but the '
                 f'model is a {type(model).__name__}.'
             )
         self._model = None if model.roi_head.region_text_head is None else model

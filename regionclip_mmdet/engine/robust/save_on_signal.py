@@ -18,9 +18,9 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from ...fileio import write_text
-from ..ranks import any_rank, failing_together
 from .atomic_checkpoint import BACKEND
 from .once import OnceHook
+from .ranks import any_rank, raise_on_all_ranks
 
 
 class StoppedBySignal(SystemExit):  # noqa: N818
@@ -87,7 +87,7 @@ class SaveOnSignalHook(OnceHook):
         """
         self._busy = False
         if any_rank(self.received is not None):
-            with failing_together():
+            with raise_on_all_ranks():
                 path = self._save(runner, runner.iter + 1)
             self._stop(runner, path)
 

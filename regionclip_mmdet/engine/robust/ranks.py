@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.dist import all_gather, all_reduce, broadcast_object_list, init_dist, is_main_process
 from mmengine.utils.dl_utils import set_multi_processing
 
-from ..compat.distributed import choose_port, prepare_launch
+from ...compat.distributed import choose_port, prepare_launch
 
 
 def start_processes(launcher: str, days: int = 7) -> None:
@@ -42,7 +42,7 @@ def start_processes(launcher: str, days: int = 7) -> None:
 
 
 @contextmanager
-def failing_together() -> Iterator[None]:
+def raise_on_all_ranks() -> Iterator[None]:
     """An error of the main process, in what it does for all, ends all processes.
 
     To be entered and left by all processes at the same place. Without it, the others would go on to
@@ -67,7 +67,7 @@ def failing_together() -> Iterator[None]:
 
 def on_main_process(work: Callable[[], None]) -> None:
     """Do something once; if it fails, all processes end with the same error."""
-    with failing_together():
+    with raise_on_all_ranks():
         if is_main_process():
             work()
 

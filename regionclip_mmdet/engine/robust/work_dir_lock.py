@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..fileio import naming_write_errors, write_text
+from ...fileio import naming_write_errors, write_text
 
 LOCK_FILE = 'training.lock'
 # Seconds between two signs of life of a run, and how long another one waits for the next.

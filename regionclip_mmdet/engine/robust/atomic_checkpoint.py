@@ -15,9 +15,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ...fileio import naming_write_errors, remove_unfinished, write_whole
-from ..ranks import failing_together
-from ..work_dir_lock import WorkDirLock, check_holder, give_back, hold
 from .best_results import BestResults
+from .ranks import raise_on_all_ranks
+from .work_dir_lock import WorkDirLock, check_holder, give_back, hold
 
 BACKEND = 'atomic_local'
 REMEDY = (
@@ -97,7 +97,7 @@ class AtomicCheckpointHook(BestResults):
             give_back(self._locks.pop())
 
     def _hold(self, folder: str, runner: Runner) -> None:
-        with failing_together():
+        with raise_on_all_ranks():
             lock = hold(folder, runner.logger.warning) if is_main_process() else None
         if lock is not None:
             self._locks.append(lock)
@@ -108,7 +108,7 @@ class AtomicCheckpointHook(BestResults):
         path = Path(self.out_dir) / self.filename_tmpl.format(step)
         try:
             with (
-                nullcontext() if self._together else failing_together(),
+                nullcontext() if self._together else raise_on_all_ranks(),
                 naming_write_errors(path, REMEDY),
                 _atomic_by_default(),
             ):
@@ -121,7 +121,7 @@ class AtomicCheckpointHook(BestResults):
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         self._together = True  # this may write two files, the processes meet once
         try:
-            with failing_together(), naming_write_errors(self.out_dir, REMEDY):
+            with raise_on_all_ranks(), naming_write_errors(self.out_dir, REMEDY):
                 with _atomic_by_default():
                     super()._save_best_checkpoint(runner, metrics)
         finally:

@@ -18,11 +18,11 @@ from torch.utils.data import DataLoader
 
 from ...models.detectors import RegionCLIP
 from ...models.text import TextEmbeddingClassifier, TextEmbeddings
-from ..randomness import untouched_generators
+from ..robust.randomness import untouched_generators
 
 
 @LOOPS.register_module()
-class RegionNamingLoop(ValLoop):
+class RegionClassificationLoop(ValLoop):
     """mmengine's ``ValLoop`` for a ``RegionCLIP`` in pretraining, whose student names boxes.
 
     Zero-shot: boxes are the samples' ``proposals`` (``ProposalsFromGT`` makes them of annotated
@@ -65,7 +65,7 @@ class RegionNamingLoop(ValLoop):
         self.model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if not isinstance(self.model, RegionCLIP):
             raise TypeError(
-                f'RegionNamingLoop lets the student of a RegionCLIP name boxes, but the model is a '
+                f'RegionClassificationLoop lets the student of a RegionCLIP name boxes, but the model is a '
                 f"{type(self.model).__name__}: use val_cfg=dict(type='ValLoop')."
             )
         self.classifier = TextEmbeddingClassifier(
@@ -95,7 +95,7 @@ def _limited(dataloader: DataLoader | dict, max_images: int) -> dict:
     """The loader's config with a dataset of at most so many images."""
     if isinstance(dataloader, DataLoader) or max_images < 1:
         raise ValueError(
-            f'RegionNamingLoop: max_images={max_images} must be positive, and limits the dataset '
+            f'RegionClassificationLoop: max_images={max_images} must be positive, and limits the dataset '
             'of a loader that is given as a config.'
         )
     dataset = dataloader['dataset']
@@ -104,7 +104,7 @@ def _limited(dataloader: DataLoader | dict, max_images: int) -> dict:
     dataset.full_init()
     if len(dataset) > max_images:
         print_log(
-            f'RegionNamingLoop: {max_images} of {len(dataset)} images are looked at (max_images), '
+            f'RegionClassificationLoop: {max_images} of {len(dataset)} images are looked at (max_images), '
             'and the results are those of this part.',
             logger='current',
         )

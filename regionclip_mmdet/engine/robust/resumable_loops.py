@@ -12,13 +12,16 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 
-from ..checkpoint_choice import choose_start
-from ..randomness import ITERATION, derive_seed, seed_generators
-from ..ranks import of_all_ranks
+from .checkpoint_choice import choose_start
 from .data_position import KEY, adopt_sampler_seed, batches_to_skip, describe
-from .dead_workers import DataWorkerError, explain_dead_workers
-from .full_disk import explain_full_disk
-from .lost_processes import explain_lost_processes
+from .failures import (
+    DataWorkerError,
+    explain_dead_workers,
+    explain_full_disk,
+    explain_lost_processes,
+)
+from .randomness import ITERATION, derive_seed, seed_generators
+from .ranks import of_all_ranks
 from .resumable_data import ResumableLoader
 
 

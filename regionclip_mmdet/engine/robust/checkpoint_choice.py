@@ -11,17 +11,37 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmdet.registry import HOOKS
 from mmengine.config import Config, DictAction
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from ..compat.checkpoints import load_plain
-from ..fileio import check_zip, require_file
-from .ranks import failing_together
+from ...compat.checkpoints import load_plain
+from ...fileio import check_zip, require_file
+from .once import OnceHook
+from .ranks import raise_on_all_ranks
 
 # File names, and whether they count epochs.
 TEMPLATES = {'iter_{}.pth': False, 'epoch_{}.pth': True}
+
+
+@HOOKS.register_module()
+class ResumeHook(OnceHook):
+    """Lets ``--resume`` go on from the latest whole checkpoint, or begin with ``load_from``.
+
+    mmengine follows the file ``last_checkpoint``, whose checkpoint may be damaged, and at a first
+    start mmdet's ``train.py`` drops ``load_from``. Part of the default runtime config; our training
+    loops do the same, see ``choose_start``.
+    """
+
+    # before the hook that looks for the checkpoint
+    priority = 'HIGHEST'
+
+    def before_run(self, runner: Runner) -> None:
+        """Choose, before the runner loads anything."""
+        super().before_run(runner)
+        choose_start(runner)
 
 
 def choose_start(runner: Runner, load_from: str | None = None) -> None:
@@ -39,7 +59,7 @@ def choose_start(runner: Runner, load_from: str | None = None) -> None:
     if runner._resume is not True or runner._load_from is not None or runner._has_loaded:
         return
     found: list[str | None] = [None]
-    with failing_together():
+    with raise_on_all_ranks():
         if is_main_process():
             found = [newest_checkpoint(runner, runner.logger.warning)]
     broadcast_object_list(found)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from mmengine.dist import get_rank
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from ..randomness import ORDER, SAMPLE, derive_seed, seed_generators
+from .randomness import ORDER, SAMPLE, derive_seed, seed_generators
 
 
 class SeededIndex(NamedTuple):
