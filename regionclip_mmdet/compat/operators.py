@@ -13,7 +13,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 EXTENSION_NAME = 'mmcv._ext'
 
@@ -78,7 +78,7 @@ class _OperatorFallbackLoader(importlib.abc.Loader):
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
         return None
 
-    def exec_module(self, module: ModuleType) -> None:
+    def exec_module(self, module: Any) -> None:
         from . import torchvision_operators
 
         for name in torchvision_operators.__all__:

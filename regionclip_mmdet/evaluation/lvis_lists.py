@@ -28,7 +28,7 @@ def federated_lists(truth: AnnotatedImages) -> list[dict[str, list[int]]]:
     for number, image in enumerate(truth.entries):
         row = {}
         for key in LVIS_LISTS:
-            ids = image.get(key)
+            ids: Any = image.get(key)
             if not is_id_list(ids):
                 what = f'no {key}' if ids is None else f'{key} {shown(ids)}'
                 raise ValueError(
@@ -51,7 +51,7 @@ def category_frequencies(categories: Sequence[dict[str, Any]], path: str) -> lis
     Raises:
         ValueError: A frequency is another, or only some categories have one.
     """
-    letters = []
+    letters: list[Any] = []
     for category in categories:
         letter, count = category.get('frequency'), category.get('image_count')
         if letter is None and isinstance(count, int):

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import numpy as np
 from mmdet.evaluation.functional import bbox_overlaps
 from mmdet.registry import METRICS
-from mmengine.evaluator import BaseMetric
 
 from .annotated_images import AnnotatedImages
 from .tested_images import ComparesImages, ImageIdentity
@@ -41,7 +40,7 @@ def match_proposals(gt_boxes: np.ndarray, proposals: np.ndarray) -> np.ndarray:
 
 
 @METRICS.register_module()
-class ProposalRecallMetric(ComparesImages, BaseMetric):
+class ProposalRecallMetric(ComparesImages):
     """Recall of the top-scoring boxes of a class-agnostic localizer.
 
     mmdet's ``CocoMetric(metric='proposal_fast')`` computes the same AR, but builds a ragged array,

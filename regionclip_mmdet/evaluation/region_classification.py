@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from mmdet.registry import METRICS
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from .precision import class_groups
@@ -22,7 +21,7 @@ _SETTINGS = (
 
 
 @METRICS.register_module()
-class RegionClassificationMetric(ComparesImages, BaseMetric):
+class RegionClassificationMetric(ComparesImages):
     """Accuracy and AP of naming ground-truth boxes: recognition without localisation.
 
     For a detector whose proposals are the annotated boxes (``ProposalsFromGT``) and which puts out

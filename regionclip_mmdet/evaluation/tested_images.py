@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 # COCO 2014 called them so; the same images lost the prefix in 2017.
@@ -155,8 +156,8 @@ def check_tested(
         )
 
 
-class ComparesImages:
-    """A metric that compares the images that are tested with those it knows; mix in first.
+class ComparesImages(BaseMetric):
+    """A metric that compares the images that are tested with those it knows.
 
     ``DatasetCheckHook`` hands over a dataset's images before a run; without it the metric sees
     them with the first batch, or, of datasets put together, when the results are computed.

@@ -1,11 +1,12 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Look at a run's data before its first iteration, not in the middle of the night."""
+"""Checks of a run's data before its first iteration."""
 
 from __future__ import annotations
 
 import logging
 import os.path as osp
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,8 @@ class DatasetCheckHook(OnceHook):
 
     Args:
         annotations: Whether to check annotation files.
-        num_images: How many images, evenly over each dataset, are looked for; None looks for all,
-            0 for none.
+        num_images: Number of images of each dataset, evenly spread, whose files must exist; None
+            checks all, 0 none.
     """
 
     priority = 'VERY_HIGH'
@@ -87,14 +88,14 @@ class DatasetCheckHook(OnceHook):
         self._check_dataset(dataset, what)
         for metric, part in pairs:
             if not any(metric is m and part is p for m, p in self._compared):
-                on_main_process(lambda metric=metric, part=part: compare_images(metric, part))
+                on_main_process(partial(compare_images, metric, part))
                 self._compared.append((metric, part))
 
     def _check_dataset(self, dataset: Any, what: str) -> None:
         for part in unwrap_datasets(dataset):
             if any(part is seen for seen in self._checked):
                 continue
-            on_main_process(lambda part=part: self._check_one(part, what))
+            on_main_process(partial(self._check_one, part, what))
             self._checked.append(part)
 
     def _check_one(self, dataset: Any, what: str) -> None:
@@ -200,7 +201,7 @@ def compare_images(metric: BaseMetric, dataset: Any) -> None:
     """
     if not hasattr(dataset, 'get_data_info'):
         return
-    api = getattr(metric, '_coco_api', None) or getattr(metric, '_lvis_api', None)
+    api: Any = getattr(metric, '_coco_api', None) or getattr(metric, '_lvis_api', None)
     if not isinstance(metric, ComparesImages) and api is None:
         return
     infos = map(dataset.get_data_info, range(len(dataset)))
@@ -217,7 +218,7 @@ def compare_images(metric: BaseMetric, dataset: Any) -> None:
         print_log(
             f'{who}: {len(wrong)} annotation ids are no whole numbers from 1 on, e.g. '
             f'{wrong[0]!r}, which pycocotools takes for granted: an object of id 0 counts as '
-            'missed. Number them anew, or use our metrics (docs/data.md), which do that.',
+            'missed. Renumber them, or use our metrics (docs/data.md), which do that.',
             logger='current',
             level=logging.WARNING,
         )

@@ -70,6 +70,8 @@ class AtomicCheckpointHook(BestResults):
         **kwargs: As in mmengine.
     """
 
+    file_backend: Any
+
     def __init__(self, *args: Any, backend_args: dict | None = None, **kwargs: Any) -> None:
         super().__init__(*args, backend_args=backend_args or dict(backend=BACKEND), **kwargs)
         self._together = False

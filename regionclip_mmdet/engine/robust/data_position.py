@@ -16,24 +16,25 @@ def describe(loader: ResumableLoader, loop: str, epoch: int, batch: int) -> dict
     """Record of a position.
 
     Args:
-        loader: Training data.
-        loop: Name of the loop.
-        epoch: Pass over the data.
-        batch: Batches consumed by each process, counted from the start of the pass, or of the
-            whole run in an iteration-based loop.
+        loader: Loader of the training data.
+        loop: Name of the loop's class.
+        epoch: Number of the pass over the data.
+        batch: Number of batches consumed by each process in this pass, or, in an iteration-based
+            loop, in the whole run.
 
     Returns:
         Plain values, for a checkpoint.
     """
     batch_sampler = loader.batch_sampler
     sampler = getattr(batch_sampler, 'sampler', None)
+    dataset: Any = loader.dataset
     return dict(
         loop=loop,
         epoch=epoch,
         batch=batch,
         batch_size=getattr(batch_sampler, 'batch_size', None),
         world_size=get_world_size(),
-        dataset_size=len(loader.dataset),
+        dataset_size=len(dataset),
         samplers=f'{type(batch_sampler).__name__}({type(sampler).__name__})',
         sampler_seed=getattr(sampler, 'seed', None),
         sampler_settings=getattr(sampler, 'order_settings', None),
@@ -42,7 +43,7 @@ def describe(loader: ResumableLoader, loop: str, epoch: int, batch: int) -> dict
 
 def adopt_sampler_seed(loader: ResumableLoader, record: dict[str, Any]) -> None:
     """Give the sampler the seed it had, which differs where none was configured."""
-    sampler = getattr(loader.batch_sampler, 'sampler', None)
+    sampler: Any = getattr(loader.batch_sampler, 'sampler', None)
     if record['sampler_seed'] is not None and hasattr(sampler, 'seed'):
         sampler.seed = record['sampler_seed']
 

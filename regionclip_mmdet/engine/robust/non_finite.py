@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -72,10 +72,11 @@ class NonFiniteLossHook(OnceHook):
             else:
                 runner.optim_wrapper.zero_grad()
 
-        self._restore: Callable[[], None] = lambda: (
-            setattr(model, 'parse_losses', parse_losses),
-            setattr(runner.optim_wrapper, 'update_params', update_params),
-        )
+        def restore() -> None:
+            model.parse_losses = parse_losses
+            runner.optim_wrapper.update_params = update_params
+
+        self._restore = restore
         model.parse_losses = remember
         runner.optim_wrapper.update_params = update_if_finite
 

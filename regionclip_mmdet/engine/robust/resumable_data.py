@@ -22,7 +22,7 @@ class SeededIndex(NamedTuple):
 class SeededDataset(Dataset):
     """Loads samples by ``SeededIndex``; each draws from generators seeded for it alone."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:
@@ -79,7 +79,7 @@ class SeededBatches:
     def _begin(self, epoch: int) -> None:
         # for samplers that draw from the global generators, as torch's RandomSampler does
         seed_generators(derive_seed(ORDER, self.seed, epoch), accelerators=False)
-        sampler = getattr(self.batch_sampler, 'sampler', None)
+        sampler: Any = getattr(self.batch_sampler, 'sampler', None)
         if hasattr(sampler, 'set_epoch'):
             sampler.set_epoch(epoch)
 
@@ -113,7 +113,7 @@ class ResumableLoader(DataLoader):
         self.source = source
         self._loader: DataLoader | None = None
         # mmdet's hooks that switch pipelines set this to None to have the workers restarted
-        self._iterator: Iterator | None = None
+        self._iterator: Any = None
 
     def __getattr__(self, name: str) -> Any:
         # only asked for what is not found here; copying asks before there is a source
@@ -124,7 +124,7 @@ class ResumableLoader(DataLoader):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __iter__(self) -> Iterator:
+    def __iter__(self) -> Any:
         """One pass, for hooks; starts nothing before the first batch is wanted."""
         yield from self.source
 
@@ -142,7 +142,7 @@ class ResumableLoader(DataLoader):
         """
         if self._loader is None or self._iterator is None:
             self._loader = self._build(SeededBatches(self.source.batch_sampler, seed, endless))
-        stream = self._loader.batch_sampler
+        stream: Any = self._loader.batch_sampler
         stream.seed, stream.epoch, stream.skip, stream.endless = seed, epoch, skip, endless
         self._iterator = iter(self._loader)
         return self._iterator

@@ -61,6 +61,7 @@ class ResumableLoop(BaseLoop):
     """
 
     endless: bool
+    dataloader_iterator: Any
 
     def __init__(
         self,

@@ -24,8 +24,8 @@ class ThroughputHook(OnceHook):
     Of the iterations since the scalars were last written, and of all processes together:
     ``images_per_second`` counts everybody's images; ``data_wait`` is the share of the time in
     which the loop waited for a batch, the mean over processes. What happens between two iterations
-    (checkpoints, validation, pictures, the log itself) is left out, unlike in mmengine's ``time``
-    and ``data_time``. The first iteration of a run, in which workers start and kernels are chosen,
+    (checkpoints, validation, visualization, the log itself) is left out, unlike in mmengine's
+    ``time`` and ``data_time``. The first iteration of a run, in which workers start and kernels are chosen,
     is left out as well.
 
     Args:
@@ -39,8 +39,7 @@ class ThroughputHook(OnceHook):
         self.interval = interval
         self._clock = _Clock()
         self._every = 1
-        self._started: float | None = None
-        self._waited = 0.0
+        self._started = self._waited = 0.0
         self._forget()
 
     def _forget(self) -> None:

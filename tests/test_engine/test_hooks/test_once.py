@@ -56,6 +56,7 @@ def hooks_of(folder: Path, text: str, runtime: str = 'default_runtime') -> list[
     'text',
     [
         '',
+        'custom_hooks = []',
         "custom_hooks = [dict(type='Diary')]",
         "custom_hooks = [*_base_.custom_hooks, dict(type='EMAHook')]",
         "custom_hooks = [dict(type='DatasetCheckHook'), dict(type='SaveOnSignalHook')]",

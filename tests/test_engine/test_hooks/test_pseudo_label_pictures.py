@@ -110,7 +110,7 @@ def test_a_picture_that_cannot_be_drawn_is_not_the_end_of_a_run() -> None:
     with full as failing, mock.patch.object(MMLogger, 'warning') as warning:
         draw(pretrainer(), [image], [torch.tensor([[0.0, 0.0, 9.0, 9.0]])])
     assert failing.called
-    assert warning.call_args[0] == ('No pictures of pseudo labels: OSError: disk full',)
+    assert warning.call_args[0] == ('Pseudo labels could not be drawn: OSError: disk full',)
 
 
 def teacher_embeddings(model: torch.nn.Module, image: torch.Tensor, boxes: torch.Tensor) -> Any:

@@ -150,7 +150,7 @@ def test_at_most_so_many_images(folder: Path, trained: Path, tmp_path: Path) -> 
     )
     assert chosen == by_hand != all_of_them
     (log,) = (tmp_path / 'a').glob('*/*.log')
-    assert 'RegionClassificationLoop: 3 of 7 images are looked at' in log.read_text()
+    assert 'RegionClassificationLoop: only 3 of 7 images are evaluated' in log.read_text()
     assert all_of_them.items() <= accuracies(trained)[0].items()
 
 
