@@ -42,7 +42,6 @@ class BrokenImagesHook(OnceHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Count and name, every ``interval`` iterations and after the last one."""
         samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
         for sample in samples or ():
             broken = sample.metainfo.get('instead_of')

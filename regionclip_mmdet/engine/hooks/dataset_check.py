@@ -65,17 +65,14 @@ class DatasetCheckHook(OnceHook):
         self._compared: list[tuple[Any, Any]] = []
 
     def before_train(self, runner: Runner) -> None:
-        """Check the training data and, if there is validation, its data and metrics."""
         self._check_dataset(runner.train_dataloader.dataset, 'training')
         if runner.val_loop is not None:
             self._check_evaluation(runner.val_loop, 'validation')
 
     def before_val(self, runner: Runner) -> None:
-        """Check the validation data and metrics."""
         self._check_evaluation(runner.val_loop, 'validation')
 
     def before_test(self, runner: Runner) -> None:
-        """Check the test data and metrics."""
         self._check_evaluation(runner.test_loop, 'test')
 
     def _check_evaluation(self, loop: Any, what: str) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from mmdet.registry import HOOKS
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from ...visualization import draw_pseudo_labels
 from ...visualization.fonts import FontPath
 from ..robust.once import OnceHook
 from ..robust.randomness import untouched_generators
-from ..robust.ranks import on_main_process
+from ..robust.ranks import on_main_process, unwrapped_model
 
 
 @HOOKS.register_module()
@@ -72,7 +71,7 @@ class PseudoLabelVisualizationHook(OnceHook):
         Raises:
             TypeError: The model is no ``RegionCLIP``.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped_model(runner)
         if not isinstance(model, RegionCLIP):
             raise TypeError(
                 'PseudoLabelVisualizationHook draws the pseudo labels of a RegionCLIP, but the '
@@ -84,7 +83,6 @@ class PseudoLabelVisualizationHook(OnceHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Draw, if it is time."""
         due = self._first or self.every_n_train_iters(runner, self.interval)
         self._first = False
         model = self._model

@@ -7,10 +7,10 @@ import logging
 
 from mmdet.registry import HOOKS
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ..robust.once import OnceHook
+from ..robust.ranks import unwrapped_model
 
 
 @HOOKS.register_module()
@@ -26,7 +26,6 @@ class BatchSizeCheckHook(OnceHook):
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
-        """Compare, and log a warning."""
         scaling = runner.cfg.get('auto_scale_lr') or {}
         loader = runner.cfg.get('train_dataloader') or {}
         base, batch = scaling.get('base_batch_size'), loader.get('batch_size')
@@ -56,11 +55,10 @@ class AccumulationCheckHook(OnceHook):
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
-        """Look for such losses, and log a warning."""
         accumulated = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
         if accumulated <= 1:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped_model(runner)
         names = [
             f'{name} ({type(module).__name__})' if name else type(module).__name__
             for name, module in model.named_modules()

@@ -29,17 +29,14 @@ class VocabularyCheckHook(OnceHook):
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
-        """Check the training set and, if there is validation, its set against its vocabulary."""
         self._check(runner, runner.train_dataloader.dataset, training=True)
         if runner.val_loop is not None:
             self._check(runner, runner.val_dataloader.dataset, False, runner.val_loop)
 
     def before_val(self, runner: Runner) -> None:
-        """Check the validation set against the testing vocabulary."""
         self._check(runner, runner.val_dataloader.dataset, False, runner.val_loop)
 
     def before_test(self, runner: Runner) -> None:
-        """Check the test set against the testing vocabulary."""
         self._check(runner, runner.test_dataloader.dataset, training=False)
 
     def _check(

@@ -12,13 +12,13 @@ import torch
 from mmdet.registry import DATASETS, LOOPS
 from mmengine.evaluator import Evaluator
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, ValLoop, autocast
 from torch.utils.data import DataLoader
 
 from ...models.detectors import RegionCLIP
 from ...models.text import TextEmbeddingClassifier, TextEmbeddings
 from ..robust.randomness import untouched_generators
+from ..robust.ranks import unwrapped_model
 
 
 @LOOPS.register_module()
@@ -62,7 +62,7 @@ class RegionClassificationLoop(ValLoop):
         if max_images is not None:
             dataloader = _limited(dataloader, max_images)
         super().__init__(runner, dataloader, evaluator, fp16)
-        self.model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self.model = unwrapped_model(runner)
         if not isinstance(self.model, RegionCLIP):
             raise TypeError(
                 'RegionClassificationLoop needs a RegionCLIP, whose student classifies boxes, but '
@@ -73,7 +73,6 @@ class RegionClassificationLoop(ValLoop):
         )
 
     def run(self) -> dict:
-        """Launch validation."""
         with untouched_generators():
             self.classifier.to(next(self.model.parameters()).device)
             return super().run()

@@ -4,8 +4,8 @@
 ========================  ==========================================================================
 ``checkpoint_choice``     where a run begins: its latest whole checkpoint, or other weights
 ``atomic_checkpoint``     checkpoints that are whole or not there; ``best_results``: the best ones
-``resumable_loops``       training that goes on as if there had been no break; its data and their
-                          position are in ``resumable_data`` and ``data_position``
+``resumable_loops``       training that goes on as if there had been no break; ``resumable_data``:
+                          its loader and the position in it
 ``failures``              dead data workers, lost processes, full disks: one clear error each
 ``non_finite``            losses that are NaN or infinite
 ``save_on_signal``        a checkpoint before a run is ended from outside

@@ -93,7 +93,6 @@ class AtomicCheckpointHook(BestResults):
                 runner.logger.warning(f'Removed {leftover}, which was never finished.')
 
     def after_run(self, runner: Runner) -> None:
-        """Give the folders free."""
         super().after_run(runner)
         while self._locks:
             give_back(self._locks.pop())

@@ -39,7 +39,6 @@ class ResumeHook(OnceHook):
     priority = 'HIGHEST'
 
     def before_run(self, runner: Runner) -> None:
-        """Choose, before the runner loads anything."""
         super().before_run(runner)
         choose_start(runner)
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from mmdet.registry import HOOKS
 from mmengine.dist import all_reduce, get_rank
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
 from .once import OnceHook
+from .ranks import unwrapped_model
 
 
 class NonFiniteLossError(RuntimeError):
@@ -58,7 +58,7 @@ class NonFiniteLossHook(OnceHook):
                 f'NonFiniteLossHook(skip={self.skip}) cannot leave out one of the {counts} batches '
                 'of an update: optim_wrapper.accumulative_counts must be 1, or skip 0.'
             )
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped_model(runner)
         parse_losses = model.parse_losses
         update_params = runner.optim_wrapper.update_params
 
@@ -81,17 +81,14 @@ class NonFiniteLossHook(OnceHook):
         runner.optim_wrapper.update_params = update_if_finite
 
     def after_train(self, runner: Runner) -> None:
-        """Leave model and optimizer as they were."""
         self._restore()
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Keep the batch, to name its images."""
         self._batch = data_batch
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Log the count, once there is one."""
         if self.left_out:
             runner.message_hub.update_scalar('train/updates_left_out', self.left_out)
 

@@ -39,7 +39,6 @@ class SampleRecordHook(Hook):
     _file: TextIO
 
     def before_train(self, runner: Runner) -> None:
-        """Begin the file."""
         rank, world_size = get_dist_info()
         path = Path(runner.log_dir) / FILE_NAME.format(rank)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +52,6 @@ class SampleRecordHook(Hook):
         )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Write a line."""
         number, batch = _place(runner, batch_idx)
         metas = [sample.metainfo for sample in _samples(data_batch)]
         self._write(
@@ -65,7 +63,6 @@ class SampleRecordHook(Hook):
         )
 
     def after_train(self, runner: Runner) -> None:
-        """Close the file."""
         self._file.close()
 
     def _write(self, **line: Any) -> None:

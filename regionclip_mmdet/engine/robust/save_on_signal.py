@@ -59,10 +59,10 @@ class SaveOnSignalHook(OnceHook):
         self._before: dict[int, Any] = {}
         self._pid: int | None = None
         self._runner: weakref.ref | None = None
+        # weights are about to change or, while validating, may be others: a moving average
         self._busy = False
 
     def before_train(self, runner: Runner) -> None:
-        """Listen from now on."""
         if threading.current_thread() is not threading.main_thread():
             runner.logger.warning('SaveOnSignalHook: signals reach the main thread alone.')
             return
@@ -70,11 +70,9 @@ class SaveOnSignalHook(OnceHook):
         self._before = {number: signal.signal(number, self._note) for number in self.signals}
 
     def after_train(self, runner: Runner) -> None:
-        """Listen no more."""
         self._restore()
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Weights are about to change."""
         self._busy = True
 
     def after_train_iter(
@@ -92,11 +90,9 @@ class SaveOnSignalHook(OnceHook):
             self._stop(runner, path)
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Other weights may be in the model, such as a moving average."""
         self._busy = True
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """The model's own weights are back."""
         self._busy = False
 
     def after_data_workers_died(self, runner: Runner) -> None:

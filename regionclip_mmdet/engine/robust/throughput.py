@@ -25,8 +25,8 @@ class ThroughputHook(OnceHook):
     ``images_per_second`` counts everybody's images; ``data_wait`` is the share of the time in
     which the loop waited for a batch, the mean over processes. What happens between two iterations
     (checkpoints, validation, visualization, the log itself) is left out, unlike in mmengine's
-    ``time`` and ``data_time``. The first iteration of a run, in which workers start and kernels are chosen,
-    is left out as well.
+    ``time`` and ``data_time``. The first iteration of a run, in which workers start and kernels are
+    chosen, is left out as well.
 
     Args:
         interval: Iterations between two lines; None takes the ``LoggerHook``'s.
@@ -47,7 +47,6 @@ class ThroughputHook(OnceHook):
         self._sums = [0.0, 0.0, 0.0]
 
     def before_run(self, runner: Runner) -> None:
-        """Have an eye on the end of everything that belongs to an iteration."""
         super().before_run(runner)
         if self not in runner.hooks:
             return
@@ -56,12 +55,10 @@ class ThroughputHook(OnceHook):
         self._every = self.interval or (loggers or [50])[0]
 
     def before_train(self, runner: Runner) -> None:
-        """Begin anew."""
         self._clock.now = None
         self._forget()
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """The batch is there."""
         self._started = time.perf_counter()
         ready = self._clock.now
         self._waited = 0.0 if ready is None else self._started - ready
@@ -69,7 +66,6 @@ class ThroughputHook(OnceHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """The batch is done; write the scalars if it is time."""
         if self._clock.now is not None:
             seconds = time.perf_counter() - self._started + self._waited
             added = (images_in(data_batch), seconds, self._waited)
