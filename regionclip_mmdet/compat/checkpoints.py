@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Reading checkpoints without running what they may ask for, with every torch.
+"""Reading checkpoints without running code that they name, with every torch.
 
 Since torch 2.6 ``weights_only=True`` is the default, and it refuses the training history that
 mmengine stores beside the weights: exactly the classes that occur there are allowed. Earlier
@@ -166,7 +166,7 @@ def _history_statistic(owner: type, name: str) -> object:
         or not isinstance(vars(HistoryBuffer).get(name), types.FunctionType)
     ):
         raise ValueError(
-            f'A checkpoint asks for attribute {name!r} of {owner!r}; only the statistics of '
+            f'A checkpoint names the attribute {name!r} of {owner!r}; only the statistics of '
             "mmengine's HistoryBuffer may be looked up while loading. If you trust the file, load "
             'it with torch.load(..., weights_only=False) and save its state dict alone.'
         )

@@ -3,7 +3,7 @@
 
 ``mmcv-lite`` ships the Python side of ``mmcv.ops`` but not the extension module it
 imports. A meta-path finder at the *end* of ``sys.meta_path`` supplies that module; it
-is asked only when no real extension exists, so a compiled mmcv is used untouched.
+is used only when no real extension exists, so a compiled mmcv is used untouched.
 """
 
 import importlib

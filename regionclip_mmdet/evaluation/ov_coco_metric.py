@@ -88,13 +88,7 @@ class OVCocoAPMetric(ComparesImagesOfPairs, OVCocoMetric):
         classwise: bool = False,
         **kwargs: Any,
     ) -> None:
-        kinds = [metric] if isinstance(metric, str) else list(metric)
-        unknown = [kind for kind in kinds if kind not in ('bbox', 'segm')]
-        if unknown:
-            raise ValueError(
-                f"OVCocoAPMetric: metric must be 'bbox' or 'segm', not {unknown}; recall of "
-                'proposals is ProposalRecallMetric.'
-            )
+        kinds = self.kinds_of(metric)
         super().__init__(
             ann_file=None,
             metric=kinds,
@@ -108,7 +102,7 @@ class OVCocoAPMetric(ComparesImagesOfPairs, OVCocoMetric):
             who = type(self).__name__
             self._truth = AnnotatedImages.read(ann_file, who, self.backend_args, self._masks)
             self.known_images = (ann_file, self._truth.images)
-            self._coco_api = _api(self._truth)  # mmdet asks samples for their boxes without one
+            self._coco_api = _api(self._truth)  # without one mmdet takes the boxes of the samples
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the results.

@@ -18,7 +18,7 @@ from .tested_images import ComparesImages, ImageIdentity
 def match_proposals(gt_boxes: np.ndarray, proposals: np.ndarray) -> np.ndarray:
     """Overlap that each ground-truth box gets when every proposal serves one box at most.
 
-    Pairs are taken greedily by falling IoU, as in mmdet's and detectron2's recall.
+    Pairs are taken greedily in descending order of IoU, as in mmdet's and detectron2's recall.
 
     Args:
         gt_boxes: Shape ``(G, 4)``.

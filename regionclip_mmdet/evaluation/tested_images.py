@@ -204,6 +204,22 @@ class ComparesImages(BaseMetric):
 class ComparesImagesOfPairs(ComparesImages):
     """The same for mmdet's metrics, which keep pairs of ground truth and predictions."""
 
+    @classmethod
+    def kinds_of(cls, metric: str | Sequence[str]) -> list[str]:
+        """``metric`` of our metrics as a list of 'bbox' and 'segm'.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        kinds = [metric] if isinstance(metric, str) else list(metric)
+        unknown = [kind for kind in kinds if kind not in ('bbox', 'segm')]
+        if unknown:
+            raise ValueError(
+                f"{cls.__name__}: metric must be 'bbox' or 'segm', not {unknown}; recall of "
+                'proposals is ProposalRecallMetric.'
+            )
+        return kinds
+
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep ground truth and predictions of a batch, and which images they are of.
 

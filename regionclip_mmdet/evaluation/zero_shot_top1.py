@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""How good a CLIP is at naming whole images."""
+"""How well a CLIP classifies whole images."""
 
 from __future__ import annotations
 

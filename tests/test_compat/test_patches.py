@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from pathlib import Path
 
 import pytest
 from mmengine.utils import ManagerMixin
@@ -47,6 +48,12 @@ def test_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch, applied: li
     with pytest.raises(ValueError, match='names lvis, but the patches are: operators, '):
         apply_patches()
     assert not applied
+
+
+def test_the_page_lists_them() -> None:
+    page = Path(__file__).resolve().parents[2] / 'docs' / 'installation.md'
+    text = page.read_text()
+    assert SWITCH in text and all(f'| `{name}` |' in text for name in NAMES)
 
 
 def test_each_may_be_applied_again() -> None:

@@ -20,7 +20,7 @@ class BatchSizeCheckHook(OnceHook):
     The usual way into it is to run on one GPU what was made for eight: the learning rate is then
     eight times too high and the run eight times too short. Compares images per update (of all
     processes and accumulated batches) with ``auto_scale_lr.base_batch_size``; silent without it,
-    and if ``auto_scale_lr.enable`` asks for another rate. Part of the default runtime config.
+    and if ``auto_scale_lr.enable`` scales the rate. Part of the default runtime config.
     """
 
     priority = 'VERY_HIGH'

@@ -92,7 +92,7 @@ class ResumableLoader(DataLoader):
 
     Everything else (``dataset``, ``batch_sampler``, ``num_workers``, ...) is the original loader's,
     so that hooks find what they look for. It is a ``DataLoader`` by class alone, which
-    ``FlexibleRunner`` asks for; it builds one itself when batches are wanted.
+    ``FlexibleRunner`` checks; it builds one itself when batches are wanted.
 
     Args:
         source: Any loader of a map-style dataset with automatic batching; never iterated itself.
@@ -119,7 +119,7 @@ class ResumableLoader(DataLoader):
         self._iterator: Any = None
 
     def __getattr__(self, name: str) -> Any:
-        # only asked for what is not found here; copying asks before there is a source
+        # only called for what is not found here; copying looks before there is a source
         if name == 'source':
             raise AttributeError(name)
         return getattr(self.source, name)

@@ -24,7 +24,7 @@ from .ranks import any_rank, raise_on_all_ranks
 
 
 class StoppedBySignal(SystemExit):  # noqa: N818
-    """Training ended as a signal asked; ``code`` is 128 + the signal's number, as in shells."""
+    """Training ended because of a signal; ``code`` is 128 + the signal's number, as in shells."""
 
 
 @HOOKS.register_module()
