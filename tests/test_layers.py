@@ -14,7 +14,7 @@ LAYERS = [
     {'features', 'export'},
     {'pretraining'},
     {'apis'},
-    {'recipes', 'conversion'},
+    {'recipes', 'conversion', 'resumable_job'},
     {'engine'},
     {'models', 'models.detectors'},
     {'models.roi_heads'},

@@ -23,7 +23,7 @@ def federated_lists(truth: AnnotatedImages) -> list[dict[str, list[int]]]:
     Raises:
         ValueError: An image has no such list; names file and image.
     """
-    places = {c['id']: number for number, c in enumerate(truth.categories, start=1)}
+    places = truth.category_numbers
     found = []
     for number, image in enumerate(truth.entries):
         row = {}

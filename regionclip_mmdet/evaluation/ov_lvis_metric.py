@@ -179,12 +179,11 @@ class OVLVISMetric(ComparesImagesOfPairs, LVISMetric):
         limit = -1 if self.max_per_image is None else self.max_per_image
         if not detections:  # the package cannot do without
             return self._precision_of_nothing(images)
-        places = {id: place for place, id in enumerate(self.cat_ids, start=1)}
         numbered = [
             {
                 **detection,
                 'image_id': self._truth.numbers[detection['image_id']],
-                'category_id': places[detection['category_id']],
+                'category_id': self._truth.category_numbers[detection['category_id']],
             }
             for detection in detections
         ]

@@ -57,8 +57,7 @@ class ProposalRecallMetric(ComparesImages):
         ann_file: COCO- or LVIS-format file with the boxes to find. Crowd and ignored boxes do not
             count, and only the images that were tested.
         proposal_nums: How many proposals per image to use.
-        collect_device: As in mmengine.
-        prefix: As in mmengine. Defaults to 'proposals'.
+        **kwargs: ``collect_device`` and ``prefix`` as in mmengine.
 
     Raises:
         FileNotFoundError: No annotation file.
@@ -77,10 +76,9 @@ class ProposalRecallMetric(ComparesImages):
         self,
         ann_file: str,
         proposal_nums: Sequence[int] = (100, 300, 1000),
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
+        super().__init__(**kwargs)
         self.proposal_nums = sorted(proposal_nums)
         self._truth = AnnotatedImages.read(ann_file, type(self).__name__)
         self.known_images = (ann_file, self._truth.images)
@@ -114,11 +112,11 @@ class ProposalRecallMetric(ComparesImages):
     ) -> dict[str, np.ndarray]:
         """Which objects of an image belong to each group; keys are the results' prefixes."""
         groups = {'': np.ones(len(areas), dtype=bool)}
-        places = {c['name']: number for number, c in enumerate(self._truth.categories, start=1)}
+        numbers = self._truth.numbers_by_name
         for name in ('base', 'novel'):
             names = (meta or {}).get(f'{name}_classes')
             if names:
-                members = [places[n] for n in names if n in places]
+                members = [numbers[n] for n in names if n in numbers]
                 groups[f'{name}_'] = np.isin(categories, members)
         for name, (low, high) in self.AREAS.items():
             groups[f'{name}_'] = (areas >= low) & (areas <= high)

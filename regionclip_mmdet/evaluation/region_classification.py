@@ -41,20 +41,14 @@ class RegionClassificationMetric(ComparesImages):
     Args:
         average_precision: False leaves AP out. It keeps all scores: boxes x classes x 4 bytes,
             1.2 GB for the validation set of LVIS.
-        collect_device: As in mmengine.
-        prefix: As in mmengine. Defaults to 'regions'.
+        **kwargs: ``collect_device`` and ``prefix`` as in mmengine.
     """
 
     default_prefix: ClassVar[str | None] = 'regions'
     TOPS = (1, 5)
 
-    def __init__(
-        self,
-        average_precision: bool = True,
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
-    ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
+    def __init__(self, average_precision: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.average_precision = average_precision
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:

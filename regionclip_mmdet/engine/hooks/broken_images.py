@@ -28,7 +28,7 @@ class BrokenImagesHook(OnceHook):
     instead (``instead_of`` in their metainfo); each is named once, the first 100 of a run.
 
     Args:
-        interval: Iterations between two counts.
+        interval: Number of iterations between two counts.
     """
 
     # before the logger

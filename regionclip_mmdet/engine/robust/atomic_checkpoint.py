@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from ...fileio import naming_write_errors, remove_unfinished, write_whole
 from .best_results import BestResults
 from .ranks import raise_on_all_ranks
-from .work_dir_lock import WorkDirLock, check_holder, give_back, hold
+from .work_dir_lock import WorkDirLock, check_holder, hold
 
 BACKEND = 'atomic_local'
 REMEDY = (
@@ -33,8 +33,8 @@ class AtomicLocalBackend(LocalBackend):
         """Write bytes to a file, whole or not at all.
 
         Args:
-            obj: Content.
-            filepath: Where; folders are made.
+            obj: Content of the file.
+            filepath: Path of the file; folders are created.
 
         Raises:
             OSError: It could not be written, with the name of the file and what to do.
@@ -95,7 +95,7 @@ class AtomicCheckpointHook(BestResults):
     def after_run(self, runner: Runner) -> None:
         super().after_run(runner)
         while self._locks:
-            give_back(self._locks.pop())
+            self._locks.pop().release()
 
     def _hold(self, folder: str, runner: Runner) -> None:
         with raise_on_all_ranks():
