@@ -7,17 +7,15 @@ config needs ``custom_imports = dict(imports=['regionclip_mmdet'])`` and nothing
 
 from typing import TYPE_CHECKING, Any
 
-from .compat import check_dependencies, install_shims
+from .compat import apply_patches, check_dependencies
 from .version import __version__
 
 # Before everything below, which imports torch, mmcv and mmdet.
 check_dependencies()
-install_shims()
+apply_patches()
 
 from . import checkpoints, datasets, engine, evaluation, models, visualization  # noqa: E402
-from .config_paths import config_path, register_config_package  # noqa: E402
-
-register_config_package()
+from .config_paths import config_path  # noqa: E402
 
 if TYPE_CHECKING:
     from .apis import RegionCLIPInferencer

@@ -65,10 +65,3 @@ def renamed(name: str) -> str:
     """
     warn_once('This config', f'configs/{name}')
     return config_path(name)
-
-
-def register_config_package() -> None:
-    """Teach mmengine the name, so that ``'regionclip_mmdet::quickstart/x.py'`` resolves."""
-    from mmengine.config.utils import MODULE2PACKAGE
-
-    MODULE2PACKAGE.setdefault('regionclip_mmdet', 'regionclip_mmdet')

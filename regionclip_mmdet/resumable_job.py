@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from .datasets.shards import differences
-from .engine.ranks import failing_together, of_all_ranks
+from .engine.robust.ranks import of_all_ranks, raise_on_all_ranks
 
 Part = TypeVar('Part')
 Value = TypeVar('Value')
@@ -102,7 +102,7 @@ class ResumableJob(ABC, Generic[Part]):
 def from_main_process(work: Callable[[], Value]) -> Value:
     """What the main process's ``work`` returns, on all processes; its error ends all of them."""
     shared: list[Any] = [None]
-    with failing_together():
+    with raise_on_all_ranks():
         if get_dist_info()[0] == 0:
             shared = [work()]
     broadcast_object_list(shared)

@@ -55,6 +55,21 @@ def test_wheel_carries_real_configs_demos_and_tools(installed: Path, folder: str
         assert os.access(carried / name, os.X_OK) == os.access(source, os.X_OK), name
 
 
+def test_the_workshop_is_not_in_the_wheel(installed: Path) -> None:
+    carried = {path.relative_to(installed).parts[0] for path in installed.rglob('*.py')}
+    assert carried == {'regionclip_mmdet'}
+    assert (installed / 'regionclip_mmdet' / 'py.typed').is_file()
+
+
+def test_a_tool_of_the_workshop_says_that_it_needs_a_checkout(
+    wheel_layout: Layout, tmp_path: Path
+) -> None:
+    tool = wheel_layout.folder / 'regionclip_mmdet' / '.mim' / 'tools' / 'quickstart.py'
+    run = wheel_layout.python(f'import runpy; runpy.run_path({str(tool)!r})', tmp_path)
+    assert run.returncode == 1
+    assert 'quickstart.py needs a checkout of the repository: examples/' in run.stderr
+
+
 def test_packages_for_concept_pools_come_with_an_extra(installed: Path) -> None:
     (info,) = installed.glob('*.dist-info')
     needed = re.findall(r'^Requires-Dist: (.*)', (info / 'METADATA').read_text(), re.MULTILINE)

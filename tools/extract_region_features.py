@@ -37,7 +37,7 @@ from regionclip_mmdet import features
 from regionclip_mmdet.apis import RegionCLIPInferencer
 from regionclip_mmdet.apis.model_sources import read_model_config
 from regionclip_mmdet.compat import end_distributed_run, warn_of_unusable_gpu
-from regionclip_mmdet.engine.ranks import start_processes
+from regionclip_mmdet.engine.robust.ranks import start_processes
 from regionclip_mmdet.engine.tool_arguments import add_run_arguments
 
 

@@ -24,14 +24,14 @@ from regionclip_mmdet.compat import (
     prepare_launch,
     warn_of_unusable_gpu,
 )
-from regionclip_mmdet.engine.checkpoint_choice import choose_start
 from regionclip_mmdet.engine.hooks import StoppedBySignal
+from regionclip_mmdet.engine.robust.checkpoint_choice import choose_start
+from regionclip_mmdet.engine.robust.work_dir_lock import WorkDirInUseError, held_work_dir
 from regionclip_mmdet.engine.tool_arguments import (
     add_run_arguments,
     parse_run_arguments,
     read_config,
 )
-from regionclip_mmdet.engine.work_dir_lock import WorkDirInUseError, held_work_dir
 
 
 def parse_args() -> argparse.Namespace:

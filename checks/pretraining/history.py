@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from regionclip_mmdet.engine.hooks.sample_record import FILE_NAME
+from regionclip_mmdet.engine.robust.sample_record import FILE_NAME
 
 
 @dataclass(frozen=True)

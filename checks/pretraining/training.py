@@ -18,7 +18,7 @@ from examples.quickstart.console import captured
 from examples.quickstart.runs import LOG_FILE, set_iterations
 from examples.quickstart.stages import stage_config
 from examples.quickstart.workspace import Job
-from regionclip_mmdet.engine.checkpoint_choice import newest_whole_checkpoint
+from regionclip_mmdet.engine.robust.checkpoint_choice import newest_whole_checkpoint
 
 from . import checks
 from .checks import Check

@@ -6,7 +6,7 @@ custom_imports = dict(imports=['regionclip_mmdet'], allow_failed_imports=False)
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
-    # steps of validation's figures are iterations, too
+    # validation's results are logged by iteration, too
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=3),
@@ -37,7 +37,7 @@ visualizer = dict(
     topk=3,  # names per box, the best first
     unique_boxes=True,  # a box with several names is drawn once; 0.7: boxes of IoU 0.7, too
     max_detections=50,  # the best above score_thr; more hide each other
-    draw_proposals=0,  # so many, as a further picture
+    draw_proposals=0,  # number of proposals, drawn as a further image
     min_side=400,  # smaller images are enlarged
 )
 log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)

@@ -90,7 +90,7 @@ max_iters = 400
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=100)
 # To watch it by: the student names annotated boxes of held-out scenes, which no choice rests on.
 val_cfg = dict(
-    type='RegionNamingLoop',
+    type='RegionClassificationLoop',
     vocabulary={{_base_.all_vocabulary}},
     temperature={{_base_.temperature}},
     max_images=50,
@@ -120,7 +120,7 @@ default_hooks = dict(
     resume=dict(type='ResumeHook'),
     vocabulary_check=dict(type='VocabularyCheckHook'),
     throughput=dict(type='ThroughputHook'),
-    pseudo_label_pictures=dict(type='PseudoLabelPicturesHook', interval=400),
+    pseudo_label_pictures=dict(type='PseudoLabelVisualizationHook', interval=400),
 )
 log_processor = dict(
     mean_pattern='.*(loss|time|data_time|grad_norm|regions_kept|teacher_agreement|teacher_score).*'

@@ -11,8 +11,6 @@ from .clip_weights import (
 from .files import file_kind, read_file
 from .loading import guard_stock_loading
 
-guard_stock_loading()
-
 __all__ = [
     'CLIPPretrained',
     'clear_cache',

@@ -3,31 +3,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from packaging.version import Version
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def cpu_autocast_is_on() -> bool:
-    """Whether operations on a CPU run in a reduced type; asked as the version of torch wants it."""
-    if Version(torch.__version__) >= Version('2.4'):
+    """Whether operations on a CPU run in a reduced type."""
+    import torch
+
+    if _is_2_4():
         return torch.is_autocast_enabled('cpu')
-    return torch.is_autocast_cpu_enabled()
+    return torch.is_autocast_cpu_enabled()  # deprecated since
 
 
 def cast_masks_under_cpu_autocast(model: nn.Module) -> None:
     """Let a transformer with float masks run under CPU autocast, where torch does not.
 
     Scaled dot-product attention wants mask and queries of one type. Autocast on a CPU reduces the
-    queries, but leaves the mask as it is up to torch 2.1, which is an error there. From 2.4 on,
-    where the question asked here is deprecated, nothing is done.
+    queries, but leaves the mask as it is up to torch 2.1, which is an error there. From 2.4 on
+    nothing is done.
 
     Args:
         model: Its ``nn.MultiheadAttention`` modules are called with ``attn_mask`` by keyword.
     """
-    if Version(torch.__version__) >= Version('2.4'):
+    from torch import nn
+
+    if _is_2_4():
         return
     for module in model.modules():
         if isinstance(module, nn.MultiheadAttention):
@@ -37,7 +40,16 @@ def cast_masks_under_cpu_autocast(model: nn.Module) -> None:
 def _cast_mask(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    import torch
+
     mask = kwargs.get('attn_mask')
     if mask is None or mask.is_cuda or not cpu_autocast_is_on():
         return None
     return args, {**kwargs, 'attn_mask': mask.to(torch.get_autocast_cpu_dtype())}
+
+
+def _is_2_4() -> bool:
+    import torch
+    from packaging.version import Version
+
+    return Version(torch.__version__) >= Version('2.4')

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Reading checkpoints without running what they may ask for, with every torch.
+"""Reading checkpoints without running code that they name, with every torch.
 
 Since torch 2.6 ``weights_only=True`` is the default, and it refuses the training history that
 mmengine stores beside the weights: exactly the classes that occur there are allowed. Earlier
@@ -8,6 +8,7 @@ versions cannot be told so; they get an unpickler that finds the same things and
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import types
@@ -31,7 +32,7 @@ def load_plain(path: str, map_location: Any = 'cpu') -> Any:
     """The content of a file written by ``torch.save``: tensors, plain types, mmengine's history.
 
     Args:
-        path: A local file, in either of torch's formats.
+        path: Path of a local file, in either of torch's formats.
         map_location: As in ``torch.load``.
 
     Raises:
@@ -53,12 +54,11 @@ def save_whole(content: Any, path: str | os.PathLike, remedy: str = '') -> None:
 
     Args:
         content: Plain types and tensors.
-        path: The file; its folder is made.
+        path: Path of the file; its folder is created.
         remedy: What to do if it cannot be written, for the message.
 
     Raises:
-        OSError: It could not be written; names it and says what to do.
-        MemoryError: Likewise.
+        OSError, MemoryError: It could not be written; names it and says what to do.
     """
     import torch
 
@@ -79,7 +79,7 @@ def plain_pickle() -> types.ModuleType:
                 raise pickle.UnpicklingError(f'Unsupported global: {full}')
             return found[full]
 
-    stand_in = types.ModuleType('plain_pickle')
+    stand_in: Any = types.ModuleType('plain_pickle')
     stand_in.Unpickler = Unpickler
     stand_in.load = lambda file, **options: Unpickler(file, **options).load()
     return stand_in
@@ -129,10 +129,8 @@ def _safe_globals() -> list:
     import numpy as np
     from mmengine.logging import HistoryBuffer
 
-    try:
-        from numpy._core import multiarray
-    except ImportError:  # numpy 1
-        from numpy.core import multiarray
+    numpy_core = 'numpy._core' if hasattr(np, '_core') else 'numpy.core'
+    multiarray = importlib.import_module(f'{numpy_core}.multiarray')
     dtypes = {type(np.dtype(code)) for code in _DTYPE_CODES}
     # NumPy renamed its core package in 2.0; files written by either are read by both.
     rebuild = [
@@ -168,7 +166,7 @@ def _history_statistic(owner: type, name: str) -> object:
         or not isinstance(vars(HistoryBuffer).get(name), types.FunctionType)
     ):
         raise ValueError(
-            f'A checkpoint asks for attribute {name!r} of {owner!r}; only the statistics of '
+            f'A checkpoint names the attribute {name!r} of {owner!r}; only the statistics of '
             "mmengine's HistoryBuffer may be looked up while loading. If you trust the file, load "
             'it with torch.load(..., weights_only=False) and save its state dict alone.'
         )

@@ -13,7 +13,7 @@ class Dependency:
 
     Attributes:
         module: Name under which it is imported.
-        requirement: What pip is asked to install where it is missing.
+        requirement: What to install with pip where it is missing.
         distributions: Distributions that provide the module, with the versions of each
             that are supported (empty: any). The first one installed counts.
     """

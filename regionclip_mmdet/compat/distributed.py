@@ -98,7 +98,7 @@ def end_distributed_run(exit_code: int = 0) -> None:
     """End a script that ran distributed; returns only without a process group or with CUDA.
 
     Args:
-        exit_code: Of this process. With another one than 0 the others are not waited for.
+        exit_code: Exit code of this process. If it is not 0 the others are not waited for.
 
     A gloo process that shuts its interpreter down now and then aborts, even with its group
     destroyed ("terminate called without an active exception"), and the launcher then reports a

@@ -3,7 +3,7 @@
 
 ``mmcv-lite`` ships the Python side of ``mmcv.ops`` but not the extension module it
 imports. A meta-path finder at the *end* of ``sys.meta_path`` supplies that module; it
-is asked only when no real extension exists, so a compiled mmcv is used untouched.
+is used only when no real extension exists, so a compiled mmcv is used untouched.
 """
 
 import importlib
@@ -13,7 +13,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 EXTENSION_NAME = 'mmcv._ext'
 
@@ -78,7 +78,7 @@ class _OperatorFallbackLoader(importlib.abc.Loader):
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
         return None
 
-    def exec_module(self, module: ModuleType) -> None:
+    def exec_module(self, module: Any) -> None:
         from . import torchvision_operators
 
         for name in torchvision_operators.__all__:

@@ -99,11 +99,6 @@ def roi_align_backward(
         argmax_x: Unused.
         grad_input: ``(B, C, H, W)``.
         aligned_height: As in the forward pass, like all that follow.
-        aligned_width: Width of the output grid.
-        spatial_scale: Feature map size divided by image size.
-        sampling_ratio: Samples per bin and axis.
-        pool_mode: 1 for average pooling.
-        aligned: Whether coordinates are shifted by half a pixel.
     """
     _require_average_pooling(pool_mode)
     dtype = _compute_dtype(grad_output)
@@ -141,7 +136,7 @@ def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> 
         offset: 1 where ``x2`` and ``y2`` are the last pixel inside the box, else 0.
 
     Returns:
-        Indices of the boxes kept, ``(M,)``, by falling score.
+        Indices of the boxes kept, ``(M,)``, in descending score order.
     """
     dtype = _compute_dtype(boxes)
     boxes = boxes.to(dtype)

@@ -30,7 +30,7 @@ def use_views(cfg: Config) -> None:
     moved with their view, and what the model must know of a view is kept.
 
     Args:
-        cfg: With ``model`` and ``test_dataloader``; is changed.
+        cfg: Config with ``model`` and ``test_dataloader``; is changed.
 
     Raises:
         ValueError: There is no test pipeline.
@@ -50,28 +50,28 @@ def views_of(pipeline: Sequence[dict]) -> list[dict]:
     Args:
         pipeline: A test pipeline, or one with mmdet's ``TestTimeAug``.
     """
-    pipeline = deepcopy(list(pipeline))
-    if not any(_is(transform, TestTimeAug) for transform in pipeline):
-        pipeline[-1] = dict(type='TestTimeAug', transforms=[[NO_FLIP, FLIP], [pipeline[-1]]])
-    keeps_logits = any(_is(t, LoadRegionProposals) for t in _flat(pipeline))
-    flips = any(_is(transform, RandomFlip) for transform in _flat(pipeline))
-    has_proposals, made = False, []
-    for transform in pipeline:
+    steps = deepcopy(list(pipeline))
+    if not any(_is(transform, TestTimeAug) for transform in steps):
+        steps[-1] = dict(type='TestTimeAug', transforms=[[NO_FLIP, FLIP], [steps[-1]]])
+    keeps_logits = any(_is(t, LoadRegionProposals) for t in _flat(steps))
+    flips = any(_is(transform, RandomFlip) for transform in _flat(steps))
+    has_proposals, result = False, []
+    for transform in steps:
         if not _is(transform, TestTimeAug):
             has_proposals |= _is(transform, SOURCES)
-            made.append(_moved(transform) if has_proposals else transform)
+            result.append(_moved(transform) if has_proposals else transform)
             continue
-        steps = []
+        views = []
         for options in transform['transforms']:
             has_proposals |= any(_is(option, SOURCES) for option in options)
             options = [_moved(option) if has_proposals else option for option in options]
             if any(_is(option, PackDetInputs) for option in options):
                 options = [_packing(option, keeps_logits) for option in options]
                 if not flips:
-                    steps.append([NO_FLIP])
-            steps.append(options)
-        made.append(dict(transform, transforms=steps))
-    return made
+                    views.append([NO_FLIP])
+            views.append(options)
+        result.append(dict(transform, transforms=views))
+    return result
 
 
 def _moved(transform: dict) -> dict:
@@ -117,7 +117,7 @@ def _flat(transforms: Any) -> Iterator[dict]:
             yield from _flat(item)
 
 
-def _class(transform: dict) -> type | None:
+def _class(transform: dict) -> Any:
     kind = transform.get('type')
     return TRANSFORMS.get(kind) if isinstance(kind, str) else kind
 

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Metrics that tell base from novel classes: detection, region naming, proposals."""
+"""Metrics that tell base from novel classes: detection, region classification, proposals."""
 
 from .dump_predictions import DumpPredictions
 from .ov_coco_metric import OVCocoAPMetric

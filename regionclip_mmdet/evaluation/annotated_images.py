@@ -22,15 +22,19 @@ class AnnotatedImages:
     """An annotation file in COCO's or LVIS' format, read and checked.
 
     Args:
-        content: As parsed.
-        path: Of the file, for messages.
+        content: Content of the file, parsed.
+        path: Path of the file, for messages.
         masks: Why masks are needed, for messages; None if they are not.
 
     Attributes:
-        path: As given.
+        path: Path of the file.
         images: Images by their id in the file.
-        categories: The file's, in its order; a category's number is its place, from 1 on.
+        entries: The file's list of images.
         numbers: Number of each image by its id in the file, from 1 on.
+        categories: The file's list of categories.
+        category_numbers: Number of each category by its id in the file, from 1 on.
+        numbers_by_name: The same by its name.
+        objects: Annotations with these numbers; see ``dataset``.
 
     Raises:
         ValueError: See ``check_coco``; masks are wanted, and one is missing or malformed.
@@ -44,9 +48,11 @@ class AnnotatedImages:
         self.masks = masks is not None
         self.images = {image['id']: ImageIdentity.annotated(image) for image in content['images']}
         self.numbers = {id: number for number, id in enumerate(self.images, start=1)}
-        self.categories: list[dict] = content['categories']
-        self.objects = self._objects(content['annotations'])
         self.entries: list[dict] = content['images']
+        self.categories: list[dict] = content['categories']
+        self.category_numbers = {c['id']: n for n, c in enumerate(self.categories, start=1)}
+        self.numbers_by_name = {c['name']: n for n, c in enumerate(self.categories, start=1)}
+        self.objects = self._objects(content['annotations'])
 
     @classmethod
     def read(
@@ -55,10 +61,10 @@ class AnnotatedImages:
         """Read a file.
 
         Args:
-            path: Of the file.
-            who: Who reads, for messages.
-            backend_args: mmengine file backend.
-            masks: As above.
+            path: Path of the file.
+            who: Name of the metric, for messages.
+            backend_args: Settings of mmengine's file backend.
+            masks: Why masks are needed, for messages; None if they are not.
 
         Raises:
             FileNotFoundError: No such file.
@@ -67,13 +73,12 @@ class AnnotatedImages:
         return cls(read_annotation_file(path, backend_args, who), path, masks)
 
     def _objects(self, annotations: Iterable[dict]) -> list[dict]:
-        places = {c['id']: number for number, c in enumerate(self.categories, start=1)}
         objects = []
         for number, ann in enumerate(annotations, start=1):
             found = {
                 'id': number,
                 'image_id': self.numbers[ann['image_id']],
-                'category_id': places[ann['category_id']],
+                'category_id': self.category_numbers[ann['category_id']],
                 'bbox': ann['bbox'],
                 'area': ann['area'],
                 'iscrowd': int(bool(ann.get('iscrowd'))),
@@ -116,7 +121,7 @@ class AnnotatedImages:
             ValueError: The file lacks a class, or classes are no list of names.
         """
         names = class_names(meta, who)
-        known = {category['name']: place for place, category in enumerate(self.categories, start=1)}
+        known = self.numbers_by_name
         missing = [name for name in names if name not in known]
         if missing:
             raise ValueError(

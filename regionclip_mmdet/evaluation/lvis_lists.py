@@ -23,12 +23,12 @@ def federated_lists(truth: AnnotatedImages) -> list[dict[str, list[int]]]:
     Raises:
         ValueError: An image has no such list; names file and image.
     """
-    places = {c['id']: number for number, c in enumerate(truth.categories, start=1)}
+    places = truth.category_numbers
     found = []
     for number, image in enumerate(truth.entries):
         row = {}
         for key in LVIS_LISTS:
-            ids = image.get(key)
+            ids: Any = image.get(key)
             if not is_id_list(ids):
                 what = f'no {key}' if ids is None else f'{key} {shown(ids)}'
                 raise ValueError(
@@ -51,7 +51,7 @@ def category_frequencies(categories: Sequence[dict[str, Any]], path: str) -> lis
     Raises:
         ValueError: A frequency is another, or only some categories have one.
     """
-    letters = []
+    letters: list[Any] = []
     for category in categories:
         letter, count = category.get('frequency'), category.get('image_count')
         if letter is None and isinstance(count, int):

@@ -25,8 +25,8 @@ from .tested_images import ComparesImagesOfPairs, ImageIdentity
 _ITEMS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 
 
-class _LeavesOut:
-    """pycocotools' evaluation, in which objects with 'left_out' are ignored: mix in first.
+class _LeavesOut(COCOeval):
+    """pycocotools' evaluation, in which objects with 'left_out' are ignored.
 
     Like crowds, they need not be found, and are not wrong to be found. pycocotools itself knows
     crowds alone, and takes no notice of ``"ignore"``.
@@ -39,11 +39,7 @@ class _LeavesOut:
                 one['ignore'] = one['left_out']
 
 
-class _Evaluation(_LeavesOut, COCOeval):
-    pass
-
-
-class _EvaluationMP(_LeavesOut, COCOevalMP):
+class _LeavesOutMP(_LeavesOut, COCOevalMP):
     pass
 
 
@@ -92,13 +88,7 @@ class OVCocoAPMetric(ComparesImagesOfPairs, OVCocoMetric):
         classwise: bool = False,
         **kwargs: Any,
     ) -> None:
-        kinds = [metric] if isinstance(metric, str) else list(metric)
-        unknown = [kind for kind in kinds if kind not in ('bbox', 'segm')]
-        if unknown:
-            raise ValueError(
-                f"OVCocoAPMetric: metric must be 'bbox' or 'segm', not {unknown}; recall of "
-                'proposals is ProposalRecallMetric.'
-            )
+        kinds = self.kinds_of(metric)
         super().__init__(
             ann_file=None,
             metric=kinds,
@@ -112,7 +102,7 @@ class OVCocoAPMetric(ComparesImagesOfPairs, OVCocoMetric):
             who = type(self).__name__
             self._truth = AnnotatedImages.read(ann_file, who, self.backend_args, self._masks)
             self.known_images = (ann_file, self._truth.images)
-            self._coco_api = _api(self._truth)  # mmdet asks samples for their boxes without one
+            self._coco_api = _api(self._truth)  # without one mmdet takes the boxes of the samples
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the results.
@@ -183,7 +173,7 @@ class OVCocoAPMetric(ComparesImagesOfPairs, OVCocoMetric):
                 found = COCO()
                 found.dataset = {**truth.dataset, 'annotations': []}
                 found.createIndex()
-        evaluator = (_EvaluationMP if self.use_mp_eval else _Evaluation)(truth, found, kind)
+        evaluator = (_LeavesOutMP if self.use_mp_eval else _LeavesOut)(truth, found, kind)
         evaluator.params.imgIds = list(images)
         evaluator.params.catIds = list(categories)
         evaluator.params.iouThrs = np.asarray(self.iou_thrs)

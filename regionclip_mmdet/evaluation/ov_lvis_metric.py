@@ -37,7 +37,7 @@ class OVLVISMetric(ComparesImagesOfPairs, LVISMetric):
     * *Standard AP*: the best ``max_per_image=300`` detections of each image.
     * *Fixed AP* (Dave et al., "Evaluating Large-Vocabulary Object Detectors: The Devil is in the
       Details", 2021): the best 10,000 of each class over the whole dataset, however many of an
-      image: ``max_per_image=None, max_per_class=10000``. The detector must put out more than 300
+      image: ``max_per_image=None, max_per_class=10000``. The detector must output more than 300
       an image for it to make a difference (``test_cfg.rcnn.max_per_img``, ``score_thr``).
     * *Minival*: ``image_ids``, a file with the ids of the images that count. It can stand beside a
       metric of all images in one evaluation, under another ``prefix``.
@@ -73,13 +73,7 @@ class OVLVISMetric(ComparesImagesOfPairs, LVISMetric):
         image_ids: str | None = None,
         **kwargs: Any,
     ) -> None:
-        kinds = [metric] if isinstance(metric, str) else list(metric)
-        unknown = [kind for kind in kinds if kind not in ('bbox', 'segm')]
-        if unknown:
-            raise ValueError(
-                f"OVLVISMetric: metric must be 'bbox' or 'segm', not {unknown}; recall of "
-                'proposals is ProposalRecallMetric.'
-            )
+        kinds = self.kinds_of(metric)
         super().__init__(ann_file=None, metric=kinds, **kwargs)
         self.max_per_image = max_per_image
         self.max_per_class = max_per_class
@@ -185,12 +179,11 @@ class OVLVISMetric(ComparesImagesOfPairs, LVISMetric):
         limit = -1 if self.max_per_image is None else self.max_per_image
         if not detections:  # the package cannot do without
             return self._precision_of_nothing(images)
-        places = {id: place for place, id in enumerate(self.cat_ids, start=1)}
         numbered = [
             {
                 **detection,
                 'image_id': self._truth.numbers[detection['image_id']],
-                'category_id': places[detection['category_id']],
+                'category_id': self._truth.category_numbers[detection['category_id']],
             }
             for detection in detections
         ]
@@ -233,7 +226,8 @@ def _best_of_each(scores: np.ndarray, labels: np.ndarray, limit: int | None) -> 
     kept = np.ones(len(scores), dtype=bool)
     if limit is None:
         return kept
-    order = np.lexsort((-scores, labels))  # by label, then by falling score; equal ones by place
+    # by label, then in descending score order; equal ones by place
+    order = np.lexsort((-scores, labels))
     first = np.searchsorted(labels[order], labels[order], side='left')
     kept[order] = np.arange(len(order)) - first < limit
     return kept

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import numpy as np
 from mmdet.evaluation.functional import bbox_overlaps
 from mmdet.registry import METRICS
-from mmengine.evaluator import BaseMetric
 
 from .annotated_images import AnnotatedImages
 from .tested_images import ComparesImages, ImageIdentity
@@ -19,7 +18,7 @@ from .tested_images import ComparesImages, ImageIdentity
 def match_proposals(gt_boxes: np.ndarray, proposals: np.ndarray) -> np.ndarray:
     """Overlap that each ground-truth box gets when every proposal serves one box at most.
 
-    Pairs are taken greedily by falling IoU, as in mmdet's and detectron2's recall.
+    Pairs are taken greedily in descending order of IoU, as in mmdet's and detectron2's recall.
 
     Args:
         gt_boxes: Shape ``(G, 4)``.
@@ -41,7 +40,7 @@ def match_proposals(gt_boxes: np.ndarray, proposals: np.ndarray) -> np.ndarray:
 
 
 @METRICS.register_module()
-class ProposalRecallMetric(ComparesImages, BaseMetric):
+class ProposalRecallMetric(ComparesImages):
     """Recall of the top-scoring boxes of a class-agnostic localizer.
 
     mmdet's ``CocoMetric(metric='proposal_fast')`` computes the same AR, but builds a ragged array,
@@ -58,8 +57,7 @@ class ProposalRecallMetric(ComparesImages, BaseMetric):
         ann_file: COCO- or LVIS-format file with the boxes to find. Crowd and ignored boxes do not
             count, and only the images that were tested.
         proposal_nums: How many proposals per image to use.
-        collect_device: As in mmengine.
-        prefix: As in mmengine. Defaults to 'proposals'.
+        **kwargs: ``collect_device`` and ``prefix`` as in mmengine.
 
     Raises:
         FileNotFoundError: No annotation file.
@@ -78,10 +76,9 @@ class ProposalRecallMetric(ComparesImages, BaseMetric):
         self,
         ann_file: str,
         proposal_nums: Sequence[int] = (100, 300, 1000),
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
+        super().__init__(**kwargs)
         self.proposal_nums = sorted(proposal_nums)
         self._truth = AnnotatedImages.read(ann_file, type(self).__name__)
         self.known_images = (ann_file, self._truth.images)
@@ -115,11 +112,11 @@ class ProposalRecallMetric(ComparesImages, BaseMetric):
     ) -> dict[str, np.ndarray]:
         """Which objects of an image belong to each group; keys are the results' prefixes."""
         groups = {'': np.ones(len(areas), dtype=bool)}
-        places = {c['name']: number for number, c in enumerate(self._truth.categories, start=1)}
+        numbers = self._truth.numbers_by_name
         for name in ('base', 'novel'):
             names = (meta or {}).get(f'{name}_classes')
             if names:
-                members = [places[n] for n in names if n in places]
+                members = [numbers[n] for n in names if n in numbers]
                 groups[f'{name}_'] = np.isin(categories, members)
         for name, (low, high) in self.AREAS.items():
             groups[f'{name}_'] = (areas >= low) & (areas <= high)

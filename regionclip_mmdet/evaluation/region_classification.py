@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""How well annotated boxes are named: accuracy and average precision, by group of classes."""
+"""How well annotated boxes are classified: accuracy and average precision, by group of classes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from mmdet.registry import METRICS
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from .precision import class_groups
@@ -22,18 +21,18 @@ _SETTINGS = (
 
 
 @METRICS.register_module()
-class RegionClassificationMetric(ComparesImages, BaseMetric):
-    """Accuracy and AP of naming ground-truth boxes: recognition without localisation.
+class RegionClassificationMetric(ComparesImages):
+    """Accuracy and AP of classifying ground-truth boxes: recognition without localization.
 
-    For a detector whose proposals are the annotated boxes (``ProposalsFromGT``) and which puts out
-    every (box, name) pair: no threshold, no NMS, no limit, no box regression.
+    For a detector whose proposals are the annotated boxes (``ProposalsFromGT``) and which outputs
+    every (box, class) pair: no threshold, no NMS, no limit, no box regression.
 
-    Results, with the prefix 'regions/': ``top1``, ``top5`` (share of boxes whose name is the best,
-    or among the five best, of all names; background does not count as a name) and ``ap``: each
+    Results, with the prefix 'regions/': ``top1``, ``top5`` (share of boxes whose class scores best,
+    or among the five best, of all classes; background does not count as one) and ``ap``: each
     class ranks all boxes by its score, AP is the mean of the precision at its own boxes, averaged
     over classes with boxes. Then the same of each group of classes, ``base_top1``, ``novel_ap`` and
     so on (with base and novel classes in the metainfo), ``rare_top1``, ``common_...``,
-    ``frequent_...`` (of LVIS). All names compete in every group. -1 without boxes.
+    ``frequent_...`` (of LVIS). All classes compete in every group. -1 without boxes.
 
     This AP ranks boxes and knows no duplicates; the zero-shot AP50 on annotated boxes that is
     published for RegionCLIP is ``OVCocoAPMetric`` with the official threshold and NMS. Boxes are
@@ -42,24 +41,18 @@ class RegionClassificationMetric(ComparesImages, BaseMetric):
     Args:
         average_precision: False leaves AP out. It keeps all scores: boxes x classes x 4 bytes,
             1.2 GB for the validation set of LVIS.
-        collect_device: As in mmengine.
-        prefix: As in mmengine. Defaults to 'regions'.
+        **kwargs: ``collect_device`` and ``prefix`` as in mmengine.
     """
 
     default_prefix: ClassVar[str | None] = 'regions'
     TOPS = (1, 5)
 
-    def __init__(
-        self,
-        average_precision: bool = True,
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
-    ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
+    def __init__(self, average_precision: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.average_precision = average_precision
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep, of every annotated box, its label, the rank of its name and all scores.
+        """Keep, of every annotated box, its label, the rank of its class and all scores.
 
         Raises:
             KeyError: Predictions do not say which region they belong to, or boxes were not loaded.
@@ -76,15 +69,15 @@ class RegionClassificationMetric(ComparesImages, BaseMetric):
                     f'the pipeline); {sample.get("img_path", "a sample")} lacks them.'
                 )
             labels = truth['labels'].cpu().numpy()
-            regions, names = (found[k].cpu().numpy() for k in ('region_inds', 'labels'))
+            regions, found_labels = (found[k].cpu().numpy() for k in ('region_inds', 'labels'))
             if len(regions) and regions.max() >= len(labels):
                 raise ValueError(
                     f'RegionClassificationMetric: {sample.get("img_path", "a sample")} has '
-                    f'{len(labels)} annotated boxes, but region {regions.max()} was named. The '
+                    f'{len(labels)} annotated boxes, but there is a region {regions.max()}. The '
                     'proposals must be the annotated boxes: use ProposalsFromGT.'
                 )
             scores = np.full((len(labels), classes), -np.inf, dtype=np.float32)
-            scores[regions, names] = found['scores'].float().cpu().numpy()
+            scores[regions, found_labels] = found['scores'].float().cpu().numpy()
             own = scores[np.arange(len(labels)), labels][:, None]
             # of equal scores the lower label comes first
             before = (scores == own) & (np.arange(classes) < labels[:, None])
@@ -108,7 +101,7 @@ class RegionClassificationMetric(ComparesImages, BaseMetric):
         if incomplete:
             print_log(
                 f'RegionClassificationMetric: {incomplete} of {len(labels)} boxes have fewer than '
-                f'{max(self.TOPS)} scored names; what is missing counts as wrong. If this is not '
+                f'{max(self.TOPS)} scored classes; what is missing counts as wrong. If this is not '
                 f'rounding of scores to 0, use {_SETTINGS}.',
                 logger='current',
                 level=logging.WARNING,

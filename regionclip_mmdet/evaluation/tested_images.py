@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 # COCO 2014 called them so; the same images lost the prefix in 2017.
@@ -155,8 +156,8 @@ def check_tested(
         )
 
 
-class ComparesImages:
-    """A metric that compares the images that are tested with those it knows; mix in first.
+class ComparesImages(BaseMetric):
+    """A metric that compares the images that are tested with those it knows.
 
     ``DatasetCheckHook`` hands over a dataset's images before a run; without it the metric sees
     them with the first batch, or, of datasets put together, when the results are computed.
@@ -202,6 +203,22 @@ class ComparesImages:
 
 class ComparesImagesOfPairs(ComparesImages):
     """The same for mmdet's metrics, which keep pairs of ground truth and predictions."""
+
+    @classmethod
+    def kinds_of(cls, metric: str | Sequence[str]) -> list[str]:
+        """``metric`` of our metrics as a list of 'bbox' and 'segm'.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        kinds = [metric] if isinstance(metric, str) else list(metric)
+        unknown = [kind for kind in kinds if kind not in ('bbox', 'segm')]
+        if unknown:
+            raise ValueError(
+                f"{cls.__name__}: metric must be 'bbox' or 'segm', not {unknown}; recall of "
+                'proposals is ProposalRecallMetric.'
+            )
+        return kinds
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep ground truth and predictions of a batch, and which images they are of.

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""How good a CLIP is at naming whole images."""
+"""How well a CLIP classifies whole images."""
 
 from __future__ import annotations
 
@@ -24,14 +24,12 @@ class ZeroShotTop1(BaseMetric):
     default_prefix = 'clip'
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Collect embeddings."""
         for sample in data_samples:
             self.results.append(
                 (sample['text'], sample['image_embedding'].cpu(), sample['text_embedding'].cpu())
             )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Share of images nearest to their own caption, in percent."""
         texts, images, embeddings = zip(*results)
         candidates = sorted(set(texts))
         matrix = torch.stack([embeddings[texts.index(text)] for text in candidates])

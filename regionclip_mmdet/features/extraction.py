@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from ..apis.image_inputs import ImageInputs
 from ..datasets.image_kinds import count_unread
 from ..datasets.size_groups import groups_of_one_size
-from ..engine.ranks import of_all_ranks
+from ..engine.robust.ranks import of_all_ranks
 from ..resumable_job import (
     ResumableJob,
     as_json,

@@ -32,7 +32,7 @@ from ..datasets.shards import (
 )
 from ..datasets.size_groups import groups_of_one_size
 from ..datasets.transforms import BrokenImageError
-from ..engine.ranks import on_main_process
+from ..engine.robust.ranks import on_main_process
 from ..resumable_job import BROKEN_FILE, ResumableJob, broken_lines, refuse_other_settings
 from .proposal_maker import Made, ProposalMaker
 

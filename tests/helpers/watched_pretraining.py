@@ -183,7 +183,7 @@ def config(folder: Path, work_dir: Path, **changes: Any) -> Config:
     if changes.pop('validates', True):
         settings.update(
             val_dataloader=loader(annotated(folder)),
-            val_cfg=dict(type='RegionNamingLoop', vocabulary=str(folder / 'names.pth')),
+            val_cfg=dict(type='RegionClassificationLoop', vocabulary=str(folder / 'names.pth')),
             val_evaluator=dict(type='RegionClassificationMetric'),
         )
     return Config({**settings, **changes})

@@ -233,7 +233,7 @@ def test_own_configs(folder: Path) -> None:
     watched = folder / 'my_pretraining.py'
     watched.write_text(page_runner.block('docs/pretraining.md', 'coco65_region_naming').text)
     cfg = Config.fromfile(watched)
-    assert (cfg.val_cfg.type, cfg.train_cfg.val_interval) == ('RegionNamingLoop', 10000)
+    assert (cfg.val_cfg.type, cfg.train_cfg.val_interval) == ('RegionClassificationLoop', 10000)
     assert cfg.train_cfg.max_iters == 600000 and len(cfg.visualizer.vis_backends) == 2
     packed = folder / 'configs' / 'pretrain' / 'mine.py'
     packed.write_text(page_runner.block('docs/data.md', 'cc3m_shards_image_text.py').text)

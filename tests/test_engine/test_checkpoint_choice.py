@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from helpers import toy_training
-from regionclip_mmdet.engine.checkpoint_choice import choose_start, newest_whole_checkpoint
+from regionclip_mmdet.engine.robust.checkpoint_choice import choose_start, newest_whole_checkpoint
 
 _names = itertools.count()
 

@@ -16,7 +16,7 @@ from helpers import watched_pretraining as watched
 WATCHED = [
     dict(type='ThroughputHook'),
     dict(type='BrokenImagesHook', interval=2),
-    dict(type='PseudoLabelPicturesHook', interval=4, num_images=1),
+    dict(type='PseudoLabelVisualizationHook', interval=4, num_images=1),
 ]
 RUNS = ('straight', 'resumed', 'whole')
 

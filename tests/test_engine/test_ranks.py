@@ -20,7 +20,12 @@ from mmengine.runner import Runner
 
 from helpers import gloo_ranks, toy_training
 from regionclip_mmdet.engine.hooks import AtomicLocalBackend
-from regionclip_mmdet.engine.ranks import any_rank, failing_together, of_all_ranks, on_main_process
+from regionclip_mmdet.engine.robust.ranks import (
+    any_rank,
+    of_all_ranks,
+    on_main_process,
+    raise_on_all_ranks,
+)
 
 
 class OddError(Exception):
@@ -96,7 +101,7 @@ SEVEN = dict(type='NoisyPoints', size=7)
 
 def meet(error: Exception | None, rank: int) -> Callable[[], None]:
     def work() -> None:
-        with failing_together():
+        with raise_on_all_ranks():
             if get_rank() == rank and error is not None:
                 raise error
 

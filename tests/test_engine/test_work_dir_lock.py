@@ -17,13 +17,12 @@ from typing import Any
 import pytest
 
 from helpers.disks import mounted
-from regionclip_mmdet.engine import work_dir_lock
 from regionclip_mmdet.engine.hooks import AtomicLocalBackend
-from regionclip_mmdet.engine.work_dir_lock import (
+from regionclip_mmdet.engine.robust import work_dir_lock
+from regionclip_mmdet.engine.robust.work_dir_lock import (
     LOCK_FILE,
     WorkDirInUseError,
     WorkDirLock,
-    give_back,
     held_work_dir,
     hold,
 )
@@ -146,7 +145,7 @@ def test_a_run_that_lost_its_folder_writes_nothing_more(tmp_path: Path) -> None:
                 with pytest.raises(WorkDirInUseError, match=f'process {other.pid} .* taken over'):
                     AtomicLocalBackend().put(b'again', tmp_path / name)
     finally:
-        give_back(lock)
+        lock.release()
     assert json.loads(lock.path.read_text()) == theirs
     assert (tmp_path / 'iter_1.pth').read_bytes() == b'mine'
 

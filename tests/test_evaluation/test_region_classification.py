@@ -120,7 +120,7 @@ def test_refusals() -> None:
         with pytest.raises(KeyError, match=r'region_inds .* gt_instances .*; x\.jpg lacks them'):
             evaluate([bad])
     bad = dict(good, pred_instances=sample([0, 0], np.zeros((2, 10)))['pred_instances'])
-    with pytest.raises(ValueError, match=r'x\.jpg has 1 annotated boxes, but region 1 was named'):
+    with pytest.raises(ValueError, match=r'x\.jpg has 1 annotated boxes, but there is a region 1'):
         evaluate([bad])
 
 

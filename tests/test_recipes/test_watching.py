@@ -126,11 +126,11 @@ def test_the_pages_words(data: Path) -> None:
     (data / 'mine.py').write_text(text + examples[1])
     cfg = Config.fromfile(data / 'mine.py')
     assert (cfg.train_cfg.val_interval, cfg.train_cfg.max_iters) == (10000, 600000)
-    assert cfg.val_cfg.type == 'RegionNamingLoop'
+    assert cfg.val_cfg.type == 'RegionClassificationLoop'
     assert [backend.type for backend in cfg.visualizer.vis_backends] == [b['type'] for b in BOTH]
 
 
 @pytest.mark.parametrize('path', shipped_configs('pretrain'))
 def test_every_pretraining_is_watched(path: Path) -> None:
     hooks = {hook['type'] for hook in Config.fromfile(path).default_hooks.values()}
-    assert hooks >= {'ThroughputHook', 'BrokenImagesHook', 'PseudoLabelPicturesHook'}
+    assert hooks >= {'ThroughputHook', 'BrokenImagesHook', 'PseudoLabelVisualizationHook'}

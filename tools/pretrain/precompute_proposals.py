@@ -38,7 +38,7 @@ from mmengine.dist import get_dist_info
 from mmengine.registry import init_default_scope
 
 from regionclip_mmdet.compat import end_distributed_run, warn_of_unusable_gpu
-from regionclip_mmdet.engine.ranks import start_processes
+from regionclip_mmdet.engine.robust.ranks import start_processes
 from regionclip_mmdet.engine.tool_arguments import add_run_arguments, parse_run_arguments
 from regionclip_mmdet.pretraining import ProposalMaker, fixed_view, from_config
 from regionclip_mmdet.pretraining import precompute_proposals as precompute

@@ -19,7 +19,7 @@ regions/top5, regions/ap, each also with base_ and novel_. Make the files first:
 """
 
 val_cfg = dict(
-    type='RegionNamingLoop',
+    type='RegionClassificationLoop',
     vocabulary='data/vocabularies/ov_coco_65_rn50.pth',
     max_images=500,
 )

@@ -1,20 +1,22 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Hooks."""
+"""Hooks: RegionCLIP's own, and those of ``engine.robust``, which know no model."""
 
-from .accumulation_check import AccumulationCheckHook
-from .atomic_checkpoint import AtomicCheckpointHook, AtomicLocalBackend
-from .batch_size_check import BatchSizeCheckHook
+from mmdet.registry import HOOKS
+
+from ...renames import old_names, register_old_type
+from ..robust.atomic_checkpoint import AtomicCheckpointHook, AtomicLocalBackend
+from ..robust.checkpoint_choice import ResumeHook
+from ..robust.non_finite import NonFiniteLossHook
+from ..robust.once import NoHook, OnceHook
+from ..robust.sample_record import SampleRecordHook
+from ..robust.save_on_signal import SaveOnSignalHook, StoppedBySignal
+from ..robust.throughput import ThroughputHook
 from .broken_images import BrokenImagesHook
 from .compile_parts import CompilePartsHook
 from .dataset_check import DatasetCheckHook
-from .non_finite import NonFiniteLossHook
-from .once import NoHook, OnceHook
-from .pseudo_label_pictures import PseudoLabelPicturesHook
+from .pseudo_label_visualization import PseudoLabelVisualizationHook
 from .required_files import RequiredFilesHook
-from .resume import ResumeHook
-from .sample_record import SampleRecordHook
-from .save_on_signal import SaveOnSignalHook, StoppedBySignal
-from .throughput import ThroughputHook
+from .update_size_checks import AccumulationCheckHook, BatchSizeCheckHook
 from .vocabulary_check import VocabularyCheckHook
 
 __all__ = [
@@ -28,7 +30,7 @@ __all__ = [
     'NoHook',
     'NonFiniteLossHook',
     'OnceHook',
-    'PseudoLabelPicturesHook',
+    'PseudoLabelVisualizationHook',
     'RequiredFilesHook',
     'ResumeHook',
     'SampleRecordHook',
@@ -37,3 +39,7 @@ __all__ = [
     'ThroughputHook',
     'VocabularyCheckHook',
 ]
+register_old_type(HOOKS, 'PseudoLabelPicturesHook', PseudoLabelVisualizationHook)
+__getattr__ = old_names(
+    __name__, dict(PseudoLabelPicturesHook=f'{__name__}.PseudoLabelVisualizationHook')
+)

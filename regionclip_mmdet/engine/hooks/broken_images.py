@@ -9,9 +9,9 @@ from mmdet.registry import HOOKS
 from mmengine.dist import all_gather_object
 from mmengine.runner import Runner
 
-from ..ranks import of_all_ranks
-from .dataset_check import innermost
-from .once import OnceHook
+from ..robust.once import OnceHook
+from ..robust.ranks import of_all_ranks
+from .dataset_check import unwrap_datasets
 
 MAX_NAMED = 100
 
@@ -28,7 +28,7 @@ class BrokenImagesHook(OnceHook):
     instead (``instead_of`` in their metainfo); each is named once, the first 100 of a run.
 
     Args:
-        interval: Iterations between two counts.
+        interval: Number of iterations between two counts.
     """
 
     # before the logger
@@ -42,14 +42,13 @@ class BrokenImagesHook(OnceHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Count and name, every ``interval`` iterations and after the last one."""
         samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
         for sample in samples or ():
             broken = sample.metainfo.get('instead_of')
             if broken is not None:
                 self._found.append(str(broken))
         if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
-            parts = innermost(runner.train_dataloader.dataset)
+            parts = unwrap_datasets(runner.train_dataloader.dataset)
             skipped = sum(getattr(part, 'num_broken', 0) for part in parts)
             total = sum(of_all_ranks(skipped))
             runner.message_hub.update_scalar('train/images_skipped', total)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+
+from ..robust.ranks import unwrapped_model
 
 _REGIONS = ('region_encoder.layer4', 'region_encoder.attnpool')
 PARTS = (
@@ -40,8 +41,7 @@ class CompilePartsHook(Hook):
         self.options = options or {}
 
     def before_train(self, runner: Runner) -> None:
-        """Have the parts compiled at their first call."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped_model(runner)
         modules = dict(model.named_modules())
         parts = [p for p in PARTS if p in modules] if self.parts is None else self.parts
         missing = [part for part in parts if part not in modules]

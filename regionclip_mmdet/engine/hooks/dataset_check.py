@@ -1,17 +1,19 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Look at a run's data before its first iteration, not in the middle of the night."""
+"""Checks of a run's data before its first iteration."""
 
 from __future__ import annotations
 
 import logging
 import os.path as osp
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 from mmdet.datasets import CocoDataset, LVISV05Dataset
 from mmdet.evaluation import OVCocoMetric
 from mmdet.registry import HOOKS
+from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmengine.runner.runner import _SlicedDataset
@@ -23,9 +25,10 @@ from ...datasets.mask_checks import check_masks
 from ...datasets.named_splits import is_used, loads_masks
 from ...datasets.transforms.unmoved import leaves_proposals_behind
 from ...evaluation import OVCocoAPMetric
-from ..evaluated import compare_images, metrics_with_datasets
-from ..ranks import on_main_process
-from .once import OnceHook
+from ...evaluation.tested_images import ComparesImages, ImageIdentity, check_tested
+from ..robust.best_results import metrics_with_datasets
+from ..robust.once import OnceHook
+from ..robust.ranks import on_main_process
 
 
 @HOOKS.register_module()
@@ -49,8 +52,8 @@ class DatasetCheckHook(OnceHook):
 
     Args:
         annotations: Whether to check annotation files.
-        num_images: How many images, evenly over each dataset, are looked for; None looks for all,
-            0 for none.
+        num_images: Number of images of each dataset, evenly spread, whose files must exist; None
+            checks all, 0 none.
     """
 
     priority = 'VERY_HIGH'
@@ -62,17 +65,14 @@ class DatasetCheckHook(OnceHook):
         self._compared: list[tuple[Any, Any]] = []
 
     def before_train(self, runner: Runner) -> None:
-        """Check the training data and, if there is validation, its data and metrics."""
         self._check_dataset(runner.train_dataloader.dataset, 'training')
         if runner.val_loop is not None:
             self._check_evaluation(runner.val_loop, 'validation')
 
     def before_val(self, runner: Runner) -> None:
-        """Check the validation data and metrics."""
         self._check_evaluation(runner.val_loop, 'validation')
 
     def before_test(self, runner: Runner) -> None:
-        """Check the test data and metrics."""
         self._check_evaluation(runner.test_loop, 'test')
 
     def _check_evaluation(self, loop: Any, what: str) -> None:
@@ -85,14 +85,14 @@ class DatasetCheckHook(OnceHook):
         self._check_dataset(dataset, what)
         for metric, part in pairs:
             if not any(metric is m and part is p for m, p in self._compared):
-                on_main_process(lambda metric=metric, part=part: compare_images(metric, part))
+                on_main_process(partial(compare_images, metric, part))
                 self._compared.append((metric, part))
 
     def _check_dataset(self, dataset: Any, what: str) -> None:
-        for part in innermost(dataset):
+        for part in unwrap_datasets(dataset):
             if any(part is seen for seen in self._checked):
                 continue
-            on_main_process(lambda part=part: self._check_one(part, what))
+            on_main_process(partial(self._check_one, part, what))
             self._checked.append(part)
 
     def _check_one(self, dataset: Any, what: str) -> None:
@@ -131,15 +131,15 @@ class DatasetCheckHook(OnceHook):
         raise FileNotFoundError(text)
 
 
-def innermost(dataset: Any) -> Iterator[Any]:
+def unwrap_datasets(dataset: Any) -> Iterator[Any]:
     """The datasets inside mmengine's and mmdet's wrappers."""
     if isinstance(dataset, _SlicedDataset):  # num_batch_per_epoch of a loader
-        yield from innermost(dataset._dataset)
+        yield from unwrap_datasets(dataset._dataset)
     elif hasattr(dataset, 'datasets'):
         for part in dataset.datasets:
-            yield from innermost(part)
+            yield from unwrap_datasets(part)
     elif hasattr(dataset, 'dataset'):
-        yield from innermost(dataset.dataset)
+        yield from unwrap_datasets(dataset.dataset)
     else:
         yield dataset
 
@@ -186,3 +186,36 @@ def check_coco_dataset(dataset: CocoDataset) -> None:
             check_classes(names, dataset.metainfo['classes'], path, hint)
     level = logging.WARNING if report.left_out or report.ignored else logging.INFO
     print_log(f'{path}: {report}', logger='current', level=level)
+
+
+def compare_images(metric: BaseMetric, dataset: Any) -> None:
+    """Compare the images that will be tested with those of a metric's annotation file.
+
+    Stock metrics count the objects of all images of their file, so of a part they are warned of.
+
+    Raises:
+        ValueError: They are others, or an id comes twice.
+    """
+    if not hasattr(dataset, 'get_data_info'):
+        return
+    api: Any = getattr(metric, '_coco_api', None) or getattr(metric, '_lvis_api', None)
+    if not isinstance(metric, ComparesImages) and api is None:
+        return
+    infos = map(dataset.get_data_info, range(len(dataset)))
+    images = [ImageIdentity.of_dataset(info) for info in infos]
+    if isinstance(metric, ComparesImages):
+        metric.compare_images(images)
+        return
+    who = type(metric).__name__
+    known = {id: ImageIdentity.annotated(image) for id, image in api.imgs.items()}
+    part = f'{who} misses the objects of the others; ours (docs/data.md) evaluate a part as a part.'
+    check_tested(images, known, 'its ann_file', who, part)
+    wrong = [id for id in api.anns if type(id) is not int or id < 1]
+    if wrong:
+        print_log(
+            f'{who}: {len(wrong)} annotation ids are no whole numbers from 1 on, e.g. '
+            f'{wrong[0]!r}, which pycocotools takes for granted: an object of id 0 counts as '
+            'missed. Renumber them, or use our metrics (docs/data.md), which do that.',
+            logger='current',
+            level=logging.WARNING,
+        )

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from mmdet.registry import HOOKS
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ...known_files import require_file
 from ...models.roi_heads import RegionTextHead
 from ...models.weights import WeightGuard
-from .once import OnceHook
+from ..robust.once import OnceHook
+from ..robust.ranks import unwrapped_model
 
 
 @HOOKS.register_module()
@@ -52,7 +52,7 @@ class RequiredFilesHook(OnceHook):
             FileNotFoundError: A part's weights are missing.
             RuntimeError: A part names no weights and is random.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped_model(runner)
         if isinstance(model, WeightGuard):
             model.ensure_weights()
 

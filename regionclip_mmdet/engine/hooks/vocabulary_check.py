@@ -1,7 +1,9 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""The model's names must be the dataset's categories, in the same order."""
+"""The model's class names must be the dataset's categories, in the same order."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from mmdet.registry import HOOKS
 from mmengine.dataset import BaseDataset
@@ -13,7 +15,7 @@ from torch import nn
 from ...datasets.class_checks import class_names
 from ...models.roi_heads import TextEmbeddingBBoxHead
 from ...models.text import TextEmbeddingClassifier
-from .once import OnceHook
+from ..robust.once import OnceHook
 
 
 @HOOKS.register_module()
@@ -21,29 +23,26 @@ class VocabularyCheckHook(OnceHook):
     """Compares vocabulary and dataset categories by name before training and evaluation.
 
     Labels are indices: with another order a detector trains and evaluates without complaint, on
-    wrong names. Part of the default runtime config; does nothing for models without a vocabulary.
+    wrong classes. Part of the default runtime config; does nothing for models without a vocabulary.
     """
 
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
-        """Check the training set and, if there is validation, its set against their names."""
         self._check(runner, runner.train_dataloader.dataset, training=True)
         if runner.val_loop is not None:
             self._check(runner, runner.val_dataloader.dataset, False, runner.val_loop)
 
     def before_val(self, runner: Runner) -> None:
-        """Check the validation set against the testing vocabulary."""
         self._check(runner, runner.val_dataloader.dataset, False, runner.val_loop)
 
     def before_test(self, runner: Runner) -> None:
-        """Check the test set against the testing vocabulary."""
         self._check(runner, runner.test_dataloader.dataset, training=False)
 
     def _check(
         self, runner: Runner, dataset: BaseDataset, training: bool, loop: BaseLoop | None = None
     ) -> None:
-        # a RegionNamingLoop has names of its own
+        # a RegionClassificationLoop has a vocabulary of its own
         classifier = getattr(loop, 'classifier', None) or find_classifier(runner.model, training)
         what = 'training' if training else 'evaluation'
         # of datasets put together that differ mmdet has a list
@@ -64,7 +63,8 @@ class VocabularyCheckHook(OnceHook):
 
 def find_classifier(model: nn.Module, training: bool) -> TextEmbeddingClassifier | None:
     """The text classifier a detector uses in a mode; None if it has none."""
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    head = getattr(getattr(model, 'roi_head', None), 'bbox_head', None)
+    inner: Any = model
+    while is_model_wrapper(inner) or isinstance(inner, BaseTTAModel):
+        inner = inner.module
+    head = getattr(getattr(inner, 'roi_head', None), 'bbox_head', None)
     return head.classifier_for(training) if isinstance(head, TextEmbeddingBBoxHead) else None

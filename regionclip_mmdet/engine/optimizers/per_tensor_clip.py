@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
@@ -23,7 +24,7 @@ def clip_grad_norm_per_tensor(
     exploding tensor stops the others from learning; here each is limited by itself.
 
     Args:
-        parameters: With gradients of any shape.
+        parameters: Parameters, with gradients of any shape or none.
         max_norm: Largest norm a gradient may keep.
         norm_type: Order of the norm.
 
@@ -41,13 +42,13 @@ def clip_grad_norm_per_tensor(
     return norms.max()
 
 
-class _PerTensorClip:
+class _PerTensorClip(OptimWrapper):
     """Adds ``clip_grad=dict(type='per_tensor_norm', max_norm=...)`` to an optimizer wrapper."""
 
-    def __init__(self, *args, clip_grad: dict | None = None, **kwargs) -> None:
-        per_tensor = clip_grad is not None and clip_grad.get('type') == PER_TENSOR
+    def __init__(self, *args: Any, clip_grad: dict | None = None, **kwargs: Any) -> None:
+        per_tensor = (clip_grad or {}).get('type') == PER_TENSOR
         if per_tensor:
-            clip_grad = {**clip_grad, 'type': 'norm'}
+            clip_grad = {**(clip_grad or {}), 'type': 'norm'}
         super().__init__(*args, clip_grad=clip_grad, **kwargs)
         if per_tensor:
             # mmengine calls it where a global norm is clipped: once per update, after gradients
@@ -57,7 +58,7 @@ class _PerTensorClip:
 
 
 @OPTIM_WRAPPERS.register_module()
-class PerTensorClipOptimWrapper(_PerTensorClip, OptimWrapper):
+class PerTensorClipOptimWrapper(_PerTensorClip):
     """mmengine's ``OptimWrapper`` that can clip each parameter tensor by its own norm.
 
     Args:

@@ -16,9 +16,9 @@ from mmengine.runner import Runner
 from helpers import tiny_models
 from helpers.disks import mounted
 from helpers.tiny_runner import PREPROCESSOR, make_runner
-from regionclip_mmdet.engine.checkpoint_choice import newest_whole_checkpoint
 from regionclip_mmdet.engine.hooks import AtomicLocalBackend
-from regionclip_mmdet.engine.work_dir_lock import (
+from regionclip_mmdet.engine.robust.checkpoint_choice import newest_whole_checkpoint
+from regionclip_mmdet.engine.robust.work_dir_lock import (
     LOCK_FILE,
     WorkDirInUseError,
     _state_and_birth,

@@ -15,7 +15,7 @@ from mmengine.runner.runner import _SlicedDataset
 from helpers.annotated_runner import NAMES, SPLIT, dataset_config, make_runner, write
 from regionclip_mmdet.datasets.checks import check_coco
 from regionclip_mmdet.engine import DatasetCheckHook
-from regionclip_mmdet.engine.hooks.dataset_check import innermost
+from regionclip_mmdet.engine.hooks.dataset_check import unwrap_datasets
 
 
 @pytest.fixture(autouse=True)
@@ -123,9 +123,9 @@ def test_wrapped_datasets_are_checked(tmp_path: Path) -> None:
         write(tmp_path / name, **(dict(category_id=9) if name == 'b' else {}))
     parts = [build(tmp_path / name) for name in ('a', 'b')]
     joined, repeated = ConcatDataset(parts), RepeatDataset(parts[1], 2)
-    assert list(innermost(joined)) == parts and list(innermost(repeated)) == parts[1:]
+    assert list(unwrap_datasets(joined)) == parts and list(unwrap_datasets(repeated)) == parts[1:]
     few = _SlicedDataset(joined, 2)  # num_batch_per_epoch of a loader
-    assert list(innermost(few)) == parts
+    assert list(unwrap_datasets(few)) == parts
     for wrapped in (joined, repeated, few):
         with pytest.raises(ValueError, match=r'b/a\.json, annotation 0 .*category_id 9'):
             check(wrapped)

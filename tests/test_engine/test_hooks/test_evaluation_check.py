@@ -17,7 +17,7 @@ from mmengine.registry import EVALUATOR, init_default_scope
 
 from helpers.annotated_runner import NAMES, SPLIT, dataset_config, make_runner, write
 from regionclip_mmdet.engine import DatasetCheckHook
-from regionclip_mmdet.engine.evaluated import result_names
+from regionclip_mmdet.engine.robust.best_results import result_names
 
 OURS = ('OVCocoAPMetric', 'ProposalRecallMetric')
 

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from helpers import gloo_ranks
 from regionclip_mmdet.engine.hooks import NonFiniteLossHook
-from regionclip_mmdet.engine.hooks.non_finite import NonFiniteLossError
+from regionclip_mmdet.engine.robust.non_finite import NonFiniteLossError
 
 _names = itertools.count()
 

@@ -20,7 +20,7 @@ DEFAULT = [
     'ResumeHook', 'RequiredFilesHook', 'VocabularyCheckHook', 'DatasetCheckHook',
     'BatchSizeCheckHook', 'AccumulationCheckHook', 'NonFiniteLossHook', 'SaveOnSignalHook',
 ]  # fmt: skip
-PRETRAIN = [*DEFAULT, 'ThroughputHook', 'BrokenImagesHook', 'PseudoLabelPicturesHook']
+PRETRAIN = [*DEFAULT, 'ThroughputHook', 'BrokenImagesHook', 'PseudoLabelVisualizationHook']
 _names = itertools.count()
 
 
@@ -56,6 +56,7 @@ def hooks_of(folder: Path, text: str, runtime: str = 'default_runtime') -> list[
     'text',
     [
         '',
+        'custom_hooks = []',
         "custom_hooks = [dict(type='Diary')]",
         "custom_hooks = [*_base_.custom_hooks, dict(type='EMAHook')]",
         "custom_hooks = [dict(type='DatasetCheckHook'), dict(type='SaveOnSignalHook')]",

@@ -21,7 +21,7 @@ from PIL import Image
 
 from helpers import tiny_models, tiny_runner
 from helpers import watched_pretraining as watched
-from regionclip_mmdet.engine.hooks import PseudoLabelPicturesHook
+from regionclip_mmdet.engine.hooks import PseudoLabelVisualizationHook
 from regionclip_mmdet.visualization import Mark, draw_marks, text_strip, views
 
 RED = (255, 0, 0)
@@ -74,7 +74,7 @@ def draw(
         optim_wrapper=SimpleNamespace(optim_context=nullcontext),
         logger=MMLogger.get_instance('pictures', log_level='INFO'),
     )
-    hook = PseudoLabelPicturesHook(interval=10, **settings)
+    hook = PseudoLabelVisualizationHook(interval=10, **settings)
     hook.before_train(runner)
     hook._first = False
     with (
@@ -110,7 +110,7 @@ def test_a_picture_that_cannot_be_drawn_is_not_the_end_of_a_run() -> None:
     with full as failing, mock.patch.object(MMLogger, 'warning') as warning:
         draw(pretrainer(), [image], [torch.tensor([[0.0, 0.0, 9.0, 9.0]])])
     assert failing.called
-    assert warning.call_args[0] == ('No pictures of pseudo labels: OSError: disk full',)
+    assert warning.call_args[0] == ('Pseudo labels could not be drawn: OSError: disk full',)
 
 
 def teacher_embeddings(model: torch.nn.Module, image: torch.Tensor, boxes: torch.Tensor) -> Any:
@@ -156,7 +156,7 @@ def test_names_and_scores_are_the_teachers() -> None:
 def test_a_run_with_pictures(tmp_path: Path) -> None:
     watched.make_files(tmp_path)
     for name, hooks in (
-        ('with', [dict(type='PseudoLabelPicturesHook', interval=4)]),
+        ('with', [dict(type='PseudoLabelVisualizationHook', interval=4)]),
         ('without', []),
     ):
         train_cfg = dict(type='IterBasedTrainLoop', max_iters=6, val_interval=100)
@@ -182,7 +182,7 @@ def test_without_a_teacher_nothing_is_drawn() -> None:
 
 def test_refusals() -> None:
     with pytest.raises(ValueError, match='must be positive, not 0, 2, 15, 400'):
-        PseudoLabelPicturesHook(interval=0)
+        PseudoLabelVisualizationHook(interval=0)
     detector = MODELS.build(tiny_models.detector_config())
     with pytest.raises(TypeError, match='the model is a OpenVocabularyRCNN'):
-        PseudoLabelPicturesHook().before_train(SimpleNamespace(model=detector))
+        PseudoLabelVisualizationHook().before_train(SimpleNamespace(model=detector))

@@ -22,8 +22,8 @@ from torch.utils.data import Dataset
 
 from helpers import gloo_ranks
 from regionclip_mmdet.compat import prepare_launch
-from regionclip_mmdet.engine.hooks import throughput
-from regionclip_mmdet.engine.hooks.throughput import images_in
+from regionclip_mmdet.engine.robust import throughput
+from regionclip_mmdet.engine.robust.throughput import images_in
 
 
 class Clock:

@@ -10,7 +10,7 @@ from torch.distributed import DistBackendError
 
 from regionclip_mmdet.engine.loops import LostProcessError, explain_lost_processes
 
-MODULE = 'regionclip_mmdet.engine.loops.lost_processes'
+MODULE = 'regionclip_mmdet.engine.robust.failures'
 GLOO = (
     '[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:538] Read error [127.0.0.1]:20905: '
     'Connection reset by peer'

@@ -21,8 +21,8 @@ from mmengine.runner import Runner
 from helpers import gloo_ranks, tiny_models, tiny_runner
 from helpers import watched_pretraining as watched
 from regionclip_mmdet.datasets.shapes_world import CLASSES
-from regionclip_mmdet.engine.loops import RegionNamingLoop
-from regionclip_mmdet.engine.randomness import untouched_generators
+from regionclip_mmdet.engine.loops import RegionClassificationLoop
+from regionclip_mmdet.engine.robust.randomness import untouched_generators
 from regionclip_mmdet.models.text import TextEmbeddingClassifier
 
 
@@ -130,7 +130,7 @@ def test_resuming_does_not_notice_either(folder: Path, trained: Path, tmp_path: 
 
 def test_at_most_so_many_images(folder: Path, trained: Path, tmp_path: Path) -> None:
     def validate(name: str, most: int, *images: int) -> Runner:
-        val_cfg = dict(vocabulary=str(folder / 'names.pth'), type='RegionNamingLoop')
+        val_cfg = dict(vocabulary=str(folder / 'names.pth'), type='RegionClassificationLoop')
         val = watched.loader(watched.annotated(folder, **(dict(indices=images) if images else {})))
         return watched.train(
             folder,
@@ -150,7 +150,7 @@ def test_at_most_so_many_images(folder: Path, trained: Path, tmp_path: Path) -> 
     )
     assert chosen == by_hand != all_of_them
     (log,) = (tmp_path / 'a').glob('*/*.log')
-    assert 'RegionNamingLoop: 3 of 7 images are looked at' in log.read_text()
+    assert 'RegionClassificationLoop: only 3 of 7 images are evaluated' in log.read_text()
     assert all_of_them.items() <= accuracies(trained)[0].items()
 
 
@@ -167,7 +167,7 @@ class TestRefusals:
     HOOKS = (dict(type='VocabularyCheckHook'),)
 
     def refuse(self, folder: Path, tmp_path: Path, vocabulary: Any, error: type, text: str) -> None:
-        val_cfg = dict(type='RegionNamingLoop', vocabulary=vocabulary)
+        val_cfg = dict(type='RegionClassificationLoop', vocabulary=vocabulary)
         with pytest.raises(error, match=text):
             watched.train(folder, tmp_path / 'run', val_cfg=val_cfg, hooks=self.HOOKS)
         assert not list((tmp_path / 'run').glob('*.pth'))
@@ -191,7 +191,7 @@ class TestRefusals:
     def test_a_limit_of_a_loader_that_is_built(self) -> None:
         loader = torch.utils.data.DataLoader([0])
         with pytest.raises(ValueError, match='given as a config'):
-            RegionNamingLoop(None, loader, {}, 'v.pth', max_images=3)
+            RegionClassificationLoop(None, loader, {}, 'v.pth', max_images=3)
 
     def test_another_model(self, tmp_path: Path) -> None:
         model = MODELS.build(
@@ -199,7 +199,7 @@ class TestRefusals:
         )
         runner = tiny_runner.make_runner(model, tmp_path)
         with pytest.raises(TypeError, match="is a OpenVocabularyRCNN: use .*type='ValLoop'"):
-            RegionNamingLoop(runner, runner.val_dataloader, runner.val_evaluator, 'v.pth')
+            RegionClassificationLoop(runner, runner.val_dataloader, runner.val_evaluator, 'v.pth')
 
 
 def work(rank: int) -> dict:

@@ -12,14 +12,22 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 
-from ..checkpoint_choice import choose_start
-from ..randomness import ITERATION, derive_seed, seed_generators
-from ..ranks import of_all_ranks
-from .data_position import KEY, adopt_sampler_seed, batches_to_skip, describe
-from .dead_workers import DataWorkerError, explain_dead_workers
-from .full_disk import explain_full_disk
-from .lost_processes import explain_lost_processes
-from .resumable_data import ResumableLoader
+from .checkpoint_choice import choose_start
+from .failures import (
+    DataWorkerError,
+    explain_dead_workers,
+    explain_full_disk,
+    explain_lost_processes,
+)
+from .randomness import ITERATION, derive_seed, seed_generators
+from .ranks import of_all_ranks
+from .resumable_data import (
+    KEY,
+    ResumableLoader,
+    adopt_sampler_seed,
+    batches_to_skip,
+    describe_position,
+)
 
 
 class DataPositionHook(Hook):
@@ -29,7 +37,6 @@ class DataPositionHook(Hook):
         self._loop = loop
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add the position."""
         checkpoint[KEY] = self._loop.position(checkpoint['meta'])
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -58,6 +65,7 @@ class ResumableLoop(BaseLoop):
     """
 
     endless: bool
+    dataloader_iterator: Any
 
     def __init__(
         self,
@@ -88,7 +96,7 @@ class ResumableLoop(BaseLoop):
         batch = self.batches_behind + meta['iter'] - self._iter
         if meta['epoch'] != self._epoch:  # written at the end of a pass, for the next one
             batch = 0
-        return describe(self.dataloader, type(self).__name__, meta['epoch'], batch)
+        return describe_position(self.dataloader, type(self).__name__, meta['epoch'], batch)
 
     def _find_position(self) -> None:
         """Decide how many batches are behind; called once, after a checkpoint was loaded."""
@@ -107,7 +115,7 @@ class ResumableLoop(BaseLoop):
             return
         adopt_sampler_seed(self.dataloader, record)
         try:
-            now = describe(self.dataloader, type(self).__name__, self._epoch, 0)
+            now = describe_position(self.dataloader, type(self).__name__, self._epoch, 0)
             self._skipped, inexact = batches_to_skip(record, now)
         except RuntimeError as error:
             if not self.allow_changed_data:

@@ -18,13 +18,13 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from ...fileio import write_text
-from ..ranks import any_rank, failing_together
 from .atomic_checkpoint import BACKEND
 from .once import OnceHook
+from .ranks import any_rank, raise_on_all_ranks
 
 
 class StoppedBySignal(SystemExit):  # noqa: N818
-    """Training ended as a signal asked; ``code`` is 128 + the signal's number, as in shells."""
+    """Training ended because of a signal; ``code`` is 128 + the signal's number, as in shells."""
 
 
 @HOOKS.register_module()
@@ -59,10 +59,10 @@ class SaveOnSignalHook(OnceHook):
         self._before: dict[int, Any] = {}
         self._pid: int | None = None
         self._runner: weakref.ref | None = None
+        # weights are about to change or, while validating, may be others: a moving average
         self._busy = False
 
     def before_train(self, runner: Runner) -> None:
-        """Listen from now on."""
         if threading.current_thread() is not threading.main_thread():
             runner.logger.warning('SaveOnSignalHook: signals reach the main thread alone.')
             return
@@ -70,11 +70,9 @@ class SaveOnSignalHook(OnceHook):
         self._before = {number: signal.signal(number, self._note) for number in self.signals}
 
     def after_train(self, runner: Runner) -> None:
-        """Listen no more."""
         self._restore()
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Weights are about to change."""
         self._busy = True
 
     def after_train_iter(
@@ -87,16 +85,14 @@ class SaveOnSignalHook(OnceHook):
         """
         self._busy = False
         if any_rank(self.received is not None):
-            with failing_together():
+            with raise_on_all_ranks():
                 path = self._save(runner, runner.iter + 1)
             self._stop(runner, path)
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Other weights may be in the model, such as a moving average."""
         self._busy = True
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """The model's own weights are back."""
         self._busy = False
 
     def after_data_workers_died(self, runner: Runner) -> None:

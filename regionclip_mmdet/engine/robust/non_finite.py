@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from mmdet.registry import HOOKS
 from mmengine.dist import all_reduce, get_rank
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
 from .once import OnceHook
+from .ranks import unwrapped_model
 
 
 class NonFiniteLossError(RuntimeError):
@@ -58,7 +58,7 @@ class NonFiniteLossHook(OnceHook):
                 f'NonFiniteLossHook(skip={self.skip}) cannot leave out one of the {counts} batches '
                 'of an update: optim_wrapper.accumulative_counts must be 1, or skip 0.'
             )
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped_model(runner)
         parse_losses = model.parse_losses
         update_params = runner.optim_wrapper.update_params
 
@@ -72,25 +72,23 @@ class NonFiniteLossHook(OnceHook):
             else:
                 runner.optim_wrapper.zero_grad()
 
-        self._restore: Callable[[], None] = lambda: (
-            setattr(model, 'parse_losses', parse_losses),
-            setattr(runner.optim_wrapper, 'update_params', update_params),
-        )
+        def restore() -> None:
+            model.parse_losses = parse_losses
+            runner.optim_wrapper.update_params = update_params
+
+        self._restore = restore
         model.parse_losses = remember
         runner.optim_wrapper.update_params = update_if_finite
 
     def after_train(self, runner: Runner) -> None:
-        """Leave model and optimizer as they were."""
         self._restore()
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Keep the batch, to name its images."""
         self._batch = data_batch
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Log the count, once there is one."""
         if self.left_out:
             runner.message_hub.update_scalar('train/updates_left_out', self.left_out)
 

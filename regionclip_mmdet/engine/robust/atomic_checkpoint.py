@@ -15,9 +15,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ...fileio import naming_write_errors, remove_unfinished, write_whole
-from ..ranks import failing_together
-from ..work_dir_lock import WorkDirLock, check_holder, give_back, hold
 from .best_results import BestResults
+from .ranks import raise_on_all_ranks
+from .work_dir_lock import WorkDirLock, check_holder, hold
 
 BACKEND = 'atomic_local'
 REMEDY = (
@@ -33,8 +33,8 @@ class AtomicLocalBackend(LocalBackend):
         """Write bytes to a file, whole or not at all.
 
         Args:
-            obj: Content.
-            filepath: Where; folders are made.
+            obj: Content of the file.
+            filepath: Path of the file; folders are created.
 
         Raises:
             OSError: It could not be written, with the name of the file and what to do.
@@ -70,6 +70,8 @@ class AtomicCheckpointHook(BestResults):
         **kwargs: As in mmengine.
     """
 
+    file_backend: Any
+
     def __init__(self, *args: Any, backend_args: dict | None = None, **kwargs: Any) -> None:
         super().__init__(*args, backend_args=backend_args or dict(backend=BACKEND), **kwargs)
         self._together = False
@@ -91,13 +93,12 @@ class AtomicCheckpointHook(BestResults):
                 runner.logger.warning(f'Removed {leftover}, which was never finished.')
 
     def after_run(self, runner: Runner) -> None:
-        """Give the folders free."""
         super().after_run(runner)
         while self._locks:
-            give_back(self._locks.pop())
+            self._locks.pop().release()
 
     def _hold(self, folder: str, runner: Runner) -> None:
-        with failing_together():
+        with raise_on_all_ranks():
             lock = hold(folder, runner.logger.warning) if is_main_process() else None
         if lock is not None:
             self._locks.append(lock)
@@ -108,7 +109,7 @@ class AtomicCheckpointHook(BestResults):
         path = Path(self.out_dir) / self.filename_tmpl.format(step)
         try:
             with (
-                nullcontext() if self._together else failing_together(),
+                nullcontext() if self._together else raise_on_all_ranks(),
                 naming_write_errors(path, REMEDY),
                 _atomic_by_default(),
             ):
@@ -121,7 +122,7 @@ class AtomicCheckpointHook(BestResults):
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         self._together = True  # this may write two files, the processes meet once
         try:
-            with failing_together(), naming_write_errors(self.out_dir, REMEDY):
+            with raise_on_all_ranks(), naming_write_errors(self.out_dir, REMEDY):
                 with _atomic_by_default():
                     super()._save_best_checkpoint(runner, metrics)
         finally:

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..fileio import naming_write_errors, write_text
+from ...fileio import naming_write_errors, write_text
 
 LOCK_FILE = 'training.lock'
 # Seconds between two signs of life of a run, and how long another one waits for the next.
@@ -24,7 +24,7 @@ RENEWED_EVERY = 10.0
 WATCHED_FOR = 60.0
 _REMEDY = 'Make room there, or name another work_dir'
 
-# Of this process, by folder.
+# The locks of this process, by folder.
 _held: dict[str, WorkDirLock] = {}
 
 
@@ -43,8 +43,8 @@ class WorkDirLock:
       the newcomer waits. No clocks are compared.
 
     Args:
-        folder: The work dir; made if it is not there.
-        say: Told of a lock that is waited for or taken over.
+        folder: Path of the work dir; created if it is not there.
+        say: Called with a sentence on a lock that is waited for or taken over.
 
     Raises:
         WorkDirInUseError: A living process holds it.
@@ -74,7 +74,8 @@ class WorkDirLock:
             )
 
     def release(self) -> None:
-        """Give the folder free."""
+        """Let others have the folder."""
+        _held.pop(os.path.realpath(self.path.parent), None)
         self._end.set()
         if os.getpid() == self._me['pid'] and _read(self.path) == self._me:
             self.path.unlink(missing_ok=True)
@@ -135,31 +136,25 @@ def held_work_dir(
     """Hold a work dir, unless this process does so already; see ``WorkDirLock``.
 
     Args:
-        folder: The work dir.
+        folder: Path of the work dir.
         is_wanted: Whether this process is the one to do so: the first of a run.
-        say: Told of a lock that is waited for or taken over.
+        say: Called with a sentence on a lock that is waited for or taken over.
     """
     lock = hold(folder, say) if is_wanted else None
     try:
         yield
     finally:
         if lock is not None:
-            give_back(lock)
+            lock.release()
 
 
 def hold(folder: str | os.PathLike, say: Callable[[str], None] = print) -> WorkDirLock | None:
-    """Hold a work dir until ``give_back`` or the end of the process; None: held already."""
+    """Hold a work dir until ``release`` or the end of the process; None: held already."""
     key = os.path.realpath(folder)
     if key in _held and _held[key]._me['pid'] == os.getpid():
         return None
     _held[key] = WorkDirLock(folder, say)
     return _held[key]
-
-
-def give_back(lock: WorkDirLock) -> None:
-    """End of ``hold``."""
-    lock.release()
-    _held.pop(os.path.realpath(lock.path.parent), None)
 
 
 def check_holder(path: str | os.PathLike) -> None:
@@ -175,9 +170,9 @@ def check_holder(path: str | os.PathLike) -> None:
 
 
 @atexit.register
-def _give_all_back() -> None:
+def _release_all() -> None:
     for lock in list(_held.values()):
-        give_back(lock)
+        lock.release()
 
 
 def _this_process() -> dict[str, Any]:

@@ -1,17 +1,15 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""What an evaluation consists of: which metric sees which dataset, and the names of results."""
+"""Names of an evaluation's results, and ``save_best`` that knows them before the first one."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from mmdet.evaluation.evaluator import MultiDatasetsEvaluator
 from mmengine.evaluator import BaseMetric, DumpResults, Evaluator
-from mmengine.logging import print_log
-
-from ..evaluation.tested_images import ComparesImages, ImageIdentity, check_tested
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
 
 
 def metrics_with_datasets(evaluator: Evaluator, dataset: Any) -> list[tuple[BaseMetric, Any]]:
@@ -19,7 +17,7 @@ def metrics_with_datasets(evaluator: Evaluator, dataset: Any) -> list[tuple[Base
 
     Args:
         evaluator: A ``MultiDatasetsEvaluator`` has a metric for each part of a ``ConcatDataset``.
-        dataset: Of the loop.
+        dataset: The loop's dataset.
 
     Raises:
         ValueError: Metrics and datasets do not fit, which mmdet says after the last image.
@@ -58,34 +56,41 @@ def result_names(evaluator: Evaluator, dataset: Any) -> list[str] | None:
     return names
 
 
-def compare_images(metric: BaseMetric, dataset: Any) -> None:
-    """Compare the images that will be tested with those of a metric's annotation file.
+class BestResults(CheckpointHook):
+    """mmengine's hook, whose ``save_best`` knows the results of our metrics: more is better.
 
-    Stock metrics count the objects of all images of their file, so of a part they are warned of.
-
-    Raises:
-        ValueError: They are others, or an id comes twice.
+    A name that they do not have is refused at the start; where a metric does not tell its names
+    before, at the first validation.
     """
-    if not hasattr(dataset, 'get_data_info'):
-        return
-    api = getattr(metric, '_coco_api', None) or getattr(metric, '_lvis_api', None)
-    if not isinstance(metric, ComparesImages) and api is None:
-        return
-    infos = map(dataset.get_data_info, range(len(dataset)))
-    images = [ImageIdentity.of_dataset(info) for info in infos]
-    if isinstance(metric, ComparesImages):
-        metric.compare_images(images)
-        return
-    who = type(metric).__name__
-    known = {id: ImageIdentity.annotated(image) for id, image in api.imgs.items()}
-    part = f'{who} misses the objects of the others; ours (docs/data.md) evaluate a part as a part.'
-    check_tested(images, known, 'its ann_file', who, part)
-    wrong = [id for id in api.anns if type(id) is not int or id < 1]
-    if wrong:
-        print_log(
-            f'{who}: {len(wrong)} annotation ids are no whole numbers from 1 on, e.g. '
-            f'{wrong[0]!r}, which pycocotools takes for granted: an object of id 0 counts as '
-            'missed. Number them anew, or use our metrics (docs/data.md), which do that.',
-            logger='current',
-            level=logging.WARNING,
-        )
+
+    # Parts of the names of our results; mmengine has no rule for them.
+    _default_greater_keys: ClassVar[list[str]] = [
+        *CheckpointHook._default_greater_keys,
+        *('bbox_', 'segm_', '_ap', '/ap', 'R50@'),
+    ]
+
+    def before_train(self, runner: Runner) -> None:
+        """Compare ``save_best`` with what validation will find, as far as that is known.
+
+        Raises:
+            ValueError: There is no such result; says which there are.
+        """
+        super().before_train(runner)
+        loop = runner.val_loop if self.save_best else None
+        if loop is not None:
+            names = result_names(loop.evaluator, loop.dataloader.dataset)
+            if names is not None:
+                self._require(names)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        if self.save_best:
+            self._require(list(metrics))
+        super()._save_best_checkpoint(runner, metrics)
+
+    def _require(self, names: Sequence[str]) -> None:
+        unknown = [name for name in self.save_best if name not in ('auto', *names)]
+        if unknown or not names:
+            raise ValueError(
+                f'save_best={unknown or self.save_best}: validation has no such result; its '
+                f'results are {list(names)}.'
+            )

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Pictures of what the student is taught: regions with the teacher's names and scores."""
+"""Visualizations of what the student is taught: regions, the teacher's concepts and scores."""
 
 from __future__ import annotations
 
@@ -10,39 +10,35 @@ from typing import Any
 import numpy as np
 import torch
 from mmdet.registry import HOOKS
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
 from ...models.detectors import RegionCLIP
 from ...visualization import draw_pseudo_labels
 from ...visualization.fonts import FontPath
-from ..randomness import untouched_generators
-from ..ranks import on_main_process
-from .once import OnceHook
+from ..robust.once import OnceHook
+from ..robust.randomness import untouched_generators
+from ..robust.ranks import on_main_process, unwrapped_model
 
 
 @HOOKS.register_module()
-class PseudoLabelPicturesHook(OnceHook):
+class PseudoLabelVisualizationHook(OnceHook):
     """Draws the teacher's pseudo labels of the batch that was just trained on, and its captions.
 
     Images are those of the pipeline, flips included; the regions are another draw of
     ``num_regions`` proposals, so not all of them were in the loss. The visualizer hands the
-    pictures ``pseudo_labels_0``, ``pseudo_labels_1``, ... to all its ``vis_backends``; the local
+    images ``pseudo_labels_0``, ``pseudo_labels_1``, ... to all its ``vis_backends``; the local
     one keeps them in ``vis_data/vis_image``. The main process alone draws; training does not
     notice, and goes on if they cannot be drawn. Silent for models without a teacher.
 
     Args:
-        interval: Iterations between two pictures. The first iteration of a run has pictures, too:
+        interval: Iterations between two drawings. The first iteration of a run is drawn, too:
             misplaced boxes are seen at once.
-        num_images: The first so many images of the main process's batch.
-        max_regions: The most probable regions of each image that are drawn.
-        min_side: Smaller images are enlarged, in whole steps, to at least this short side, for the
-            names to be read.
-        font: File of a font for names and captions, or several; see ``FontChain``.
-
-    Raises:
-        ValueError: A number is not positive.
+        num_images: Number of images, the first ones of the main process's batch.
+        max_regions: Number of regions that are drawn of each image, the most probable ones.
+        min_side: Short side, in pixels, to which smaller images are enlarged, in whole steps, for
+            the text to be read.
+        font: Path of a font file for concepts and captions, or several; see ``FontChain``.
     """
 
     # after the iteration's other hooks: it is no part of the times they measure
@@ -58,8 +54,8 @@ class PseudoLabelPicturesHook(OnceHook):
     ) -> None:
         if min(interval, num_images, max_regions, min_side) < 1:
             raise ValueError(
-                'PseudoLabelPicturesHook: interval, num_images, max_regions and min_side must be '
-                f'positive, not {interval}, {num_images}, {max_regions}, {min_side}.'
+                'PseudoLabelVisualizationHook: interval, num_images, max_regions and min_side must '
+                f'be positive, not {interval}, {num_images}, {max_regions}, {min_side}.'
             )
         self.interval = interval
         self.num_images = num_images
@@ -75,10 +71,10 @@ class PseudoLabelPicturesHook(OnceHook):
         Raises:
             TypeError: The model is no ``RegionCLIP``.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped_model(runner)
         if not isinstance(model, RegionCLIP):
             raise TypeError(
-                'PseudoLabelPicturesHook draws what the teacher of a RegionCLIP says, but the '
+                'PseudoLabelVisualizationHook draws the pseudo labels of a RegionCLIP, but the '
                 f'model is a {type(model).__name__}.'
             )
         self._model = None if model.roi_head.region_text_head is None else model
@@ -87,35 +83,38 @@ class PseudoLabelPicturesHook(OnceHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Draw, if it is time."""
         due = self._first or self.every_n_train_iters(runner, self.interval)
         self._first = False
-        if due and self._model is not None:
-            on_main_process(lambda: self._draw_or_warn(runner, data_batch))
+        model = self._model
+        if due and model is not None:
+            on_main_process(lambda: self._draw_or_warn(runner, model, data_batch))
 
-    def _draw_or_warn(self, runner: Runner, data_batch: Any) -> None:
-        """No picture is worth a run."""
+    def _draw_or_warn(self, runner: Runner, model: RegionCLIP, data_batch: Any) -> None:
+        """No drawing is worth a run."""
         try:
-            self._draw(runner, data_batch)
+            self._draw(runner, model, data_batch)
         except Exception as error:
-            runner.logger.warning(f'No pictures of pseudo labels: {type(error).__name__}: {error}')
+            runner.logger.warning(
+                f'Pseudo labels could not be drawn: {type(error).__name__}: {error}'
+            )
 
     @untouched_generators()
     @torch.no_grad()
-    def _draw(self, runner: Runner, data_batch: Any) -> None:
+    def _draw(self, runner: Runner, model: RegionCLIP, data_batch: Any) -> None:
         batch = {key: list(values[: self.num_images]) for key, values in data_batch.items()}
+        preprocessor: Any = model.data_preprocessor
         # in training's mode, except for augmentations of the batch
-        data = self._model.data_preprocessor(batch, False)
-        with runner.optim_wrapper.optim_context(self._model):  # in training's precision
-            samples = self._model.predict(data['inputs'], data['data_samples'])
+        data = preprocessor(batch, False)
+        with runner.optim_wrapper.optim_context(model):  # in training's precision
+            samples = model.predict(data['inputs'], data['data_samples'])
         for number, (pixels, sample) in enumerate(zip(batch['inputs'], samples, strict=True)):
             found = sample.pred_instances.cpu()
             order = found.scores.argsort(descending=True, stable=True)[: self.max_regions]
             found = found[order]
             labels = found.label_names
             caption, path = sample.get('text'), sample.get('img_path', '')
-            picture = draw_pseudo_labels(
-                as_picture(pixels, self._model.data_preprocessor),
+            drawn = draw_pseudo_labels(
+                as_rgb(pixels, preprocessor),
                 found.bboxes,
                 labels,
                 found.scores,
@@ -123,7 +122,7 @@ class PseudoLabelPicturesHook(OnceHook):
                 min_side=self.min_side,
                 font=self.font,
             )
-            runner.visualizer.add_image(f'pseudo_labels_{number}', picture, runner.iter + 1)
+            runner.visualizer.add_image(f'pseudo_labels_{number}', drawn, runner.iter + 1)
             scored = zip(labels, found.scores.tolist())
             runner.logger.info(
                 f'pseudo_labels_{number}_{runner.iter + 1}: {Path(path).name} {caption!r}: '
@@ -131,16 +130,8 @@ class PseudoLabelPicturesHook(OnceHook):
             )
 
 
-def as_picture(pixels: Tensor, preprocessor: Any) -> np.ndarray:
-    """An image of a batch, before normalization, as a picture.
-
-    Args:
-        pixels: ``(3, H, W)``, 0..255, in the order in which the pipeline packs them.
-        preprocessor: Knows whether that order is BGR (``bgr_to_rgb``).
-
-    Returns:
-        uint8 RGB ``(H, W, 3)``.
-    """
+def as_rgb(pixels: Tensor, preprocessor: Any) -> np.ndarray:
+    """An image of a batch, ``(3, H, W)`` before normalization, as uint8 RGB ``(H, W, 3)``."""
     if getattr(preprocessor, '_channel_conversion', False):
         pixels = pixels.flip(0)
     return np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().to(torch.uint8).numpy())

@@ -36,11 +36,9 @@ class SampleRecordHook(Hook):
     # before anything that may end the iteration or the process
     priority = 'VERY_HIGH'
 
-    def __init__(self) -> None:
-        self._file: TextIO | None = None
+    _file: TextIO
 
     def before_train(self, runner: Runner) -> None:
-        """Begin the file."""
         rank, world_size = get_dist_info()
         path = Path(runner.log_dir) / FILE_NAME.format(rank)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,22 +52,18 @@ class SampleRecordHook(Hook):
         )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Write a line."""
-        place = _place(runner, batch_idx)
+        number, batch = _place(runner, batch_idx)
         metas = [sample.metainfo for sample in _samples(data_batch)]
         self._write(
             iteration=runner.iter + 1,
-            **{'pass': place[0]},
-            batch=place[1],
+            **{'pass': number},
+            batch=batch,
             images=[_image_id(meta) for meta in metas],
             instead_of=[meta.get('instead_of') for meta in metas],
         )
 
     def after_train(self, runner: Runner) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._file.close()
 
     def _write(self, **line: Any) -> None:
         self._file.write(json.dumps(line) + '\n')

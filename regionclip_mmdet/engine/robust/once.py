@@ -28,7 +28,7 @@ class OnceHook(Hook):
         return made
 
     def before_run(self, runner: Runner) -> None:
-        """Leave the last one of this kind, with the runner's other hooks."""
+        # leave the last one of this kind, with the runner's other hooks
         same = [hook for hook in runner.hooks if isinstance(hook, _kind(self))]
         last = max(same, key=lambda hook: hook._number, default=None)
         runner._hooks = [hook for hook in runner.hooks if hook not in same or hook is last]

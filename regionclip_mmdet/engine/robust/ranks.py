@@ -7,13 +7,16 @@ import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import all_gather, all_reduce, broadcast_object_list, init_dist, is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 
-from ..compat.distributed import choose_port, prepare_launch
+from ...compat.distributed import choose_port, prepare_launch
 
 
 def start_processes(launcher: str, days: int = 7) -> None:
@@ -22,11 +25,11 @@ def start_processes(launcher: str, days: int = 7) -> None:
     Their messages are few and small, and they may wait for each other for long: by gloo.
 
     Args:
-        launcher: ``--launcher`` of the tool.
-        days: How long they wait.
+        launcher: Value of the tool's ``--launcher``.
+        days: Days after which waiting for another process fails.
 
     Raises:
-        ValueError: A launcher that needs CUDA, without CUDA.
+        ValueError: The launcher needs CUDA, which is not available.
     """
     set_multi_processing(distributed=launcher != 'none')
     if launcher == 'none':
@@ -41,8 +44,13 @@ def start_processes(launcher: str, days: int = 7) -> None:
     prepare_launch(Config(dict(launcher=launcher)))
 
 
+def unwrapped_model(runner: Runner) -> Any:
+    """The model of a run, without the wrapper that distributed runs put around it."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
 @contextmanager
-def failing_together() -> Iterator[None]:
+def raise_on_all_ranks() -> Iterator[None]:
     """An error of the main process, in what it does for all, ends all processes.
 
     To be entered and left by all processes at the same place. Without it, the others would go on to
@@ -67,20 +75,20 @@ def failing_together() -> Iterator[None]:
 
 def on_main_process(work: Callable[[], None]) -> None:
     """Do something once; if it fails, all processes end with the same error."""
-    with failing_together():
+    with raise_on_all_ranks():
         if is_main_process():
             work()
 
 
 def any_rank(value: bool) -> bool:
-    """Whether it is so on at least one process; all must ask."""
+    """Whether a value is true on at least one process; called by all."""
     flag = torch.tensor(float(value))
     all_reduce(flag, 'max')
     return bool(flag)
 
 
 def of_all_ranks(value: int) -> list[int]:
-    """A number of each process, by rank; all must ask."""
+    """A number of each process, by rank; called by all."""
     return [int(number) for number in all_gather(torch.tensor(value))]
 
 

@@ -11,17 +11,36 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmdet.registry import HOOKS
 from mmengine.config import Config, DictAction
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from ..compat.checkpoints import load_plain
-from ..fileio import check_zip, require_file
-from .ranks import failing_together
+from ...compat.checkpoints import load_plain
+from ...fileio import check_zip, require_file
+from .once import OnceHook
+from .ranks import raise_on_all_ranks
 
 # File names, and whether they count epochs.
 TEMPLATES = {'iter_{}.pth': False, 'epoch_{}.pth': True}
+
+
+@HOOKS.register_module()
+class ResumeHook(OnceHook):
+    """Lets ``--resume`` go on from the latest whole checkpoint, or begin with ``load_from``.
+
+    mmengine follows the file ``last_checkpoint``, whose checkpoint may be damaged, and at a first
+    start mmdet's ``train.py`` drops ``load_from``. Part of the default runtime config; our training
+    loops do the same, see ``choose_start``.
+    """
+
+    # before the hook that looks for the checkpoint
+    priority = 'HIGHEST'
+
+    def before_run(self, runner: Runner) -> None:
+        super().before_run(runner)
+        choose_start(runner)
 
 
 def choose_start(runner: Runner, load_from: str | None = None) -> None:
@@ -32,14 +51,14 @@ def choose_start(runner: Runner, load_from: str | None = None) -> None:
     says what was passed over and why.
 
     Args:
-        runner: Built, nothing loaded yet.
-        load_from: What the run would begin with if it were not to resume; by default what the
-            config's file or the command line says.
+        runner: Runner that has loaded nothing yet.
+        load_from: Weights that the run would begin with if it were not to resume; by default those
+            of the config's file or the command line.
     """
     if runner._resume is not True or runner._load_from is not None or runner._has_loaded:
         return
     found: list[str | None] = [None]
-    with failing_together():
+    with raise_on_all_ranks():
         if is_main_process():
             found = [newest_checkpoint(runner, runner.logger.warning)]
     broadcast_object_list(found)
@@ -62,8 +81,8 @@ def newest_checkpoint(runner: Runner, say: Callable[[str], None]) -> str | None:
     file ``last_checkpoint`` names is taken.
 
     Args:
-        runner: Of the run.
-        say: Told of what is passed over.
+        runner: Runner of the run.
+        say: Called with a sentence on each checkpoint that is passed over.
     """
     hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
     folders, templates = [runner.work_dir], dict(TEMPLATES)
@@ -92,9 +111,9 @@ def newest_whole_checkpoint(
     checksums.
 
     Args:
-        *folders: Where to look.
+        *folders: Paths of folders to look in.
         templates: Names of checkpoints, ``{}`` for the number, and whether that counts epochs.
-        say: Told of the checkpoints that are passed over, and why.
+        say: Called with a sentence on each checkpoint that is passed over.
 
     Returns:
         None if there is none.
@@ -151,7 +170,7 @@ def _files_of(path: Path) -> list[Path]:
 
 
 def _iterations(path: Path) -> int:
-    """Of a whole checkpoint; -1: it does not say."""
+    """The iteration of a whole checkpoint; -1 if it does not say."""
     try:
         # nothing is kept of its tensors
         return int(load_plain(str(_files_of(path)[0]), map_location='meta')['meta']['iter'])

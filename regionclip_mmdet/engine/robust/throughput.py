@@ -24,9 +24,9 @@ class ThroughputHook(OnceHook):
     Of the iterations since the scalars were last written, and of all processes together:
     ``images_per_second`` counts everybody's images; ``data_wait`` is the share of the time in
     which the loop waited for a batch, the mean over processes. What happens between two iterations
-    (checkpoints, validation, pictures, the log itself) is left out, unlike in mmengine's ``time``
-    and ``data_time``. The first iteration of a run, in which workers start and kernels are chosen,
-    is left out as well.
+    (checkpoints, validation, visualization, the log itself) is left out, unlike in mmengine's
+    ``time`` and ``data_time``. The first iteration of a run, in which workers start and kernels are
+    chosen, is left out as well.
 
     Args:
         interval: Iterations between two lines; None takes the ``LoggerHook``'s.
@@ -39,8 +39,7 @@ class ThroughputHook(OnceHook):
         self.interval = interval
         self._clock = _Clock()
         self._every = 1
-        self._started: float | None = None
-        self._waited = 0.0
+        self._started = self._waited = 0.0
         self._forget()
 
     def _forget(self) -> None:
@@ -48,7 +47,6 @@ class ThroughputHook(OnceHook):
         self._sums = [0.0, 0.0, 0.0]
 
     def before_run(self, runner: Runner) -> None:
-        """Have an eye on the end of everything that belongs to an iteration."""
         super().before_run(runner)
         if self not in runner.hooks:
             return
@@ -57,12 +55,10 @@ class ThroughputHook(OnceHook):
         self._every = self.interval or (loggers or [50])[0]
 
     def before_train(self, runner: Runner) -> None:
-        """Begin anew."""
         self._clock.now = None
         self._forget()
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """The batch is there."""
         self._started = time.perf_counter()
         ready = self._clock.now
         self._waited = 0.0 if ready is None else self._started - ready
@@ -70,7 +66,6 @@ class ThroughputHook(OnceHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """The batch is done; write the scalars if it is time."""
         if self._clock.now is not None:
             seconds = time.perf_counter() - self._started + self._waited
             added = (images_in(data_batch), seconds, self._waited)

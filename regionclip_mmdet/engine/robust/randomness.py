@@ -32,7 +32,7 @@ def seed_generators(seed: int, accelerators: bool = True) -> None:
     """Seed the global generators of Python, numpy and torch.
 
     Args:
-        seed: 64 bits.
+        seed: Seed of 64 bits.
         accelerators: False leaves CUDA's generators alone, as in a data worker, where torch would
             only remember the wish, with a stack trace each time.
     """
@@ -46,10 +46,10 @@ def seed_generators(seed: int, accelerators: bool = True) -> None:
 
 @contextmanager
 def untouched_generators() -> Iterator[None]:
-    """What is drawn inside changes nothing outside: the global generators are put back at the end.
+    """Restore the global generators at the end, so that what is drawn inside changes nothing.
 
     For what looks at a run and must not be seen in its results. Of accelerators, the generator of
-    the present CUDA device is put back.
+    the current CUDA device is restored.
     """
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     python, numpy = random.getstate(), np.random.get_state()

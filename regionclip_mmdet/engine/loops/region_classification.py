@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Validation of pretraining: how well does the student name annotated boxes by now?"""
+"""Validation of pretraining: how well does the student classify annotated boxes by now?"""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ import torch
 from mmdet.registry import DATASETS, LOOPS
 from mmengine.evaluator import Evaluator
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, ValLoop, autocast
 from torch.utils.data import DataLoader
 
 from ...models.detectors import RegionCLIP
 from ...models.text import TextEmbeddingClassifier, TextEmbeddings
-from ..randomness import untouched_generators
+from ..robust.randomness import untouched_generators
+from ..robust.ranks import unwrapped_model
 
 
 @LOOPS.register_module()
-class RegionNamingLoop(ValLoop):
-    """mmengine's ``ValLoop`` for a ``RegionCLIP`` in pretraining, whose student names boxes.
+class RegionClassificationLoop(ValLoop):
+    """mmengine's ``ValLoop`` for a ``RegionCLIP`` in pretraining, whose student classifies boxes.
 
     Zero-shot: boxes are the samples' ``proposals`` (``ProposalsFromGT`` makes them of annotated
-    ones), names come from a vocabulary, and ``RegionClassificationMetric`` counts. The figures are
-    those of a detector with the student's weights (``configs/zero_shot/*_gt_naming_*``).
+    ones), class names come from a vocabulary, ``RegionClassificationMetric`` evaluates. The results
+    are those of a detector with the student's weights (``configs/zero_shot/*_gt_cls_*``).
 
-    Training does not notice it: the global random generators are put back. All processes share
+    Training does not notice it: the global random generators are restored. All processes share
     the images, and each gets the same result.
 
     Args:
         runner: The runner.
         dataloader: Annotated images; config or loader.
         evaluator: As in mmengine.
-        vocabulary: The categories' embeddings, or a file of them; those of the student's text
-            space. ``VocabularyCheckHook`` misses the file, or compares the names with the
+        vocabulary: Embeddings of the class names in the student's text space, or their file.
+            ``VocabularyCheckHook`` reports a missing file, and compares the class names with the
             dataset's categories, before the first iteration.
-        temperature: Divides the cosines.
-        max_images: At most so many images, evenly spread over the dataset.
+        temperature: Divisor of the cosines.
+        max_images: Largest number of images, evenly spread over the dataset.
         fp16: As in mmengine.
 
     Raises:
         TypeError: The model is no ``RegionCLIP``.
-        ValueError: The vocabulary has another width than the student's embeddings; or
+        ValueError: The vocabulary's embeddings have another dimension than the student's; or
             ``max_images`` with a loader that is built already.
     """
 
@@ -62,25 +62,24 @@ class RegionNamingLoop(ValLoop):
         if max_images is not None:
             dataloader = _limited(dataloader, max_images)
         super().__init__(runner, dataloader, evaluator, fp16)
-        self.model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self.model = unwrapped_model(runner)
         if not isinstance(self.model, RegionCLIP):
             raise TypeError(
-                f'RegionNamingLoop lets the student of a RegionCLIP name boxes, but the model is a '
-                f"{type(self.model).__name__}: use val_cfg=dict(type='ValLoop')."
+                'RegionClassificationLoop needs a RegionCLIP, whose student classifies boxes, but '
+                f"the model is a {type(self.model).__name__}: use val_cfg=dict(type='ValLoop')."
             )
         self.classifier = TextEmbeddingClassifier(
             self.model.roi_head.region_encoder.embed_dim, vocabulary, temperature
         )
 
     def run(self) -> dict:
-        """Launch validation."""
         with untouched_generators():
             self.classifier.to(next(self.model.parameters()).device)
             return super().run()
 
     @torch.no_grad()
     def run_iter(self, idx: int, data_batch: Any) -> None:
-        """Name the boxes of a batch."""
+        """Classify the boxes of a batch."""
         self.runner.call_hook('before_val_iter', batch_idx=idx, data_batch=data_batch)
         with autocast(enabled=self.fp16):
             data = self.model.data_preprocessor(data_batch, False)
@@ -92,11 +91,11 @@ class RegionNamingLoop(ValLoop):
 
 
 def _limited(dataloader: DataLoader | dict, max_images: int) -> dict:
-    """The loader's config with a dataset of at most so many images."""
+    """The loader's config with a dataset of at most ``max_images``."""
     if isinstance(dataloader, DataLoader) or max_images < 1:
         raise ValueError(
-            f'RegionNamingLoop: max_images={max_images} must be positive, and limits the dataset '
-            'of a loader that is given as a config.'
+            f'RegionClassificationLoop: max_images={max_images} must be positive, and limits the '
+            'dataset of a loader that is given as a config.'
         )
     dataset = dataloader['dataset']
     if isinstance(dataset, Mapping):
@@ -104,8 +103,8 @@ def _limited(dataloader: DataLoader | dict, max_images: int) -> dict:
     dataset.full_init()
     if len(dataset) > max_images:
         print_log(
-            f'RegionNamingLoop: {max_images} of {len(dataset)} images are looked at (max_images), '
-            'and the results are those of this part.',
+            f'RegionClassificationLoop: only {max_images} of {len(dataset)} images are evaluated '
+            '(max_images).',
             logger='current',
         )
         rows = np.linspace(0, len(dataset) - 1, max_images).round().astype(int)
