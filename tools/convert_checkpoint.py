@@ -22,10 +22,9 @@ from pathlib import Path
 import regionclip_mmdet  # noqa: F401
 
 # isort: split
-from regionclip_mmdet.checkpoints import conversion, load_clip_state_dict, provenance
-from regionclip_mmdet.checkpoints.expected import CLASS_EMBEDDINGS, PARTS
-from regionclip_mmdet.checkpoints.files import read_file
-from regionclip_mmdet.checkpoints.several import convert_several
+from regionclip_mmdet import conversion
+from regionclip_mmdet.checkpoints import load_clip_state_dict, read_file
+from regionclip_mmdet.checkpoints.parts import CLASS_EMBEDDINGS, PARTS
 from regionclip_mmdet.checkpoints.state_dicts import find_state_dict
 from regionclip_mmdet.concepts import split_count
 from regionclip_mmdet.fileio import require_file
@@ -128,13 +127,15 @@ def convert_models(
     """Checkpoints to one checkpoint."""
     named = [(str(path), content) for path, content in contents]
     with_vocabulary = args.vocabulary is not None
-    converted = convert_several(named, args.allow_missing, args.custom_sizes, with_vocabulary)
+    converted = conversion.convert_several(
+        named, args.allow_missing, args.custom_sizes, with_vocabulary
+    )
     if names is not None:
         conversion.name_embeddings(converted, names)
     for (name, _), conversion_of in zip(named, converted, strict=True):
         print(f'{name}: {conversion_of}')
     result, replaced = conversion.merge(converted)
-    result.notes['sources'] = provenance.origins(args.inputs, converted)
+    result.notes['sources'] = conversion.origins(args.inputs, converted)
     for part in replaced:
         print(f"'{part}' is taken from the later file.")
     if result.embeddings and args.vocabulary is None:

@@ -91,16 +91,6 @@ def clip_keys(module: nn.Module) -> dict[str, str]:
     return keys
 
 
-def export_clip_state_dict(*modules: nn.Module) -> StateDict:
-    """The modules' tensors under CLIP's names, on the CPU: what :class:`CLIPPretrained` reads."""
-    exported: StateDict = {}
-    for module in modules:
-        own = module.state_dict()
-        for key, clip_key in clip_keys(module).items():
-            exported[clip_key] = own[key].detach().cpu().clone()
-    return exported
-
-
 @WEIGHT_INITIALIZERS.register_module()
 class CLIPPretrained:
     """Weight initializer that fills a module completely from CLIP weights, or fails by name.

@@ -19,7 +19,7 @@ from mmengine.registry import DefaultScope
 from examples.quickstart import main as quickstart
 from helpers import doc_pages, page_runner, tiny_models, tiny_recipes
 from regionclip_mmdet import config_path
-from regionclip_mmdet.checkpoints import export_clip_state_dict
+from regionclip_mmdet.conversion import export_clip_state_dict
 from regionclip_mmdet.datasets import ImageTextDataset, ImageTextShards
 from regionclip_mmdet.datasets.shapes_world import (
     BASE_CLASSES,

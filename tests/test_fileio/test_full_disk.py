@@ -13,10 +13,9 @@ import pytest
 import torch
 
 from helpers.disks import mounted
-from regionclip_mmdet import fileio
+from regionclip_mmdet import conversion, fileio
 from regionclip_mmdet.apis.results import write_json
 from regionclip_mmdet.apis.video_command import write_video
-from regionclip_mmdet.checkpoints import conversion
 from regionclip_mmdet.compat.checkpoints import save_whole
 from regionclip_mmdet.datasets.preparation.files import write_all
 from regionclip_mmdet.datasets.shapes_world import ShapesWorldSpec, make_shapes_world

@@ -11,6 +11,15 @@ from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
 from torch import Tensor
 
+from ...checkpoints.parts import (
+    BOX_DELTAS,
+    IMAGE_TEXT_LOSS,
+    IMAGE_TOWER,
+    LOCALIZER,
+    MASK_HEAD,
+    TEACHER,
+    TEXT_ENCODER,
+)
 from ..localizers import get_proposals
 from ..precision import CastsCarefully
 from ..text import TextEmbeddingClassifier, TextEmbeddings
@@ -18,18 +27,11 @@ from ..weights import WeightGuard
 from .active_names import ActiveNames
 from .image_metas import complete_image_metas
 
-PARTS = (
-    'backbone',
-    'roi_head.region_encoder',
-    'roi_head.bbox_head.fc_reg',
-    'roi_head.mask_head',
-    'localizer',
-    'text_encoder',
-)
+PARTS = (*IMAGE_TOWER, BOX_DELTAS, MASK_HEAD, LOCALIZER, TEXT_ENCODER)
 # A detector starts from a pretrained region encoder: its box and mask heads are new, and what
 # pretraining needed besides the student is not used.
-NEW_PARTS = ('roi_head.bbox_head.fc_reg', 'roi_head.mask_head')
-PRETRAINING_KEYS = ('teacher.', 'text_encoder.', 'roi_head.loss_image_text.')
+NEW_PARTS = (BOX_DELTAS, MASK_HEAD)
+PRETRAINING_KEYS = (f'{TEACHER}.', f'{TEXT_ENCODER}.', f'{IMAGE_TEXT_LOSS}.')
 
 
 @MODELS.register_module()

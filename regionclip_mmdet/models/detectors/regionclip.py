@@ -15,6 +15,17 @@ from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from ...checkpoints.parts import (
+    BOX_HEAD,
+    IMAGE_TEXT_LOSS,
+    IMAGE_TOWER,
+    LOCALIZER,
+    MASK_HEAD,
+    TEACHER,
+    TEACHER_BACKBONE,
+    TEACHER_ENCODER,
+    TEXT_ENCODER,
+)
 from ..localizers import get_proposals
 from ..post_processing import add_label_names
 from ..precision import CastsCarefully
@@ -24,19 +35,10 @@ from .image_text_clip import caption_of
 from .shared_steps import SharedFrozenSteps
 from .stored_teacher import stored_embeddings
 
-PARTS = (
-    'backbone',
-    'roi_head.region_encoder',
-    'teacher.backbone',
-    'teacher.region_encoder',
-    'text_encoder',
-    'localizer',
-)
-FROZEN_PARTS = ('teacher', 'text_encoder', 'localizer')
-# of a loss that learns, as ImageTextSigmoidLoss does
-LOSS_PART = 'roi_head.loss_image_text'
+PARTS = (*IMAGE_TOWER, TEACHER_BACKBONE, TEACHER_ENCODER, TEXT_ENCODER, LOCALIZER)
+FROZEN_PARTS = (TEACHER, TEXT_ENCODER, LOCALIZER)
 # A detector may be pretrained further; its heads are not used. Nor is what another loss learned.
-UNUSED_KEYS = ('roi_head.bbox_head.', 'roi_head.mask_head.', f'{LOSS_PART}.')
+UNUSED_KEYS = (f'{BOX_HEAD}.', f'{MASK_HEAD}.', f'{IMAGE_TEXT_LOSS}.')
 
 
 def maps_after(backbone: nn.Module, x: Tensor, first_step: int) -> tuple[Tensor, ...]:
@@ -153,7 +155,7 @@ class RegionCLIP(WeightGuard, CastsCarefully, BaseDetector):
         self._check_teacher_pool()
         self._shared_steps = SharedFrozenSteps()
         loss = self.roi_head.loss_image_text
-        learned = (LOSS_PART,) if loss is not None and list(loss.parameters()) else ()
+        learned = (IMAGE_TEXT_LOSS,) if loss is not None and list(loss.parameters()) else ()
         self.set_parts(
             (*PARTS, *learned),
             may_be_missing,
