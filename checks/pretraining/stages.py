@@ -173,7 +173,7 @@ def make_concepts(job: Job) -> dict[str, Any]:
     encoder = stage_config(job, 'tiny_base').text_encoder
     embedded = job.folder / 'concepts.pth'
     run_tool(
-        'concepts/embed_concepts.py',
+        'embed_names.py',
         [names, '--arch', json.dumps(encoder.arch), '--weights', encoder.init_cfg.checkpoint,
          '--templates', 'single', '-o', embedded],
         job.folder / 'embed.log',

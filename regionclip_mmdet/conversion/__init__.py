@@ -2,8 +2,8 @@
 """Official files, CLIP's and localizers' into this project's layout, and back to CLIP's."""
 
 from ..checkpoints.translation import Conversion
-from .convert import convert, convert_several
-from .merge import add_vocabulary, merge, name_embeddings, origins
+from .converting import convert, convert_several
+from .merging import add_vocabulary, merge, name_embeddings, origins
 from .output import export_clip_state_dict, save, to_clip
 
 __all__ = [

@@ -115,7 +115,7 @@ def concepts(page: str, part: str) -> None:
         pytest.importorskip(package, reason=NOT_INSTALLED)
     tiny_models.save_clip(Path('clip.pth'))
     small = ['--min-count', 2, '--processes', 1]
-    page_runner.run(page, part, dict(build_concept_pool=small, embed_concepts=TINY_TEXT))
+    page_runner.run(page, part, dict(build_concept_pool=small, embed_names=TINY_TEXT))
 
 
 def test_a_concept_pool(folder: Path) -> None:
