@@ -26,12 +26,10 @@ from regionclip_mmdet import conversion
 from regionclip_mmdet.checkpoints import load_clip_state_dict, read_file
 from regionclip_mmdet.checkpoints.parts import CLASS_EMBEDDINGS, PARTS
 from regionclip_mmdet.checkpoints.state_dicts import find_state_dict
-from regionclip_mmdet.concepts import split_count
-from regionclip_mmdet.fileio import require_file
 from regionclip_mmdet.known_files import NAME_LISTS
 from regionclip_mmdet.models.backbones import CLIP_RESNETS
 from regionclip_mmdet.models.text import TextEmbeddings
-from regionclip_mmdet.recipes.name_lists import LISTS
+from regionclip_mmdet.recipes.name_lists import read_rows
 
 
 def parse_args() -> argparse.Namespace:
@@ -78,7 +76,7 @@ def main() -> None:
     """Convert, report, write."""
     args = parse_args()
     try:
-        names = None if args.names is None else read_names(args.names)
+        names = None if args.names is None else read_rows(args.names)
         contents = [(path, read_input(path)) for path in args.inputs]
         if len(contents) == 1 and hasattr(contents[0][1], '__array__'):
             convert_embeddings(args, contents[0][1], names)
@@ -93,18 +91,6 @@ def read_input(path: Path) -> object:
     if not path.exists() and path.parts[0] in CLIP_RESNETS:
         return load_clip_state_dict(path.as_posix())[0]
     return read_file(path)[1]
-
-
-def read_names(source: str) -> list[str]:
-    """Names of a list, or of a file, which may hold empty ones and counts, as official files do."""
-    if source in LISTS:
-        return list(LISTS[source])
-    require_file(source, 'file of names', f'Known lists: {", ".join(NAME_LISTS)}.')
-    try:
-        lines = Path(source).read_text(encoding='utf-8-sig').splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f'file of names {source} is no UTF-8 text: {error}.') from None
-    return [split_count(line)[0] for line in lines]
 
 
 def convert_embeddings(args: argparse.Namespace, content: object, names: list[str] | None) -> None:

@@ -13,7 +13,8 @@ from mmengine.model import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
-from .files import PathLike, read_file
+from ..fileio import PathLike
+from .files import read_file
 from .state_dicts import find_state_dict, refuse_non_finite
 from .translation import by_clips_names
 
@@ -133,7 +134,7 @@ class CLIPPretrained:
         with torch.no_grad():
             for key, clip_key in keys.items():
                 own[key].copy_(state_dict[clip_key])
-        module.weights_source = str(self.checkpoint)
+        vars(module).update(weights_source=str(self.checkpoint))
         message = f'{name}: matched {len(keys)}/{len(keys)} tensors from {self.checkpoint}'
         print_log(f'{message} ({notes["format"]})', logger='current')
         if hasattr(module, '_params_init_info'):

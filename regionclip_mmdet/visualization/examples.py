@@ -11,7 +11,6 @@ Needs the extra ``quickstart`` for scikit-image.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from PIL import Image
 from torchvision.ops import box_iou
 
 from ..datasets.shapes_world import ShapesWorldSpec, make_shapes_world
+from ..fileio import read_json
 from .open_vocab_visualizer import OpenVocabVisualizer
 from .views import draw_detections, draw_pseudo_labels, draw_regions
 
@@ -79,8 +79,8 @@ class Scene:
             folder = Path(name)
             spec = ShapesWorldSpec('scenes', index + 1)
             make_shapes_world(folder, spec, num_workers=1, progress=False)
-            content = json.loads((folder / 'instances.json').read_text(encoding='utf-8'))
-            captions = json.loads((folder / 'captions.json').read_text(encoding='utf-8'))
+            content = read_json(folder / 'instances.json')
+            captions = read_json(folder / 'captions.json')
             info = content['images'][index]
             image = Image.open(folder / 'images' / info['file_name']).convert('RGB')
             self.image = np.array(image)
