@@ -11,7 +11,6 @@ Needs the extra ``quickstart`` for scikit-image.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
@@ -22,7 +21,8 @@ from mmengine.structures import InstanceData
 from PIL import Image
 from torchvision.ops import box_iou
 
-from regionclip_mmdet.datasets.shapes_world import ShapesWorldSpec, make_shapes_world
+from examples.shapes_world import ShapesWorldSpec, make_shapes_world
+from regionclip_mmdet.fileio import read_json
 from regionclip_mmdet.visualization import (
     OpenVocabVisualizer,
     draw_detections,
@@ -83,8 +83,8 @@ class Scene:
             folder = Path(name)
             spec = ShapesWorldSpec('scenes', index + 1)
             make_shapes_world(folder, spec, num_workers=1, progress=False)
-            content = json.loads((folder / 'instances.json').read_text(encoding='utf-8'))
-            captions = json.loads((folder / 'captions.json').read_text(encoding='utf-8'))
+            content = read_json(folder / 'instances.json')
+            captions = read_json(folder / 'captions.json')
             info = content['images'][index]
             image = Image.open(folder / 'images' / info['file_name']).convert('RGB')
             self.image = np.array(image)

@@ -14,8 +14,10 @@ from __future__ import annotations
 import os
 import re
 
+from . import fileio
+
 CLIP_ARCHS = {name.lower(): name for name in ('RN50', 'RN101', 'RN50x4', 'RN50x16', 'RN50x64')}
-# Lists that tools/embed_names.py knows; see recipes/name_lists.py.
+# Lists that tools/embed_names.py knows; recipes/name_lists.py has the names.
 NAME_LISTS = ('coco_80', 'ov_coco_48', 'ov_coco_17', 'ov_coco_65', 'ov_lvis_866', 'lvis_1203')
 _ARCH = '|'.join(CLIP_ARCHS)
 _EMBEDDINGS = re.compile(rf'(?P<names>\w+?)_(?P<arch>{_ARCH})\.pth')
@@ -28,7 +30,7 @@ def how_to_make(path: str | os.PathLike) -> str:
     """What to do about a missing file, in one sentence that begins with 'Make it'.
 
     Args:
-        path: The file; known by its name, wherever it lies.
+        path: path of the file, which is known by its name, in whatever folder.
     """
     path = os.fspath(path)
     folder, name = os.path.split(path)
@@ -57,15 +59,15 @@ def require_file(path: str | os.PathLike, what: str) -> None:
     """Refuse a local file that is not there; addresses are left to whoever reads them.
 
     Args:
-        path: The file, or an address with ``://``.
-        what: What it is, for the message.
+        path: path of the file, or an address with ``://``.
+        what: kind of file, for the message.
 
     Raises:
-        FileNotFoundError: There is none; says how to make it.
+        FileNotFoundError: It does not exist; the message says how to make it.
+        PermissionError: It may not be read.
     """
-    path = os.fspath(path)
-    if '://' not in path and not os.path.isfile(path):
-        raise FileNotFoundError(f'{what} {path}: no such file. {how_to_make(path)}')
+    if '://' not in os.fspath(path):
+        fileio.require_file(path, what, how_to_make(path))
 
 
 def _convert(found: re.Match[str], path: str) -> str:

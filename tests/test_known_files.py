@@ -54,7 +54,7 @@ def test_commands(path: str, command: str) -> None:
     assert f'python {command}' in how_to_make(path)
     with pytest.raises(FileNotFoundError) as caught:
         require_file(path, 'thing')
-    assert f'thing {path}: no such file' in str(caught.value) and command in str(caught.value)
+    assert f'thing {path} does not exist' in str(caught.value) and command in str(caught.value)
 
 
 def test_other_files_are_explained_in_general(tmp_path: Path) -> None:

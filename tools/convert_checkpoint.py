@@ -22,17 +22,14 @@ from pathlib import Path
 import regionclip_mmdet  # noqa: F401
 
 # isort: split
-from regionclip_mmdet.checkpoints import conversion, load_clip_state_dict, provenance
-from regionclip_mmdet.checkpoints.expected import CLASS_EMBEDDINGS, PARTS
-from regionclip_mmdet.checkpoints.files import read_file
-from regionclip_mmdet.checkpoints.several import convert_several
+from regionclip_mmdet import conversion
+from regionclip_mmdet.checkpoints import load_clip_state_dict, read_file
+from regionclip_mmdet.checkpoints.parts import CLASS_EMBEDDINGS, PARTS
 from regionclip_mmdet.checkpoints.state_dicts import find_state_dict
-from regionclip_mmdet.concepts import split_count
-from regionclip_mmdet.fileio import require_file
 from regionclip_mmdet.known_files import NAME_LISTS
 from regionclip_mmdet.models.backbones import CLIP_RESNETS
 from regionclip_mmdet.models.text import TextEmbeddings
-from regionclip_mmdet.recipes.name_lists import LISTS
+from regionclip_mmdet.recipes.name_lists import read_rows
 
 
 def parse_args() -> argparse.Namespace:
@@ -79,7 +76,7 @@ def main() -> None:
     """Convert, report, write."""
     args = parse_args()
     try:
-        names = None if args.names is None else read_names(args.names)
+        names = None if args.names is None else read_rows(args.names)
         contents = [(path, read_input(path)) for path in args.inputs]
         if len(contents) == 1 and hasattr(contents[0][1], '__array__'):
             convert_embeddings(args, contents[0][1], names)
@@ -94,18 +91,6 @@ def read_input(path: Path) -> object:
     if not path.exists() and path.parts[0] in CLIP_RESNETS:
         return load_clip_state_dict(path.as_posix())[0]
     return read_file(path)[1]
-
-
-def read_names(source: str) -> list[str]:
-    """Names of a list, or of a file, which may hold empty ones and counts, as official files do."""
-    if source in LISTS:
-        return list(LISTS[source])
-    require_file(source, 'file of names', f'Known lists: {", ".join(NAME_LISTS)}.')
-    try:
-        lines = Path(source).read_text(encoding='utf-8-sig').splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f'file of names {source} is no UTF-8 text: {error}.') from None
-    return [split_count(line)[0] for line in lines]
 
 
 def convert_embeddings(args: argparse.Namespace, content: object, names: list[str] | None) -> None:
@@ -128,13 +113,15 @@ def convert_models(
     """Checkpoints to one checkpoint."""
     named = [(str(path), content) for path, content in contents]
     with_vocabulary = args.vocabulary is not None
-    converted = convert_several(named, args.allow_missing, args.custom_sizes, with_vocabulary)
+    converted = conversion.convert_several(
+        named, args.allow_missing, args.custom_sizes, with_vocabulary
+    )
     if names is not None:
         conversion.name_embeddings(converted, names)
     for (name, _), conversion_of in zip(named, converted, strict=True):
         print(f'{name}: {conversion_of}')
     result, replaced = conversion.merge(converted)
-    result.notes['sources'] = provenance.origins(args.inputs, converted)
+    result.notes['sources'] = conversion.origins(args.inputs, converted)
     for part in replaced:
         print(f"'{part}' is taken from the later file.")
     if result.embeddings and args.vocabulary is None:

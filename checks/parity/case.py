@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from regionclip_mmdet.fileio import read_json
+
 # Says which arrays were left out of copies of cases; see docs/parity.md.
 TRIMMED = 'trimmed.json'
 _NUMBER = re.compile(r'\d+(?:\.\d*)?(?:e[-+]?\d+)?', re.IGNORECASE)
@@ -193,4 +195,4 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _trimmed(folder: Path) -> dict[str, Any]:
     file = folder / TRIMMED
-    return json.loads(file.read_text(encoding='utf-8')) if file.is_file() else {}
+    return read_json(file) if file.is_file() else {}

@@ -13,9 +13,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from regionclip_mmdet.checkpoints import conversion
-from regionclip_mmdet.checkpoints.expected import CLASS_EMBEDDINGS
-from regionclip_mmdet.checkpoints.official_localizer import FILE_PREFIXES, MODEL_PREFIXES
+from regionclip_mmdet import conversion
+from regionclip_mmdet.checkpoints.official import FILE_PREFIXES, MODEL_PREFIXES
+from regionclip_mmdet.checkpoints.parts import CLASS_EMBEDDINGS, PARTS
 from regionclip_mmdet.config_paths import config_path
 from regionclip_mmdet.models.backbones import CLIP_RESNETS
 from regionclip_mmdet.models.text import TextEmbeddings
@@ -186,7 +186,7 @@ def load_part(part: nn.Module, official: Mapping[str, Tensor], name: str) -> Non
             state = {
                 own + k[len(prefix) :] if k.startswith(prefix) else k: v for k, v in state.items()
             }
-    result = conversion.convert(dict(model=state), allow_missing=set(conversion.PARTS) - {name})
+    result = conversion.convert(dict(model=state), allow_missing=set(PARTS) - {name})
     own_state = {
         key.removeprefix(f'{name}.'): tensor
         for key, tensor in result.state_dict.items()

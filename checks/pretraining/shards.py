@@ -10,6 +10,8 @@ import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from regionclip_mmdet.fileio import read_json
+
 FILE = 'damage.json'
 MEMBERS = dict[str, bytes]
 
@@ -51,7 +53,7 @@ class Damage:
     @classmethod
     def load(cls, path: Path) -> Damage:
         """Read what ``save`` wrote."""
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = read_json(path)
         return cls(
             good={(shard, key): text for shard, key, text in content['good']},
             undecodable={(shard, key): text for shard, key, text in content['undecodable']},

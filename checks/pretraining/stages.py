@@ -23,6 +23,7 @@ from examples.quickstart.stages import (
 )
 from examples.quickstart.workspace import Job, Stage, fingerprint
 from regionclip_mmdet.config_paths import config_path
+from regionclip_mmdet.fileio import read_json
 from regionclip_mmdet.models.text import TextEmbeddings
 
 from . import checks
@@ -173,7 +174,7 @@ def make_concepts(job: Job) -> dict[str, Any]:
     encoder = stage_config(job, 'tiny_base').text_encoder
     embedded = job.folder / 'concepts.pth'
     run_tool(
-        'concepts/embed_concepts.py',
+        'embed_names.py',
         [names, '--arch', json.dumps(encoder.arch), '--weights', encoder.init_cfg.checkpoint,
          '--templates', 'single', '-o', embedded],
         job.folder / 'embed.log',
@@ -224,7 +225,7 @@ def evaluate(job: Job) -> dict[str, Any]:
     arguments = [config, checkpoint, '--work-dir', run]
     run_tool('test.py', arguments, job.folder / 'test.log')
     (metrics,) = run.glob('*/*.json')
-    after = json.loads(metrics.read_text(encoding='utf-8'))
+    after = read_json(metrics)
     return dict(
         told=MEANING,
         checks=[checks.naming(before, after)],

@@ -28,7 +28,10 @@ API = {
     'datasets': ('Datasets', ('datasets',)),
     'evaluation': ('Evaluation', ('evaluation',)),
     'engine': ('Hooks, loops, optimizers', ('engine',)),
-    'checkpoints': ('Checkpoints and configs', ('', 'checkpoints', 'recipes', 'utils')),
+    'checkpoints': (
+        'Checkpoints and configs',
+        ('', 'checkpoints', 'conversion', 'recipes', 'utils'),
+    ),
     'pretraining': ('Concepts and proposals for pretraining', ('concepts', 'pretraining')),
     'features': ('Region features', ('features',)),
     'export': ('Export', ('export',)),

@@ -7,11 +7,12 @@ star". The pattern knows articles and linking words, not the world's category li
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+
+from regionclip_mmdet.fileio import read_json
 
 # Words that begin a phrase, and words that cannot be part of a name.
 DETERMINERS = ('a', 'an', 'another')
@@ -56,5 +57,5 @@ def concept_pool(captions: Iterable[str], min_count: int = 5) -> dict[str, int]:
 
 def read_captions(annotation_file: str | Path) -> list[str]:
     """All captions of a COCO-caption file."""
-    content = json.loads(Path(annotation_file).read_text(encoding='utf-8'))
+    content = read_json(annotation_file)
     return [annotation['caption'] for annotation in content['annotations']]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from regionclip_mmdet.fileio import read_json
 from regionclip_mmdet.visualization import contact_sheet
 
 from .drawing import (
@@ -75,7 +75,7 @@ class Scenes:
     """
 
     def __init__(self, folder: Path, novel: Sequence[str]) -> None:
-        content = json.loads((folder / 'instances.json').read_text(encoding='utf-8'))
+        content = read_json(folder / 'instances.json')
         self.folder = folder
         self.novel = set(novel)
         self.names = {category['id']: category['name'] for category in content['categories']}
@@ -171,7 +171,7 @@ def detections_image(
 def load_detections(file: Path) -> dict[int, list[dict]]:
     """Detections of a COCO-format result file by image."""
     by_image: dict[int, list[dict]] = {}
-    for detection in json.loads(file.read_text(encoding='utf-8')):
+    for detection in read_json(file):
         by_image.setdefault(detection['image_id'], []).append(detection)
     return by_image
 
@@ -186,7 +186,7 @@ def pseudo_labels_image(scenes: Scenes, label_file: Path, path: Path, number: in
         number: How many scenes.
     """
     tiles = []
-    labeled: list[dict[str, Any]] = json.loads(label_file.read_text(encoding='utf-8'))
+    labeled: list[dict[str, Any]] = read_json(label_file)
     for scene in labeled[:number]:
         regions = [
             dict(r, bbox=[r['bbox'][0], r['bbox'][1], *np.subtract(r['bbox'][2:], r['bbox'][:2])])

@@ -7,7 +7,6 @@ The world knows the truth, so the pseudo labels can be judged here. Training nev
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import Runner, load_checkpoint
 
-from regionclip_mmdet.fileio import write_json
+from regionclip_mmdet.fileio import read_json, write_json
 
 from .statistics import box_iou_xywh
 
@@ -68,7 +67,7 @@ def predict_pseudo_labels(
                 dict(img_id=sample.img_id, caption=sample.text, regions=regions)
                 | dict(file_name=Path(sample.img_path).name)
             )
-    quality = judge(scenes, json.loads(annotation_file.read_text(encoding='utf-8')))
+    quality = judge(scenes, read_json(annotation_file))
     write_json(out_file, scenes, indent=1)
     return quality
 

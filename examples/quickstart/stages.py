@@ -6,7 +6,6 @@ A stage gets a ``Job`` and returns JSON-ready results for the report.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ from regionclip_mmdet.checkpoints.files import read_file
 from regionclip_mmdet.compat.checkpoints import save_whole
 from regionclip_mmdet.config_paths import config_path
 from regionclip_mmdet.datasets.shapes_world import BASE_CLASSES, CLASSES, NOVEL_CLASSES
-from regionclip_mmdet.fileio import write_json
+from regionclip_mmdet.fileio import read_json, write_json
 from regionclip_mmdet.models.text import CLIPTextEncoder
 
 from .compute_once import pack_scenes, propose_regions
@@ -131,7 +130,7 @@ def make_world(job: Job) -> dict[str, Any]:
 
 def write_name_captions(folder: Path) -> None:
     """Write ``names.json``: every single-object image captioned with its name alone."""
-    content = json.loads((folder / 'instances.json').read_text(encoding='utf-8'))
+    content = read_json(folder / 'instances.json')
     names = {category['id']: category['name'] for category in content['categories']}
     captions = {i: NAME_CAPTION.format(name) for i, name in names.items()}
     annotations = [

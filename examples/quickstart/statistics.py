@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,8 @@ from pathlib import Path
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+
+from regionclip_mmdet.fileio import read_json
 
 SPLITS = ('novel', 'base', 'all')
 SAME_BOX_IOU = 0.9
@@ -88,7 +89,7 @@ class DetectionScores:
         Returns:
             Split name to ``(1 + replicates,)``. Row 0 equals ``OVCocoMetric``'s number.
         """
-        detections = json.loads(Path(detection_file).read_text(encoding='utf-8'))
+        detections = read_json(detection_file)
         if not detections:
             return {split: np.zeros(len(self.weights)) for split in SPLITS}
         with contextlib.redirect_stdout(io.StringIO()):
@@ -136,7 +137,7 @@ class DetectionScores:
         Returns:
             Split name to ``(1 + replicates,)``.
         """
-        detections = json.loads(Path(detection_file).read_text(encoding='utf-8'))
+        detections = read_json(detection_file)
         by_image: dict[int, list[dict]] = {i: [] for i in self.image_ids}
         for detection in detections:
             by_image[detection['image_id']].append(detection)
@@ -166,10 +167,10 @@ def proposal_recall(
         proposal_file: COCO-format result list; categories are ignored.
         class_splits: Category names of ``'base'`` and ``'novel'``.
     """
-    truth = json.loads(Path(annotation_file).read_text(encoding='utf-8'))
+    truth = read_json(annotation_file)
     names = {category['id']: category['name'] for category in truth['categories']}
     proposals: dict[int, list] = {image['id']: [] for image in truth['images']}
-    for proposal in json.loads(Path(proposal_file).read_text(encoding='utf-8')):
+    for proposal in read_json(proposal_file):
         proposals[proposal['image_id']].append(proposal['bbox'])
     met: dict[str, list[bool]] = {split: [] for split in SPLITS}
     for annotation in truth['annotations']:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from regionclip_mmdet.fileio import write_text
+from regionclip_mmdet.fileio import read_json, write_text
 
 from .console import get_console
 
@@ -94,7 +94,7 @@ class Workspace:
         """The marker of a finished stage, ``{}`` for one that is not."""
         path = self.folder(name) / MARKER
         try:
-            return json.loads(path.read_text(encoding='utf-8'))
+            return read_json(path)
         except (OSError, ValueError):
             return {}
 

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from regionclip_mmdet.datasets.preparation import write_all
+from regionclip_mmdet.fileio import read_json
 
 from .drawing import DrawnObject, sample_object
 from .generate import image_rng, render, sample_objects
@@ -88,7 +88,7 @@ def _refuse_others(root: Path, part: str) -> None:
 
 def _is_ours(annotations: Path, part: str) -> bool:
     try:
-        content = json.loads(annotations.read_bytes())
+        content = read_json(annotations)
         return content['categories'] == _categories(_names(part))
     except (ValueError, TypeError, KeyError):
         return False

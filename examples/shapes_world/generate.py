@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from regionclip_mmdet.datasets.shapes_world import BASE_CLASSES, CATEGORY_IDS, CLASSES
-from regionclip_mmdet.fileio import naming_write_errors
+from regionclip_mmdet.fileio import naming_write_errors, read_json, sha256_of
 
 from .captions import sample_captions
 from .drawing import DrawnObject, draw_background, object_mask, sample_object
@@ -176,7 +176,7 @@ def _annotation_files(
 def _content_hash(root: Path, image_hashes: list[str]) -> str:
     total = hashlib.sha256()
     for name in ANNOTATION_FILES:
-        total.update(hashlib.sha256((root / name).read_bytes()).digest())
+        total.update(bytes.fromhex(sha256_of(root / name)))
     for image_hash in image_hashes:
         total.update(bytes.fromhex(image_hash))
     return total.hexdigest()
@@ -186,12 +186,12 @@ def is_complete(root: str | Path, spec: ShapesWorldSpec) -> bool:
     """Whether ``root`` holds exactly the world of ``spec``, every file unchanged."""
     root = Path(root)
     try:
-        manifest = json.loads((root / MANIFEST).read_text(encoding='utf-8'))
+        manifest = read_json(root / MANIFEST)
         expected = {'version': GENERATOR_VERSION, 'spec': spec.to_dict()}
         if {key: manifest.get(key) for key in expected} != expected:
             return False
         images = [root / 'images' / _file_name(i) for i in range(spec.num_images)]
-        hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in images]
+        hashes = [sha256_of(path) for path in images]
         return _content_hash(root, hashes) == manifest['content_sha256']
     except (OSError, ValueError, KeyError, AttributeError):
         return False

@@ -13,7 +13,8 @@ from mmengine.model import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
-from .files import PathLike, read_file
+from ..fileio import PathLike
+from .files import read_file
 from .state_dicts import find_state_dict, refuse_non_finite
 from .translation import by_clips_names
 
@@ -91,16 +92,6 @@ def clip_keys(module: nn.Module) -> dict[str, str]:
     return keys
 
 
-def export_clip_state_dict(*modules: nn.Module) -> StateDict:
-    """The modules' tensors under CLIP's names, on the CPU: what :class:`CLIPPretrained` reads."""
-    exported: StateDict = {}
-    for module in modules:
-        own = module.state_dict()
-        for key, clip_key in clip_keys(module).items():
-            exported[clip_key] = own[key].detach().cpu().clone()
-    return exported
-
-
 @WEIGHT_INITIALIZERS.register_module()
 class CLIPPretrained:
     """Weight initializer that fills a module completely from CLIP weights, or fails by name.
@@ -143,7 +134,7 @@ class CLIPPretrained:
         with torch.no_grad():
             for key, clip_key in keys.items():
                 own[key].copy_(state_dict[clip_key])
-        module.weights_source = str(self.checkpoint)
+        vars(module).update(weights_source=str(self.checkpoint))
         message = f'{name}: matched {len(keys)}/{len(keys)} tensors from {self.checkpoint}'
         print_log(f'{message} ({notes["format"]})', logger='current')
         if hasattr(module, '_params_init_info'):

@@ -9,11 +9,9 @@ import zipfile
 from typing import Any
 
 from ..compat.checkpoints import load_plain
-from ..fileio import naming_damage
+from ..fileio import PathLike, naming_damage, require_file
 from .torch_archive import AGAIN, check_torch_file
 from .torchscript import read_torchscript
-
-PathLike = str | os.PathLike
 
 _HEAD_BYTES = 512
 # What torch says of a pickle that names something other than tensors and plain types.
@@ -30,20 +28,18 @@ def file_kind(path: PathLike, what: str = 'checkpoint') -> str:
     """What a file is, by its first bytes, not by its name.
 
     Args:
-        path: A local file.
-        what: What it should be, for messages.
+        path: path of a local file.
+        what: kind of file, for messages.
 
     Returns:
         ``'safetensors'``, ``'TorchScript archive'`` or ``'state dict'`` (whatever else ``torch``
         may be able to read).
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: It does not exist.
         ValueError: It is empty, text, a web page, a git-LFS pointer or cut off.
     """
-    if not os.path.isfile(path):
-        there = 'a folder' if os.path.isdir(path) else 'no such file'
-        raise FileNotFoundError(f'{what} {path}: {there}. Correct the path, or download the file.')
+    require_file(path, what, 'Correct the path, or download the file')
     size = os.path.getsize(path)
     with open(path, 'rb') as file:
         head = file.read(_HEAD_BYTES)
@@ -76,18 +72,18 @@ def read_file(
     ``torch`` writes since 1.6) is compared with them.
 
     Args:
-        path: A local file.
-        what: What it should be, for messages.
-        map_location: Where the tensors of a state dict go, as in ``torch.load``; those of the
+        path: path of a local file.
+        what: kind of file, for messages.
+        map_location: device of the tensors of a state dict, as in ``torch.load``; those of the
             other kinds are on the CPU.
 
     Returns:
-        As ``file_kind`` says, and the content.
+        The kind, see ``file_kind``, and the content.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is none that can be read, damaged, or holds objects that need code to run.
-        MemoryError: It asks for more than there is.
+        FileNotFoundError: It does not exist.
+        ValueError: It cannot be read, is damaged, or holds objects that need code to run.
+        MemoryError: It needs more memory than there is.
     """
     path = os.fspath(path)
     kind = file_kind(path, what)
@@ -103,7 +99,7 @@ def read_file(
     except ImportError:
         raise
     except MemoryError:
-        raise MemoryError(f'{what} {path}: more is asked for than there is memory.') from None
+        raise MemoryError(f'{what} {path} asks for more memory than there is.') from None
     except Exception as error:  # what reading damaged bytes raises cannot be foreseen
         raise _unreadable(path, what, error) from None
 

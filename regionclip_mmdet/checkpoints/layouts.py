@@ -7,8 +7,23 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .official import rename_official_key
-from .official_localizer import FILE_PREFIXES, MODEL_PREFIXES, rename_official_localizer_key
+from .official import (
+    FILE_PREFIXES,
+    MODEL_PREFIXES,
+    rename_official_key,
+    rename_official_localizer_key,
+)
+from .parts import (
+    BACKBONE,
+    BOX_DELTAS,
+    IMAGE_TOWER,
+    REGION_ENCODER,
+    TEACHER,
+    TEACHER_BACKBONE,
+    TEACHER_ENCODER,
+    TEXT_ENCODER,
+)
+from .parts import LOCALIZER as LOCALIZER_PART
 
 OURS = 'regionclip_mmdet'
 CLIP = 'CLIP'
@@ -24,7 +39,12 @@ OFFICIAL = (TEACHER_STUDENT, CLIP, PRETRAINED, FINETUNED, LOCALIZER)
 # families, their kinds, how names begin. A localizer's file is a whole Mask R-CNN of detectron2,
 # RoI heads included; RegionCLIP's own files have their localizer below ``offline_``.
 _FAMILIES: tuple[tuple[tuple[str, re.Pattern[str]], ...], ...] = (
-    ((OURS, re.compile(r'(roi_head\.region_encoder|localizer|text_encoder\.model)\.')),),
+    (
+        (
+            OURS,
+            re.compile(rf'({re.escape(REGION_ENCODER)}|{LOCALIZER_PART}|{TEXT_ENCODER}\.model)\.'),
+        ),
+    ),
     (
         (TEACHER_STUDENT, re.compile(r'teacher_(backbone|visual)\.')),
         (CLIP, re.compile(r'(visual|token_embedding)\.')),
@@ -48,24 +68,23 @@ _LEARNED = 'roi_heads.box_predictor.cls_score.bias'
 _CLIP_BELOW_FPN = re.compile(r'backbone\.bottom_up\.(attnpool|conv3|layer\d)\.')
 
 # Parts without which a file of that kind is not what it should be; others may be there.
-IMAGE_TOWER = ('backbone', 'roi_head.region_encoder')
 NEEDED: dict[str, tuple[str, ...]] = {
     OURS: (),
-    CLIP: (*IMAGE_TOWER, 'text_encoder'),
-    TEACHER_STUDENT: (*IMAGE_TOWER, 'teacher.backbone', 'teacher.region_encoder'),
-    LOCALIZER: ('localizer',),
-    OUR_LOCALIZER: ('localizer',),
-    FINETUNED: (*IMAGE_TOWER, 'localizer', 'roi_head.bbox_head.fc_reg'),
-    PRETRAINED: (*IMAGE_TOWER, 'localizer', 'text_encoder'),
+    CLIP: (*IMAGE_TOWER, TEXT_ENCODER),
+    TEACHER_STUDENT: (*IMAGE_TOWER, TEACHER_BACKBONE, TEACHER_ENCODER),
+    LOCALIZER: (LOCALIZER_PART,),
+    OUR_LOCALIZER: (LOCALIZER_PART,),
+    FINETUNED: (*IMAGE_TOWER, LOCALIZER_PART, BOX_DELTAS),
+    PRETRAINED: (*IMAGE_TOWER, LOCALIZER_PART, TEXT_ENCODER),
 }
 
 # Our prefix of each prefix of CLIP's; what remains below `visual.` is the backbone's.
 CLIP_VISUAL = (
-    ('visual.layer4.', 'roi_head.region_encoder.layer4.'),
-    ('visual.attnpool.', 'roi_head.region_encoder.attnpool.'),
-    ('visual.', 'backbone.'),
+    ('visual.layer4.', f'{REGION_ENCODER}.layer4.'),
+    ('visual.attnpool.', f'{REGION_ENCODER}.attnpool.'),
+    ('visual.', f'{BACKBONE}.'),
 )
-CLIP_TEXT = 'text_encoder.model.'
+CLIP_TEXT = f'{TEXT_ENCODER}.model.'
 _CLIP_TEXT_KEYS = (
     'transformer.',
     'token_embedding.',
@@ -73,7 +92,6 @@ _CLIP_TEXT_KEYS = (
     'ln_final.',
     'text_projection',
 )
-_TEACHER = {'backbone.': 'teacher.backbone.', 'roi_head.region_encoder.': 'teacher.region_encoder.'}
 
 EMBEDDINGS = {
     'roi_heads.box_predictor.cls_score.weight': 'classifier',
@@ -176,7 +194,7 @@ def our_key(key: str, kind: str) -> str | Unused:
 
     Args:
         key: Its name in the file.
-        kind: As ``recognize`` says.
+        kind: Kind of the file, see ``recognize``.
     """
     if key.endswith('num_batches_tracked'):
         return _COUNTER
@@ -188,10 +206,10 @@ def our_key(key: str, kind: str) -> str | Unused:
         return _localizer_key(key, FILE_PREFIXES)
     if kind == OUR_LOCALIZER:
         return _mmdet_localizer_key(key)
-    for prefix in ('teacher_visual.', 'visual.'):
-        if key.startswith(prefix):
-            ours = _below('visual.' + key[len(prefix) :], CLIP_VISUAL)
-            return _teacher_key(ours) if prefix == 'teacher_visual.' else ours
+    if key.startswith(('teacher_visual.', 'visual.')):
+        bare = key.removeprefix('teacher_')
+        ours = next(o + bare[len(t) :] for t, o in CLIP_VISUAL if bare.startswith(t))
+        return f'{TEACHER}.{ours.removeprefix("roi_head.")}' if bare != key else ours
     if key.startswith(_CLIP_TEXT_KEYS):
         return CLIP_TEXT + key
     if key.startswith(MODEL_PREFIXES):
@@ -205,24 +223,16 @@ def our_key(key: str, kind: str) -> str | Unused:
     if key in ('input_resolution', 'context_length', 'vocab_size', 'attn_mask'):
         return Unused("CLIP's settings, which the shapes tell, too")
     ours = rename_official_key(key)
-    known = ('backbone.', 'teacher.', 'roi_head.', CLIP_TEXT)
+    known = (f'{BACKBONE}.', f'{TEACHER}.', 'roi_head.', CLIP_TEXT)
     return ours if ours.startswith(known) else _UNKNOWN
 
 
 def clip_key(key: str) -> str | None:
-    """CLIP's name of one of our tensors; None for parts that CLIP has not."""
+    """CLIP's name of one of our tensors; None for parts that CLIP does not have."""
     for theirs, ours in CLIP_VISUAL:
         if key.startswith(ours):
             return theirs + key[len(ours) :]
     return key[len(CLIP_TEXT) :] if key.startswith(CLIP_TEXT) else None
-
-
-def _below(key: str, prefixes: tuple[tuple[str, str], ...]) -> str:
-    return next(o + key[len(t) :] for t, o in prefixes if key.startswith(t))
-
-
-def _teacher_key(key: str) -> str:
-    return next(t + key[len(s) :] for s, t in _TEACHER.items() if key.startswith(s))
 
 
 def _localizer_key(key: str, prefixes: tuple[str, str]) -> str | Unused:
@@ -242,5 +252,5 @@ def _mmdet_localizer_key(key: str) -> str | Unused:
     if key.startswith('bbox_head.rpn_'):
         key = key.replace('bbox_head.', 'rpn_head.', 1)
     if key.startswith(('backbone.', 'neck.', 'rpn_head.')):
-        return f'localizer.{key}'
+        return f'{LOCALIZER_PART}.{key}'
     return Unused("heads of the localizer's own detector")

@@ -1,7 +1,7 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""What mmengine loads on its own ways is read as strictly as what this project reads.
+"""What mmengine loads by its own functions is read as strictly as what this project reads.
 
-``load_from``, ``--resume``, ``init_detector`` and ``init_cfg=dict(type='Pretrained')`` all ask
+``load_from``, ``--resume``, ``init_detector`` and ``init_cfg=dict(type='Pretrained')`` all use
 mmengine's ``CheckpointLoader``. Its reader of local files leaves damaged ones to torch's words and
 says nothing of which file a weight comes from; its reader of addresses runs whatever code a pickle
 brings along, with every torch. Both are replaced when this package is imported.
@@ -31,14 +31,14 @@ def load_from_local(filename: str, map_location: Any = 'cpu') -> Any:
     """Mmengine's checkpoints from a local file, as tensors and plain types only.
 
     Args:
-        filename: Path; ``~`` is the home folder.
-        map_location: As in ``torch.load``.
+        filename: path of the file; ``~`` is the home folder.
+        map_location: device of the tensors, as in ``torch.load``.
 
     Returns:
         The content. The metadata of its state dict names the file: see ``named_source``.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: It does not exist.
         ValueError: It is damaged, holds objects that need code to run, or no state dict; or it
             is a TorchScript archive or safetensors file of none of the kinds known here.
     """
@@ -63,10 +63,10 @@ def load_url(
     """The same from an address; downloaded once, then taken from torch's folder.
 
     Args:
-        url: Address.
-        model_dir: Where downloads are kept.
-        map_location: As in ``torch.load``.
-        progress: Whether to show a progress bar.
+        url: address of the file.
+        model_dir: folder in which downloads are kept.
+        map_location: device of the tensors, as in ``torch.load``.
+        progress: whether to show a progress bar.
 
     Raises:
         ValueError: See ``load_from_local``; also for web pages in place of files.
@@ -81,10 +81,10 @@ def load_url(
 
 
 def named_source(local_metadata: Mapping) -> str:
-    """Where a state dict comes from, told by its metadata: ``'checkpoint'`` and the file if known.
+    """Where a state dict comes from: ``'checkpoint'`` and, if the metadata has it, the file.
 
     Args:
-        local_metadata: What ``Module._load_from_state_dict`` is given.
+        local_metadata: metadata that ``Module._load_from_state_dict`` is given.
     """
     return ' '.join(filter(None, ('checkpoint', local_metadata.get(SOURCE))))
 
@@ -110,11 +110,12 @@ def _with_source(content: Any, path: str) -> Any:
     nested = isinstance(content.get('state_dict'), dict)
     state = content['state_dict'] if nested else content
     metadata = getattr(state, '_metadata', None)
+    metadata = OrderedDict(metadata if isinstance(metadata, Mapping) else {})
+    own = metadata.get('')
+    metadata[''] = {**(own if isinstance(own, Mapping) else {}), SOURCE: path}
     # a plain dict has no room for metadata
     state = state if isinstance(state, OrderedDict) else OrderedDict(state)
-    state._metadata = OrderedDict(metadata if isinstance(metadata, Mapping) else {})
-    own = state._metadata.get('')
-    state._metadata[''] = {**(own if isinstance(own, Mapping) else {}), SOURCE: path}
+    vars(state).update(_metadata=metadata)
     if not nested:
         return state
     content['state_dict'] = state

@@ -14,11 +14,10 @@ from typing import IO, Any
 import torch
 
 from .. import inert
-from ..fileio import check_zip
+from ..fileio import PathLike, check_zip
 from ..inert import Kept
 from ..inert.values import StorageRef, check_tensors
 
-PathLike = str | os.PathLike
 AGAIN = 'Copy or download it again'
 # of the format that torch wrote before 1.6, and with _use_new_zipfile_serialization=False
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -172,7 +171,7 @@ def read_legacy(file: IO[bytes], keep: bool = False) -> tuple[Any, Storages]:
     for key in map(str, keys):
         elements = int.from_bytes(file.read(8), 'little')
         storage = known[key]
-        if elements * storage.itemsize != storage.nbytes:
+        if elements * storage.dtype.itemsize != storage.nbytes:
             raise ValueError(f'storage {key!r} has another length than its pickle says')
         start = file.tell()
         if keep:

@@ -15,9 +15,10 @@ from typing import Any
 
 from torch import Tensor
 
+from ..fileio import PathLike
 from ..inert import Made
 from ..inert.values import as_tensor, is_tensor
-from .torch_archive import PathLike, TorchArchive
+from .torch_archive import TorchArchive
 
 _PREFIX = '__torch__'
 _LISTED = re.compile(r'^  (__parameters__|__buffers__) = \[(.*)\]$', re.MULTILINE)
@@ -30,9 +31,9 @@ class _Class:
     """What the text of a class says.
 
     Attributes:
-        is_module: Whether its objects are modules.
-        listed: Names of its parameters and of its buffers.
-        restores_itself: Whether it has a ``__setstate__``.
+        is_module: whether its objects are modules.
+        listed: names of its parameters and of its buffers.
+        restores_itself: whether it has a ``__setstate__``.
     """
 
     is_module: bool
@@ -44,8 +45,8 @@ def read_torchscript(path: PathLike, what: str = 'checkpoint') -> dict[str, Tens
     """What ``torch.jit.load(path).state_dict()`` gives, on the CPU.
 
     Args:
-        path: A local file.
-        what: What it is, for messages.
+        path: path of a local file.
+        what: kind of file, for messages.
 
     Returns:
         Tensors by key; those that share memory in the archive share it here.
@@ -113,7 +114,6 @@ class _Reader:
             return _Class(False, {}, False)
         end = re.search(r'^class ', text[start.end() :], re.MULTILINE)
         body = text[start.end() :][: end.start() if end else None]
-        listed = dict.fromkeys(('__parameters__', '__buffers__'), frozenset())
-        for kind, names in _LISTED.findall(body):
-            listed[kind] = frozenset(_NAME.findall(names))
+        lists = {kind: frozenset(_NAME.findall(names)) for kind, names in _LISTED.findall(body)}
+        listed = {kind: lists.get(kind, frozenset()) for kind in ('__parameters__', '__buffers__')}
         return _Class(bool(start[1]), listed, re.search(r'def __setstate__\b', body) is not None)

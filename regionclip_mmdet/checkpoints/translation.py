@@ -24,7 +24,7 @@ from .layouts import (
     our_key,
     recognize,
 )
-from .official_localizer import check_anchors, other_normalization
+from .official import check_anchors, other_normalization
 from .state_dicts import find_state_dict, refuse_non_finite
 
 

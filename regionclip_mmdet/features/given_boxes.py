@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import warnings
 from collections import Counter
@@ -18,6 +17,7 @@ from mmengine.dist import get_dist_info
 from ..datasets.annotation_file import read_annotation_file
 from ..datasets.checks import check_coco
 from ..datasets.transforms.made_proposals import GridProposals
+from ..fileio import sha256_of
 from .images import ImageList, file_name, whole_number
 
 # Shorter sides are dropped, as in the official code after resizing.
@@ -125,7 +125,7 @@ class CocoBoxes:
         content = read_annotation_file(path)
         self.path, self.images = path, images
         by_id = images.source.lower().endswith('.json')
-        self._sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        self._sha256 = sha256_of(path)
         if isinstance(content, list):
             if not by_id:
                 raise ValueError(

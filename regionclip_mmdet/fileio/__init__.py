@@ -5,8 +5,7 @@ The one home of both. Nothing here knows tensors or needs torch.
 """
 
 from .archives import DAMAGED_ZIP, check_zip, naming_damage, read_npz
-from .messages import PathLike
-from .reading import parse_json, read_json, require_file, sha256_of
+from .reading import PathLike, parse_json, read_json, require_file, sha256_of
 from .writing import (
     UNFINISHED,
     naming_write_errors,

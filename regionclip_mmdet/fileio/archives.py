@@ -16,8 +16,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from .messages import PathLike, message, reason_of
-from .reading import require_file
+from .reading import CHUNK, PathLike, message, reason_of, require_file
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -26,7 +25,6 @@ _HEADERS = {
 # An archive may unpack to so many bytes, and to so many times its own.
 _UNPACKED = 1 << 30
 _UNPACKED_TIMES = 50
-_CHUNK = 1 << 20
 # What zipfile and numpy raise on damaged archives.
 DAMAGED_ZIP = (
     zipfile.BadZipFile,
@@ -52,36 +50,29 @@ def naming_damage(path: PathLike, what: str = 'file', remedy: str = '') -> Itera
     """Turn what reading a damaged zip archive (``.npz``) raises into one error with its name.
 
     Args:
-        path: The file that is read inside.
-        what: What it should be, for the message.
-        remedy: What to do, for the message.
+        path: path of the file that is read inside.
+        what: kind of file, for the message.
+        remedy: what to do, for the message.
 
     Raises:
         ValueError: Instead of zipfile's, zlib's and numpy's errors.
         OSError: With the path in its message, if the file could not be read.
         MemoryError: Likewise.
     """
+    file = f'{what} {os.fspath(path)}'
     try:
         yield
     except OSError as error:
         if os.fspath(path) in str(error):
             raise
-        raise OSError(
-            error.errno,
-            message(f'{what} {os.fspath(path)} could not be read: {reason_of(error)}', remedy),
-        ) from error
+        text = f'{file} could not be read: {reason_of(error)}'
+        raise OSError(error.errno, message(text, remedy)) from error
     except MemoryError:
-        raise MemoryError(
-            message(f'{what} {os.fspath(path)}: more is asked for than there is memory', remedy)
-        ) from None
+        raise MemoryError(message(f'{file} asks for more memory than there is', remedy)) from None
     except DAMAGED_ZIP as error:
-        raise ValueError(
-            message(
-                f'{what} {os.fspath(path)} is damaged, or not what it should be '
-                f'({type(error).__name__}: {reason_of(error)})',
-                remedy or 'Make, copy or download it again',
-            )
-        ) from None
+        reason = f'{type(error).__name__}: {reason_of(error)}'
+        text = f'{file} is damaged, or not what it should be ({reason})'
+        raise ValueError(message(text, remedy or 'Create, copy or download it again')) from None
 
 
 def read_npz(
@@ -94,15 +85,15 @@ def read_npz(
     """Arrays of an ``.npz`` file, read whole and checked against its checksums; never objects.
 
     Args:
-        path: A local file.
-        what: What it should be, for messages.
-        remedy: What to do, for messages.
-        names: Of the arrays; by default all.
-        content: The file's bytes, if they were read already; ``path`` only names them.
+        path: path of a local file.
+        what: kind of file, for messages.
+        remedy: what to do, for messages.
+        names: names of the arrays to read; by default all.
+        content: the file's bytes, if they were read already; ``path`` only names them.
 
     Raises:
-        FileNotFoundError: There is none.
-        ValueError: It is damaged, no such archive, or lacks an array.
+        FileNotFoundError: It does not exist.
+        ValueError: It is damaged, not such an archive, or lacks an array.
     """
     if content is None:
         require_file(path, what, remedy)
@@ -147,7 +138,7 @@ def check_zip(path: PathLike, what: str = 'file', remedy: str = '') -> None:
                 del member.CRC  # what is not there is not compared
             read = 0
             with archive.open(member) as content:
-                while chunk := content.read(_CHUNK):
+                while chunk := content.read(CHUNK):
                     read += len(chunk)
             if read != member.file_size:
                 raise zipfile.BadZipFile(f'{member.filename!r} is cut off')

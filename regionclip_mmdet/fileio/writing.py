@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .messages import PathLike, message, reason_of
+from .reading import PathLike, message, reason_of
 
 try:
     import fcntl
 except ImportError:  # not on Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # a module, where there is one
 
 UNFINISHED = '.being-written'
 # What torch and safetensors say, without an errno, of a file that could not be written.
@@ -41,18 +41,16 @@ def write_whole(path: PathLike, remedy: str = '', suffix: str | None = None) -> 
             unfinished.write_text('...')
 
     Args:
-        path: The file; its folder is made. A link to a file is followed.
-        remedy: What to do if it cannot be written, for the message.
-        suffix: End of the temporary file's name, for writers that go by it; by default the
+        path: path of the file; its folder is created, and a link to a file is followed.
+        remedy: what to do if it cannot be written, for the message.
+        suffix: end of the temporary file's name, for writers that go by it; by default the
             file's own. '' where others may look for files of that ending meanwhile.
 
     Yields:
         Where to write: an empty file whose name holds ``UNFINISHED``.
 
     Raises:
-        OSError: It could not be written, with path, reason and remedy; also where a library says
-            so in another way, as torch and safetensors do of a full disk.
-        MemoryError: Likewise.
+        OSError, MemoryError: See ``naming_write_errors``.
     """
     path = Path(os.path.realpath(path))
     temporary, handle = '', -1
@@ -67,7 +65,7 @@ def write_whole(path: PathLike, remedy: str = '', suffix: str | None = None) -> 
                 suffix=UNFINISHED + (path.suffix if suffix is None else suffix),
             )
             os.chmod(temporary, 0o666 & ~_umask())
-            _mark_as_in_use(handle)
+            _lock(handle)
             yield Path(temporary)
             _sync(temporary)
             os.replace(temporary, path)
@@ -87,8 +85,8 @@ def naming_write_errors(path: PathLike, remedy: str = '') -> Iterator[None]:
     For what cannot go through ``write_whole``: a library that writes many files, or names its own.
 
     Args:
-        path: What is written inside: a file or a folder.
-        remedy: What to do if it cannot be written, for the message.
+        path: path of the file or folder that is written inside.
+        remedy: what to do if it cannot be written, for the message.
 
     Raises:
         OSError: It could not be written, with path, reason and remedy; also where a library says
@@ -101,7 +99,7 @@ def naming_write_errors(path: PathLike, remedy: str = '') -> Iterator[None]:
         named = _named(error, Path(path), remedy)
         if named is error:
             raise
-        named.says_where = True
+        vars(named).update(says_where=True)
         raise named from error
 
 
@@ -112,18 +110,16 @@ def remove_unfinished(folder: PathLike, pattern: str = '*') -> list[Path]:
     where the file system has no locks.
 
     Args:
-        folder: Where to look; not below it.
-        pattern: Of the names of the files that were to be written.
+        folder: folder to look in; not below it.
+        pattern: pattern of the names of the files that were to be written.
 
     Returns:
-        What was removed.
+        Paths of the removed files.
     """
-    removed = []
-    for path in sorted(Path(folder).glob(f'{pattern}{UNFINISHED}*')):
-        if _is_in_use(path):
-            continue
+    found = sorted(Path(folder).glob(f'{pattern}{UNFINISHED}*'))
+    removed = [path for path in found if not _is_in_use(path)]
+    for path in removed:
         path.unlink(missing_ok=True)
-        removed.append(path)
     return removed
 
 
@@ -162,7 +158,7 @@ def _named(error: Exception, path: Path, remedy: str) -> Exception:
 
 
 def _is_about(error: OSError, path: Path) -> bool:
-    """Whether an error is about a file, its temporary one, its folder or what lies in it."""
+    """Whether an error is about a file, its temporary one, its folder or what is in it."""
     if not isinstance(error.filename, str | bytes):
         return True
     other = Path(os.fsdecode(error.filename))
@@ -174,18 +170,18 @@ def _is_about(error: OSError, path: Path) -> bool:
     )
 
 
-def _mark_as_in_use(handle: int) -> None:
-    """Lock a file for as long as the handle is open, where the system can."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # a file system without locks
-            pass
+def _lock(handle: int) -> bool:
+    """Lock a file for as long as the handle is open; False where that cannot be done."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another process has it, or the file system has no locks
+        return False
+    return True
 
 
 def _is_in_use(path: Path) -> bool:
-    if fcntl is None:
-        return True
     try:
         # network file systems lock only what may be written
         handle = os.open(path, os.O_RDWR)
@@ -194,12 +190,9 @@ def _is_in_use(path: Path) -> bool:
     except OSError:
         return True
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
+        return not _lock(handle)
     finally:
         os.close(handle)
-    return False
 
 
 def _umask() -> int:

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""What files say in place of objects, and how much of it there may be."""
+"""What stands in place of objects that are not created, and how much of it there may be."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Named:
     """A function or class of a module, which is not looked up.
 
     Attributes:
-        name: With its module: ``'collections.OrderedDict'``.
+        name: name with its module: ``'collections.OrderedDict'``.
     """
 
     name: str
@@ -29,11 +29,11 @@ class Made:
     """A call that was not made, and what was to be done to its result.
 
     Attributes:
-        function: What was to be called, usually ``Named``.
-        args: Its arguments.
-        state: What was to be given to ``__setstate__``, or become its attributes; None: nothing.
-        items: What was to be appended or added.
-        pairs: Keys and values that were to be set.
+        function: function that was to be called, usually ``Named``.
+        args: its arguments.
+        state: what was to be given to ``__setstate__`` or become its attributes; None: nothing.
+        items: values that were to be appended or added.
+        pairs: keys and values that were to be set.
     """
 
     function: Any
@@ -44,7 +44,7 @@ class Made:
 
     @property
     def name(self) -> str:
-        """Of the function; empty if it is none that has a name."""
+        """Name of the function; empty if it has none."""
         return self.function.name if isinstance(self.function, Named) else ''
 
 
@@ -53,7 +53,7 @@ class Kept:
     """Something that the file keeps outside of the pickle.
 
     Attributes:
-        key: What it is called by there.
+        key: its name there.
     """
 
     key: Any
@@ -77,9 +77,10 @@ def check_bounded(content: Any, max_size: int, max_depth: int = MAX_DEPTH) -> No
     """Refuse what cannot be walked like a tree.
 
     Args:
-        content: Of plain types, ``Named``, ``Made`` and ``Kept``; others are taken as leaves.
-        max_size: Values, counted as often as they are referred to; long texts count as several.
-        max_depth: How deeply they may be nested.
+        content: plain types, ``Named``, ``Made`` and ``Kept``; others are taken as leaves.
+        max_size: largest number of values, counted as often as they are referred to; long texts
+            count as several.
+        max_depth: deepest nesting.
 
     Raises:
         ValueError: There are more, or it contains itself.

@@ -32,8 +32,8 @@ def read(file: IO[bytes], max_steps: int | None = None) -> Any:
     """The content of the pickle that begins where a file stands; the file is left at its end.
 
     Args:
-        file: Open for reading.
-        max_steps: How many instructions it may have; None: ``MAX_STEPS``.
+        file: file that is open for reading.
+        max_steps: largest number of instructions; ``MAX_STEPS`` by default.
 
     Returns:
         Plain types, ``Named``, ``Made`` and ``Kept``; nothing contains itself.
@@ -53,6 +53,8 @@ def read(file: IO[bytes], max_steps: int | None = None) -> Any:
                 raise ValueError(f'its pickle has more than {max_steps} instructions')
             if step.name in _VALUES:
                 push(arg)
+            elif step.name in _NEW:
+                push(_NEW[step.name]())
             elif step.name not in actions:
                 raise ValueError(f'its pickle has the instruction {step.name}, which is not read')
             elif arg is None:
@@ -78,10 +80,15 @@ class _Machine:
             name[1:].upper(): getattr(self, name) for name in _INSTRUCTIONS
         }
 
-    def pop(self) -> Any:
-        value = self.stack.pop()
+    def top(self) -> Any:
+        value = self.stack[-1]
         if value is _BEGIN:
             raise ValueError('its pickle is damaged (no value where one is needed)')
+        return value
+
+    def pop(self) -> Any:
+        value = self.top()
+        self.stack.pop()
         return value
 
     def pop_to_mark(self) -> list:
@@ -94,36 +101,15 @@ class _Machine:
 
     # -- instructions -------------------------------------------------------------------------
 
-    def _none(self) -> None:
-        self.stack.append(None)
-
-    def _newtrue(self) -> None:
-        self.stack.append(True)
-
-    def _newfalse(self) -> None:
-        self.stack.append(False)
-
-    def _empty_dict(self) -> None:
-        self.stack.append({})
-
-    def _empty_list(self) -> None:
-        self.stack.append([])
-
-    def _empty_set(self) -> None:
-        self.stack.append(set())
-
-    def _empty_tuple(self) -> None:
-        self.stack.append(())
-
     def _proto(self, version: int) -> None:
         if version > _MAX_VERSION:
             raise ValueError(f'its pickle has version {version}')
 
     def _frame(self, length: int) -> None:
-        pass
+        """Lengths are told by the instructions themselves."""
 
     def _stop(self) -> None:
-        pass
+        """``genops`` ends here."""
 
     def _mark(self) -> None:
         self.stack.append(_BEGIN)
@@ -136,12 +122,6 @@ class _Machine:
 
     def _dup(self) -> None:
         self.stack.append(self.top())
-
-    def top(self) -> Any:
-        value = self.stack[-1]
-        if value is _BEGIN:
-            raise ValueError('its pickle is damaged (no value where one is needed)')
-        return value
 
     def _put(self, index: int) -> None:
         if index > len(self.memo) + _GAP:  # Python would make room for all up to there
@@ -161,18 +141,15 @@ class _Machine:
     def _tuple(self) -> None:
         self.stack.append(tuple(self.pop_to_mark()))
 
-    def take(self, number: int) -> None:
-        values = [self.pop() for _ in range(number)]
+    def _tuple1(self, size: int = 1) -> None:
+        values = [self.pop() for _ in range(size)]
         self.stack.append(tuple(reversed(values)))
 
-    def _tuple1(self) -> None:
-        self.take(1)
-
     def _tuple2(self) -> None:
-        self.take(2)
+        self._tuple1(2)
 
     def _tuple3(self) -> None:
-        self.take(3)
+        self._tuple1(3)
 
     def _list(self) -> None:
         self.stack.append(self.pop_to_mark())
@@ -249,6 +226,16 @@ class _Machine:
 
 
 _INSTRUCTIONS = [n for n in vars(_Machine) if n[0] == '_' != n[1]]
+# instructions that stand for a value of their own
+_NEW: dict[str, Callable[[], Any]] = dict(
+    NONE=lambda: None,
+    NEWTRUE=lambda: True,
+    NEWFALSE=lambda: False,
+    EMPTY_DICT=dict,
+    EMPTY_LIST=list,
+    EMPTY_SET=set,
+    EMPTY_TUPLE=tuple,
+)
 # instructions that stand for their argument
 _VALUES = frozenset(
     'INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING '

@@ -1,12 +1,12 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Tensors and arrays of what ``inert`` reads: their descriptions checked, then made."""
+"""Tensors and arrays that a pickle describes: the descriptions are checked, then followed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -51,10 +51,10 @@ class StorageRef:
     """A storage as a pickle names it.
 
     Attributes:
-        key: Of its data in the file.
-        dtype: Of its elements.
-        numel: How many there are.
-        usable: How many of them a tensor may use; less for views of old files.
+        key: name of its data in the file.
+        dtype: type of its elements.
+        numel: number of elements.
+        usable: number of them that a tensor may use; less for views of old files.
     """
 
     key: str
@@ -64,17 +64,13 @@ class StorageRef:
 
     @classmethod
     def of(cls, kept: Any) -> StorageRef:
-        """Read what ``persistent_id`` of torch gives.
-
-        Raises:
-            ValueError: It is something else.
-        """
+        """Read what ``persistent_id`` of torch gives; a ValueError if it is something else."""
         key = kept.key if isinstance(kept, Kept) else None
         if isinstance(key, tuple) and key[:1] == ('module',):
             raise ValueError('Unsupported class: it holds whole modules, with their code')
         if not isinstance(key, tuple) or len(key) not in (5, 6) or key[0] != 'storage':
-            raise ValueError('its pickle refers to something that is no storage')
-        kind, name, numel, view = key[1], key[2], key[4], key[5] if len(key) == 6 else None
+            raise ValueError('its pickle refers to something that is not a storage')
+        _, kind, name, _, numel, view = (*key, None)[:6]
         kind = kind.name if isinstance(kind, Named) else ''
         dtype = torch.uint8 if kind in _BYTES else _STORAGES.get(kind)
         if dtype is None or not _count(numel) or not isinstance(name, (str, int)):
@@ -87,22 +83,17 @@ class StorageRef:
         return cls(str(name), dtype, numel, usable)
 
     @property
-    def itemsize(self) -> int:
-        """Bytes of an element."""
-        return self.dtype.itemsize
-
-    @property
     def nbytes(self) -> int:
-        """Bytes of all."""
-        return self.numel * self.itemsize
+        """Bytes of all elements."""
+        return self.numel * self.dtype.itemsize
 
 
 def check_tensors(content: Any, size_of: Callable[[StorageRef], int]) -> None:
     """Refuse tensors that reach out of their data, or repeat it beyond measure.
 
     Args:
-        content: Of ``inert.read``.
-        size_of: Bytes that a file has for a storage.
+        content: content that ``inert.read`` returned.
+        size_of: function that gives the bytes that a file has for a storage.
 
     Raises:
         ValueError: The first such tensor.
@@ -118,7 +109,7 @@ def check_tensors(content: Any, size_of: Callable[[StorageRef], int]) -> None:
             repeated += _repeated(Made(function, args))
         elif isinstance(node, Made) and node.name in _TENSORS + _OTHER_TENSORS:
             if node.state is not None:
-                raise ValueError('its pickle changes a tensor after it is made')
+                raise ValueError('its pickle changes a tensor after it is created')
             repeated += _repeated(node)
     if repeated > _MAX_REPEATED:
         raise ValueError(f'its tensors repeat few values to {repeated} bytes')
@@ -135,8 +126,8 @@ def as_tensor(made: Any, find: Callable[[StorageRef], torch.UntypedStorage]) -> 
     """A dense tensor.
 
     Args:
-        made: A note of the call that rebuilds it.
-        find: Gives the data of a storage.
+        made: note of the call that rebuilds it.
+        find: function that gives the data of a storage.
 
     Raises:
         ValueError: It is no such note, or describes it wrongly.
@@ -197,7 +188,8 @@ def _array(data: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
     if order not in ('C', 'F'):
         raise ValueError(f'order {order!r}')
     # a copy of its own, which may be written to
-    return np.frombuffer(bytearray(data), kind).reshape(shape, order=order)
+    flat = np.frombuffer(bytearray(data), kind)
+    return flat.reshape(shape, order='F' if order == 'F' else 'C')
 
 
 def _dtype(made: Any) -> np.dtype:
@@ -206,7 +198,11 @@ def _dtype(made: Any) -> np.dtype:
         if isinstance(code, str) and order in ('<', '>', '=', '|'):
             found = np.dtype(code)
             if found.kind in _DTYPE_KINDS and found.subdtype is None and found.itemsize:
-                return found if order == '|' else found.newbyteorder(order)
+                return (
+                    found
+                    if order == '|'
+                    else found.newbyteorder(cast(Literal['<', '>', '='], order))
+                )
     raise ValueError('its elements are no numbers')
 
 
@@ -217,7 +213,7 @@ def _view(made: Made) -> tuple[StorageRef, int, tuple[int, ...], tuple[int, ...]
     storage = StorageRef.of(made.args[0])
     (offset,) = _numbers(made.args[1:2], 'offset')
     size, stride = _numbers(made.args[2], 'size'), _numbers(made.args[3], 'stride')
-    itemsize, available = storage.itemsize, storage.usable * storage.itemsize
+    itemsize, available = storage.dtype.itemsize, storage.usable * storage.dtype.itemsize
     if made.name.endswith('_v3'):  # of bytes, with a type of their own
         dtype = getattr(made.args[6], 'name', '').removeprefix('torch.') if made.args[6:] else ''
         found = getattr(torch, dtype, None)

@@ -16,6 +16,7 @@ from mmdet.structures.bbox import bbox2roi
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from ..checkpoints.parts import LOCALIZER, TEACHER_BACKBONE, TEACHER_ENCODER
 from ..models.detectors.regionclip import FrozenRegionTeacher
 from ..models.precision import CastsCarefully
 from ..models.weights import WeightGuard
@@ -75,7 +76,7 @@ class ProposalMaker(WeightGuard, CastsCarefully, BaseModel):
         self._configs = dict(
             localizer=localizer, data_preprocessor=data_preprocessor, teacher=teacher
         )
-        self.set_parts(('localizer', 'teacher.backbone', 'teacher.region_encoder'))
+        self.set_parts((LOCALIZER, TEACHER_BACKBONE, TEACHER_ENCODER))
         self.eval()
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..concepts import split_count
 from ..datasets.categories import (
     COCO_80,
     LVIS_V1_NAMES,
@@ -16,19 +17,14 @@ from ..datasets.categories import (
     OV_LVIS_BASE,
 )
 from ..fileio import read_json, require_file
+from ..known_files import NAME_LISTS
 from ..models.text import CLIPTextEncoder, EmbeddingCache, TextEmbeddings, clean_lvis_name
 from .words import checked_names, names_of_lines
 
 # In the order of the datasets' categories.
-LISTS: dict[str, tuple[str, ...]] = {
-    'coco_80': COCO_80,
-    'ov_coco_48': OV_COCO_BASE,
-    'ov_coco_17': OV_COCO_NOVEL,
-    'ov_coco_65': OV_COCO_ALL,
-    'ov_lvis_866': OV_LVIS_BASE,
-    'lvis_1203': LVIS_V1_NAMES,
-}
-LVIS_LISTS = ('ov_lvis_866', 'lvis_1203')
+_LISTS = (COCO_80, OV_COCO_BASE, OV_COCO_NOVEL, OV_COCO_ALL, OV_LVIS_BASE, LVIS_V1_NAMES)
+LISTS: dict[str, tuple[str, ...]] = dict(zip(NAME_LISTS, _LISTS, strict=True))
+LVIS_LISTS = tuple(name for name in LISTS if 'lvis' in name)
 # Files that may speak of names, but are no lists of them.
 _NO_NAMES = ('.xml', '.html', '.yaml', '.yml', '.py', '.pkl', '.npy', '.npz')
 
@@ -43,35 +39,48 @@ def read_names(source: str) -> tuple[str, ...]:
             a ``.json`` is that list.
 
     Raises:
-        FileNotFoundError: Neither.
+        FileNotFoundError: There is neither such a list nor such a file.
         ValueError: The file holds no names, or what cannot be names, or is not UTF-8 or JSON;
             names it and the line.
     """
     if source in LISTS:
         return LISTS[source]
-    path = Path(source)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f'{source}: neither a text file nor one of the lists {", ".join(LISTS)}.'
-        )
-    require_file(path, 'file of names')
-    if path.suffix.lower() in _NO_NAMES:
+    require_file(source, 'file of names', f'Lists that need no file: {", ".join(LISTS)}')
+    suffix = Path(source).suffix.lower()
+    if suffix in _NO_NAMES:
         raise ValueError(
             f'{source}: names are read from text files, a name per line, or from the categories of '
-            f'a COCO annotation file (.json), not from {path.suffix.lower()}.'
+            f'a COCO annotation file (.json), not from {suffix}.'
         )
     try:
-        if path.suffix.lower() == '.json':
-            names = _names_in_json(read_json(path, 'file of names'), source)
+        if suffix == '.json':
+            names = _names_in_json(read_json(source, 'file of names'), source)
         else:
-            names = tuple(names_of_lines(path.read_text(encoding='utf-8-sig')))
-    except UnicodeDecodeError as error:
-        raise ValueError(f'{source}: not UTF-8: {error}') from None
+            names = tuple(names_of_lines(_read_text(source)))
     except ValueError as error:
         raise ValueError(str(error) if source in str(error) else f'{source}, {error}') from None
     if not names:
         raise ValueError(f'{source}: holds no names.')
     return names
+
+
+def read_rows(source: str) -> list[str]:
+    """Names of the rows of a matrix: of a list, or a line of a text file each.
+
+    Unlike in ``read_names``, empty lines count, as in official files; counts behind names do not.
+    Arguments and errors are those of ``read_names``.
+    """
+    if source in LISTS:
+        return list(LISTS[source])
+    require_file(source, 'file of names', f'Lists that need no file: {", ".join(LISTS)}')
+    return [split_count(line)[0] for line in _read_text(source).splitlines()]
+
+
+def _read_text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'file of names {path} is not UTF-8 text: {error}.') from None
 
 
 def _names_in_json(content: Any, source: str) -> tuple[str, ...]:
@@ -110,7 +119,9 @@ def embed_names(
     """
     words = [clean_lvis_name(name) for name in names] if lvis_style else list(names)
     if cache is None:
-        made = encoder.encode_names(words, templates, batch_size, progress)
+        embedded = encoder.encode_names(words, templates, batch_size, progress)
     else:
-        made = EmbeddingCache(cache, encoder, templates).encode_names(words, batch_size, progress)
-    return TextEmbeddings(tuple(names), made.matrix, dict(made.provenance, lvis_style=lvis_style))
+        kept = EmbeddingCache(cache, encoder, templates)
+        embedded = kept.encode_names(words, batch_size, progress)
+    provenance = dict(embedded.provenance, lvis_style=lvis_style)
+    return TextEmbeddings(tuple(names), embedded.matrix, provenance)

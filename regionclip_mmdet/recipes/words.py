@@ -213,7 +213,7 @@ def _without_stop(name: str) -> str:
 
 
 def _without_quotes(name: str) -> str:
-    for opening, closing in _PAIRS:
+    for opening, closing in map(tuple, _PAIRS):
         inner = name[1:-1]
         if len(name) > 2 and name[0] == opening and name[-1] == closing and closing not in inner:
             return inner.strip()

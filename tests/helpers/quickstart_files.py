@@ -12,7 +12,7 @@ from mmengine.registry import DefaultScope
 
 from regionclip_mmdet import config_path
 from regionclip_mmdet.checkpoints import read_file
-from regionclip_mmdet.checkpoints.conversion import convert
+from regionclip_mmdet.conversion import convert
 
 # The text tower's sizes as words of the command line, as docs/custom_dataset.md has them.
 TEXT_ARCH = (

@@ -13,7 +13,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from regionclip_mmdet.checkpoints import export_clip_state_dict
+from regionclip_mmdet.conversion import export_clip_state_dict
 from regionclip_mmdet.models.text import TextEmbeddings
 
 ARCH = dict(width=16, layers=(1, 1, 1, 1), embed_dim=32, image_size=64)

@@ -17,9 +17,9 @@ from regionclip_mmdet.checkpoints import (
     clear_cache,
     clip_keys,
     clip_weights,
-    export_clip_state_dict,
     load_clip_state_dict,
 )
+from regionclip_mmdet.conversion import export_clip_state_dict
 from regionclip_mmdet.models.backbones import CLIPResNet
 from regionclip_mmdet.models.region_encoders import RegionEncoder
 from regionclip_mmdet.models.text import CLIPTextEncoder

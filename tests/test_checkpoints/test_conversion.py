@@ -18,16 +18,17 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from helpers import tiny_models
-from regionclip_mmdet import config_path
-from regionclip_mmdet.checkpoints import conversion, layouts
+from helpers.official_names import official_localizer_keys
+from regionclip_mmdet import config_path, conversion
+from regionclip_mmdet.checkpoints import layouts
 from regionclip_mmdet.checkpoints.files import read_file
-from regionclip_mmdet.checkpoints.official import official_key
-from regionclip_mmdet.checkpoints.official_localizer import (
+from regionclip_mmdet.checkpoints.official import (
     FILE_PREFIXES,
     MODEL_PREFIXES,
-    official_localizer_keys,
+    official_key,
     rename_official_localizer_key,
 )
+from regionclip_mmdet.checkpoints.parts import part_of
 from regionclip_mmdet.checkpoints.state_dicts import find_state_dict
 from regionclip_mmdet.models.text import TextEmbeddings
 
@@ -178,7 +179,7 @@ def test_a_missing_submodule_is_named(name: str, dropped: str) -> None:
         convert(left)
     gone = [layouts.our_key(key, FILES[name][0]) for key in state if key not in left]
     own = [key for key in gone if isinstance(key, str)]
-    part = conversion.part_of(own[0]) if own else 'roi_head.bbox_head.classifier'
+    part = part_of(own[0]) if own else 'roi_head.bbox_head.classifier'
     assert f"'{part}'" in str(error.value)
 
 

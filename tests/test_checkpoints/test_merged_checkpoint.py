@@ -22,11 +22,9 @@ from PIL import Image
 from checks.parity.generated_weights import fill_tensors
 from checks.parity.official_shapes import localizer_shapes
 from helpers import tiny_models, tiny_runner
-from regionclip_mmdet import config_path
-from regionclip_mmdet.checkpoints import conversion
-from regionclip_mmdet.checkpoints.official import official_key
-from regionclip_mmdet.checkpoints.official_localizer import FILE_PREFIXES, MODEL_PREFIXES
-from regionclip_mmdet.checkpoints.several import convert_several
+from regionclip_mmdet import config_path, conversion
+from regionclip_mmdet.checkpoints.official import FILE_PREFIXES, MODEL_PREFIXES, official_key
+from regionclip_mmdet.conversion import convert_several
 from regionclip_mmdet.models.text import TextEmbeddings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,8 +16,8 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from helpers import official_layouts as official
-from regionclip_mmdet import config_path
-from regionclip_mmdet.checkpoints import conversion, layouts
+from regionclip_mmdet import config_path, conversion
+from regionclip_mmdet.checkpoints import layouts
 from regionclip_mmdet.checkpoints.files import read_file
 
 State = dict[str, Tensor]

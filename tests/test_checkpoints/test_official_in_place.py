@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from helpers import official_layouts as official
 from helpers import tiny_inference
-from regionclip_mmdet import config_path
+from regionclip_mmdet import config_path, conversion
 from regionclip_mmdet.apis import RegionCLIPInferencer, parse_vocabulary
-from regionclip_mmdet.checkpoints import conversion, translation
+from regionclip_mmdet.checkpoints import translation
 from regionclip_mmdet.models.text import TextEmbeddings
 from regionclip_mmdet.recipes.text_encoders import load_text_encoder
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from helpers import official_layouts as official
 from regionclip_mmdet import config_path
-from regionclip_mmdet.checkpoints.several import convert_several
+from regionclip_mmdet.conversion import convert_several
 
 SEEDS, PER_TEST = 300, 30
 FILES: tuple[Callable[[], dict], ...] = (

@@ -20,7 +20,7 @@ from examples.quickstart import main as quickstart
 from examples.shapes_world import ShapesWorldSpec, make_shapes_world
 from helpers import doc_pages, page_runner, tiny_models, tiny_recipes
 from regionclip_mmdet import config_path
-from regionclip_mmdet.checkpoints import export_clip_state_dict
+from regionclip_mmdet.conversion import export_clip_state_dict
 from regionclip_mmdet.datasets import ImageTextDataset, ImageTextShards
 from regionclip_mmdet.datasets.shapes_world import BASE_CLASSES, CLASSES
 from regionclip_mmdet.models.text import TextEmbeddings
@@ -111,7 +111,7 @@ def concepts(page: str, part: str) -> None:
         pytest.importorskip(package, reason=NOT_INSTALLED)
     tiny_models.save_clip(Path('clip.pth'))
     small = ['--min-count', 2, '--processes', 1]
-    page_runner.run(page, part, dict(build_concept_pool=small, embed_concepts=TINY_TEXT))
+    page_runner.run(page, part, dict(build_concept_pool=small, embed_names=TINY_TEXT))
 
 
 def test_a_concept_pool(folder: Path) -> None:

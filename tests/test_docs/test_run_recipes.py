@@ -31,7 +31,6 @@ TINY = {
     'prepare_ov_coco': ['--any-size'],
     'prepare_ov_lvis': ['--any-size'],
     'embed_names': TINY_TEXT,
-    'embed_concepts': TINY_TEXT,
     'convert_checkpoint': ['--custom-sizes'],
 }
 

@@ -23,7 +23,7 @@ from checks.parity import (
 )
 from checks.parity.comparison import compare
 from checks.parity.detections import compare_detections, compare_proposals
-from regionclip_mmdet.checkpoints.official_localizer import official_localizer_keys
+from helpers.official_names import official_localizer_keys
 from regionclip_mmdet.models.post_processing import soft_nms
 
 GOLDEN = Path(__file__).resolve().parents[1] / 'data' / 'golden'

@@ -317,7 +317,7 @@ def test_what_cannot_be_computed_is_refused(own: Path) -> None:
     for change, message in (
         (dict(localizer=None), 'The config has no localizer'),
         (dict(localizer=dict(init_cfg=None)), "'localizer' of ProposalMaker holds random weights"),
-        (dict(localizer=dict(init_cfg=dict(checkpoint='no.pth'))), r'no\.pth: no such file'),
+        (dict(localizer=dict(init_cfg=dict(checkpoint='no.pth'))), r'no\.pth does not exist'),
         (
             dict(train_dataloader=dict(dataset=dict(type='ImageTextDataset'))),
             r'not ImageTextDataset\. Pack .* first: tools/data/pack_shards\.py',

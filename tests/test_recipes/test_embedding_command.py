@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""tools/concepts/embed_concepts.py, the same as tools/embed_names.py with a cache."""
+"""tools/embed_names.py with a cache, and its old name tools/concepts/embed_concepts.py."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from regionclip_mmdet.models.text import TextEmbeddings
 from regionclip_mmdet.models.text import embedding_cache as cache_module
 
 ROOT = Path(__file__).parents[2]
-TOOL = ROOT / 'tools' / 'concepts' / 'embed_concepts.py'
+TOOL = ROOT / 'tools' / 'embed_names.py'
 # Dies as the third file of the cache is written, before it has its name.
 KILLED = f"""
 import os, runpy, signal, sys
@@ -57,6 +57,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str, tool: Path = TOOL) -> 
 def test_a_killed_run_goes_on_and_gives_the_same(
     tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    arguments += ['--templates', 'single', '--cache']
     straight, broken = tmp_path / 'straight' / 'pool.pth', tmp_path / 'broken' / 'pool.pth'
     run(monkeypatch, *arguments, '-o', str(straight))
     died = subprocess.run(
@@ -86,11 +87,13 @@ def test_without_a_cache(
     capsys: pytest.CaptureFixture,
 ) -> None:
     with_cache, without, other = (tmp_path / name / 'pool.pth' for name in 'abc')
-    run(monkeypatch, *arguments, '-o', str(with_cache))
+    old = ROOT / 'tools' / 'concepts' / 'embed_concepts.py'
+    with pytest.warns(FutureWarning, match='is now tools/embed_names.py'):
+        run(monkeypatch, *arguments, '-o', str(with_cache), tool=old)
     assert f'kept in {with_cache.parent / "embedding_cache"}' in capsys.readouterr().out
-    run(monkeypatch, *arguments, '-o', str(without), '--no-cache')
+    run(monkeypatch, *arguments, '-o', str(without), '--no-cache', tool=old)
     assert '18 names, width 32, 81 prompts each' in capsys.readouterr().out
-    run(monkeypatch, *arguments, '-o', str(other), tool=ROOT / 'tools' / 'embed_names.py')
+    run(monkeypatch, *arguments, '-o', str(other))
     expected = TextEmbeddings.load(with_cache)
     for path in (without, other):
         assert [p.name for p in path.parent.iterdir()] == ['pool.pth']

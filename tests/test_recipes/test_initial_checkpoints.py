@@ -13,8 +13,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from regionclip_mmdet import config_path
-from regionclip_mmdet.checkpoints import clip_keys, conversion
+from regionclip_mmdet import config_path, conversion
+from regionclip_mmdet.checkpoints import clip_keys
 
 CASES = {
     'ov_coco/regionclip_rn50_c4_8xb2-1x_ov-coco': (

@@ -14,8 +14,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from helpers import tiny_models, tiny_recipes
-from regionclip_mmdet import config_path
-from regionclip_mmdet.checkpoints import conversion
+from regionclip_mmdet import config_path, conversion
 from regionclip_mmdet.models.localizers import CLIP_MEAN, CLIP_STD
 
 PAIRS = {

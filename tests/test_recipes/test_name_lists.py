@@ -61,7 +61,7 @@ def test_files_of_names(tmp_path: Path) -> None:
     path.write_bytes(b'caf\xe9\n')
     with pytest.raises(ValueError, match='not UTF-8'):
         read_names(str(path))
-    with pytest.raises(FileNotFoundError, match='neither a text file nor one of the lists coco_80'):
+    with pytest.raises(FileNotFoundError, match='does not exist. Lists that need no file: coco_80'):
         read_names(str(tmp_path / 'absent.txt'))
 
 

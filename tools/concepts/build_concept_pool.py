@@ -3,8 +3,8 @@ r"""Make a concept pool: the nouns that captions name often, with their counts.
 
     python tools/concepts/build_concept_pool.py \
         data/coco/annotations/captions_train2017.json -o data/vocabularies/coco_nouns.txt
-    python tools/concepts/embed_concepts.py data/vocabularies/coco_nouns.txt --arch RN50 \
-        -o data/vocabularies/coco_nouns_rn50.pth
+    python tools/embed_names.py data/vocabularies/coco_nouns.txt --arch RN50 \
+        -o data/vocabularies/coco_nouns_rn50.pth --cache
 
 Reads COCO captions (.json), JSON lines (.jsonl), plain text with a caption per line (.txt), tar
 shards (.tar) and TSV files (.tsv; both with quoted braces or wildcards: 'cc3m/{00000..00331}.tar').

@@ -1,22 +1,14 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-r"""Embed a concept pool: the file that pretraining reads.
+"""Old name of ``tools/embed_names.py --cache``."""
 
-    python tools/concepts/embed_concepts.py data/vocabularies/coco_nouns.txt --arch RN50 \
-        -o data/vocabularies/coco_nouns_rn50.pth
-    python tools/concepts/embed_concepts.py pool.txt --arch ViT-B-32 \
-        --weights ViT-B-32/laion2b_s34b_b79k -o pool_vit_b_32.pth
+import runpy
+import sys
+from pathlib import Path
 
-Reads what build_concept_pool.py writes, official pools ("name,count") and names alone. The same as
-tools/embed_names.py, except that embeddings are kept beside the output, in embedding_cache: a run
-that was stopped goes on, and pools that share names share their embeddings. The folder can be
-deleted at any time.
-"""
-
-# First: registers everything and serves mmcv's operators to the imports below.
-import regionclip_mmdet  # noqa: F401
-
-# isort: split
-from regionclip_mmdet.recipes.embedding_command import main
+from regionclip_mmdet.renames import warn_once
 
 if __name__ == '__main__':
-    main(__doc__, cache=True)
+    warn_once('tools/concepts/embed_concepts.py', 'tools/embed_names.py --cache')
+    if not any(word.startswith(('--cache', '--no-cache')) for word in sys.argv):
+        sys.argv.append('--cache')
+    runpy.run_path(str(Path(__file__).parents[1] / 'embed_names.py'), run_name='__main__')

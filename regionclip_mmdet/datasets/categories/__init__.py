@@ -9,11 +9,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+
+from ...fileio import read_json
 
 _FOLDER = Path(__file__).parent
 
@@ -36,7 +37,7 @@ class LVISCategory:
 
 
 def _read(name: str) -> object:
-    return json.loads((_FOLDER / name).read_text(encoding='utf-8'))
+    return read_json(_FOLDER / name)
 
 
 _coco = _read('ov_coco.json')

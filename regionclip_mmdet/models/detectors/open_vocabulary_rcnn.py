@@ -13,6 +13,15 @@ from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from ...checkpoints.parts import (
+    BOX_DELTAS,
+    IMAGE_TEXT_LOSS,
+    IMAGE_TOWER,
+    LOCALIZER,
+    MASK_HEAD,
+    TEACHER,
+    TEXT_ENCODER,
+)
 from ...contracts import Vocabulary
 from ..encoded_image import EncodedImage, complete_image_metas
 from ..localizers import RPNLocalizer, get_proposals
@@ -24,18 +33,11 @@ from ..text import CLIPTextEncoder, TextEmbeddings
 from ..weights import WeightGuard
 from .active_names import ActiveNames
 
-PARTS = (
-    'backbone',
-    'roi_head.region_encoder',
-    'roi_head.bbox_head.fc_reg',
-    'roi_head.mask_head',
-    'localizer',
-    'text_encoder',
-)
+PARTS = (*IMAGE_TOWER, BOX_DELTAS, MASK_HEAD, LOCALIZER, TEXT_ENCODER)
 # A detector starts from a pretrained region encoder: its box and mask heads are new, and what
 # pretraining needed besides the student is not used.
-NEW_PARTS = ('roi_head.bbox_head.fc_reg', 'roi_head.mask_head')
-PRETRAINING_KEYS = ('teacher.', 'text_encoder.', 'roi_head.loss_image_text.')
+NEW_PARTS = (BOX_DELTAS, MASK_HEAD)
+PRETRAINING_KEYS = (f'{TEACHER}.', f'{TEXT_ENCODER}.', f'{IMAGE_TEXT_LOSS}.')
 
 
 @MODELS.register_module()

@@ -13,6 +13,17 @@ from mmdet.structures.bbox import bbox2roi
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ...checkpoints.parts import (
+    BOX_HEAD,
+    IMAGE_TEXT_LOSS,
+    IMAGE_TOWER,
+    LOCALIZER,
+    MASK_HEAD,
+    TEACHER,
+    TEACHER_BACKBONE,
+    TEACHER_ENCODER,
+    TEXT_ENCODER,
+)
 from ..localizers import get_proposals
 from ..post_processing import add_label_names
 from ..precision import CastsCarefully
@@ -22,19 +33,10 @@ from ..weights import WeightGuard
 from .image_text_clip import caption_of
 from .teachers import FrozenRegionTeacher, Lesson, StoredTeacher, Teacher, maps_after
 
-PARTS = (
-    'backbone',
-    'roi_head.region_encoder',
-    'teacher.backbone',
-    'teacher.region_encoder',
-    'text_encoder',
-    'localizer',
-)
-FROZEN_PARTS = ('teacher', 'text_encoder', 'localizer')
-# of a loss that learns, as ImageTextSigmoidLoss does
-LOSS_PART = 'roi_head.loss_image_text'
+PARTS = (*IMAGE_TOWER, TEACHER_BACKBONE, TEACHER_ENCODER, TEXT_ENCODER, LOCALIZER)
+FROZEN_PARTS = (TEACHER, TEXT_ENCODER, LOCALIZER)
 # A detector may be pretrained further; its heads are not used. Nor is what another loss learned.
-UNUSED_KEYS = ('roi_head.bbox_head.', 'roi_head.mask_head.', f'{LOSS_PART}.')
+UNUSED_KEYS = (f'{BOX_HEAD}.', f'{MASK_HEAD}.', f'{IMAGE_TEXT_LOSS}.')
 
 
 @MODELS.register_module()
@@ -101,7 +103,7 @@ class RegionCLIP(WeightGuard, CastsCarefully, BaseDetector):
         if self.localizer is not None:
             self.localizer.check_inputs(self.data_preprocessor)
         loss = self.roi_head.loss_image_text
-        learned = (LOSS_PART,) if loss is not None and list(loss.parameters()) else ()
+        learned = (IMAGE_TEXT_LOSS,) if loss is not None and list(loss.parameters()) else ()
         self.set_parts(
             (*PARTS, *learned),
             may_be_missing,

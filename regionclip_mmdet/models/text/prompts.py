@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+
+from ...fileio import read_json
 
 _SLOT = '{}'
 _ALIASES = {'ensemble': 'ensemble81'}
@@ -14,7 +15,7 @@ _ALIASES = {'ensemble': 'ensemble81'}
 
 @lru_cache
 def _template_sets() -> dict[str, tuple[str, ...]]:
-    content = json.loads(Path(__file__).with_name('prompts.json').read_text(encoding='utf-8'))
+    content = read_json(Path(__file__).with_name('prompts.json'))
     return {name: tuple(templates) for name, templates in content['sets'].items()}
 
 

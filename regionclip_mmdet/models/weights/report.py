@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from ...checkpoints.parts import part_of
+
 
 @dataclass
 class LoadReport:
@@ -45,7 +47,7 @@ class LoadReport:
         """
         report = cls(model)
         for key, tensor in own.items():
-            part = _part_of(key, parts)
+            part = part_of(key, parts)
             if key not in given:
                 report.missing.setdefault(part, []).append(key)
             elif difference := _difference(tensor, given[key]):
@@ -83,7 +85,3 @@ def _difference(own: Tensor, given: object) -> str:
         (t.is_floating_point(), t.is_complex(), t.is_quantized, t.layout) for t in (own, given)
     ]
     return '' if kinds[0] == kinds[1] else f'model {own.dtype}, file {given.dtype}, {given.layout}'
-
-
-def _part_of(key: str, parts: Sequence[str]) -> str:
-    return max((p for p in parts if key.startswith(f'{p}.')), key=len, default='')

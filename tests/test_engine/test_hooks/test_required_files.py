@@ -47,7 +47,7 @@ def test_the_one_of_the_validation_is_missed_then_too(place: Path) -> None:
 
 def test_a_missing_vocabulary_is_missed_when_testing_begins(place: Path) -> None:
     model = detector(test_vocabulary='v/ov_coco_65_rn50.pth', with_reg=False)
-    with pytest.raises(FileNotFoundError, match='v/ov_coco_65_rn50.pth: no such file'):
+    with pytest.raises(FileNotFoundError, match='v/ov_coco_65_rn50.pth does not exist'):
         runner(model, place).test()
 
 

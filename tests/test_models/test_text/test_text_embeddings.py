@@ -144,7 +144,7 @@ def test_bad_files_are_named(written: object, message: str, tmp_path: Path) -> N
 @pytest.mark.parametrize('read', [TextEmbeddings.load, TextEmbeddings.from_tensor])
 def test_files_that_hold_no_tensors(read: Callable, tmp_path: Path) -> None:
     path = tmp_path / 'names.pth'
-    with pytest.raises(FileNotFoundError, match='text-embedding file .*names.pth: no such file'):
+    with pytest.raises(FileNotFoundError, match='text-embedding file .*names.pth does not exist'):
         read(path)
     for data, message in ((b'', 'is empty'), (b'cat\ndog\n', 'is a text file')):
         path.write_bytes(data)

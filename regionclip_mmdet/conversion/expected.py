@@ -14,23 +14,13 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
+from ..checkpoints.parts import REGION_ENCODER, TEACHER, TEACHER_ENCODER, part_of
 from ..config_paths import config_path
 from ..models.backbones import CLIP_RESNETS
 from ..models.backbones.clip_arch import CLIPResNetArch, resolve_arch
 
 Shapes = dict[str, tuple[int, ...]]
-PARTS = (
-    'backbone',
-    'roi_head.region_encoder',
-    'teacher.backbone',
-    'teacher.region_encoder',
-    'text_encoder',
-    'localizer',
-    'roi_head.bbox_head.fc_reg',
-    'roi_head.mask_head',
-)
-# Not tensors of a model but of an official finetuned file: nameless, they become a vocabulary.
-CLASS_EMBEDDINGS = 'roi_head.bbox_head.classifier'
+UNPUBLISHED = 'of no published size'
 _LOCALIZER_CONFIG = '_base_/localizers/rpn_r50_{}.py'
 
 
@@ -38,16 +28,11 @@ class IncompleteError(ValueError):
     """A part lacks so much that its sizes cannot be told."""
 
 
-def part_of(key: str) -> str:
-    """The part a tensor of ours belongs to; ``''`` for none."""
-    return max((p for p in PARTS if key.startswith(f'{p}.')), key=len, default='')
-
-
 def expected_shapes(part: str, state: Mapping[str, Tensor]) -> tuple[Shapes, str]:
     """Names and shapes of all tensors of a part.
 
     Args:
-        part: One of ``PARTS``.
+        part: One of ``checkpoints.parts.PARTS``.
         state: Tensors by our names, that of the part among them.
 
     Returns:
@@ -72,7 +57,7 @@ def infer_arch(state: Mapping[str, Tensor], owner: str = '') -> CLIPResNetArch:
         IncompleteError: A stage or a layer that tells a size is missing.
     """
     backbone = f'{owner}backbone.'
-    encoder = 'teacher.region_encoder.' if owner else 'roi_head.region_encoder.'
+    encoder = f'{TEACHER_ENCODER if owner else REGION_ENCODER}.'
     width = _tensor(state, f'{backbone}layer1.0.conv1.weight').shape[0]
     embed_dim = _tensor(state, f'{encoder}attnpool.c_proj.weight').shape[0]
     tokens = _tensor(state, f'{encoder}attnpool.positional_embedding').shape[0]
@@ -112,10 +97,10 @@ def _shapes(build: Callable[[], nn.Module]) -> Shapes:
 
 
 def _image_tower(own: Mapping, part: str, state: Mapping) -> tuple[Shapes, str]:
-    owner = 'teacher.' if part.startswith('teacher.') else ''
+    owner = f'{TEACHER}.' if part.startswith(f'{TEACHER}.') else ''
     kind = 'CLIPResNet' if part.endswith('backbone') else 'RegionEncoder'
     arch = infer_arch(state, owner)
-    words = arch_name(arch) or f'of no published size: {arch}'
+    words = arch_name(arch) or f'{UNPUBLISHED}: {arch}'
     return _shapes(lambda: MODELS.build(dict(type=kind, arch=vars(arch)))), words
 
 
