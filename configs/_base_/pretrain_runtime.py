@@ -2,8 +2,8 @@
 """The runtime of pretraining: default_runtime.py, and what shows how such a run goes.
 
 In the log and among the scalars: regions_kept, teacher_agreement, teacher_score (means over the
-log's window), images_per_second, data_wait, images_skipped; visualizations of pseudo labels. Accuracy on
-annotated boxes needs such boxes: datasets/coco65_region_naming.py.
+log's window), images_per_second, data_wait, images_skipped; visualizations of pseudo labels.
+Accuracy on annotated boxes needs such boxes: datasets/coco65_region_naming.py.
 """
 
 _base_ = './default_runtime.py'

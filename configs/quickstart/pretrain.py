@@ -88,7 +88,7 @@ pseudo_label_dataloader = dict(
 
 max_iters = 400
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=100)
-# For monitoring: the student classifies annotated boxes of held-out scenes, which no choice rests on.
+# For monitoring: the student classifies annotated boxes of held-out scenes; no choice rests on it.
 val_cfg = dict(
     type='RegionNamingLoop',
     vocabulary={{_base_.all_vocabulary}},
