@@ -140,7 +140,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--device', help='default: a GPU if there is one')
     parser.add_argument(
-        '--overwrite', action='store_true', help='make files anew that have other settings'
+        '--overwrite', action='store_true', help='rebuild files that have other settings'
     )
     add_run_arguments(parser, 'model.localizer.test_cfg.max_per_img=300')
     args = parser.parse_args()
