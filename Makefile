@@ -25,7 +25,7 @@ help:
 	@echo 'make test-fork     the same with the OneDL fork of OpenMMLab, in .venv-fork'
 	@echo 'make test-ops      the same with a compiled mmcv, in .venv-ops (compiles: needs g++, minutes)'
 	@echo 'make test-mim      install openmim in .venv-mim, then run docs/mim.md and docs/downstream.md with it'
-	@echo 'make lint     check the style'
+	@echo 'make lint     check style and types (ruff, mypy)'
 	@echo 'make wheel    build a wheel into dist/'
 	@echo 'make docs     build the documentation site into build/site (installs Sphinx the first time)'
 	@echo 'make clean    remove build leftovers (keeps $(VENV) and work_dirs/)'
@@ -82,6 +82,7 @@ test-mim:
 
 lint: $(STAMP)
 	$(PY) -m ruff check .
+	$(PY) -m mypy
 
 wheel: $(STAMP)
 	$(PY) -m pip wheel . --no-deps --no-build-isolation -w dist
@@ -98,5 +99,5 @@ docs: $(DOCS_STAMP)
 	@echo 'Built build/site/index.html'
 
 clean:
-	rm -rf build dist docs/api *.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist docs/api *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find regionclip_mmdet configs tools tests -name __pycache__ -type d -prune -exec rm -rf {} +

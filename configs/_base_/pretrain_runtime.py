@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""The runtime of pretraining: default_runtime.py, and what one watches such a run by.
+"""The runtime of pretraining: default_runtime.py, and what shows how such a run goes.
 
 In the log and among the scalars: regions_kept, teacher_agreement, teacher_score (means over the
 log's window), images_per_second, data_wait, images_skipped; visualizations of pseudo labels.

@@ -3,7 +3,7 @@
 
     python tools/train.py configs/custom/example_localizer.py
 
-Result: recall of all objects of the validation images, novel names included.
+Result: recall of all objects of the validation images, novel classes included.
 """
 
 _base_ = '../quickstart/localizer.py'

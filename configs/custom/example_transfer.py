@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""The 20 images of docs/custom_dataset.md: trained on boxes of six names, tested on eight.
+"""The 20 images of docs/custom_dataset.md: trained on boxes of six classes, tested on eight.
 
     python tools/train.py configs/custom/example_transfer.py
 
@@ -10,7 +10,7 @@ Results: coco/bbox_novel_ap50, coco/bbox_base_ap50, coco/bbox_all_ap50.
 _base_ = '../quickstart/transfer.py'
 
 data_root = 'data/example/'
-# In the order of the annotation files. Novel names have no boxes in the training file.
+# In the order of the annotation files. Novel classes have no boxes in the training file.
 base_classes = (
     'yellow star',
     'blue ring',

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""A localizer for a dataset of your own: the one of LVIS' 866 names, trained on with your boxes.
+"""A localizer for a dataset of your own: the one of LVIS' 866 classes, trained on with your boxes.
 
     python tools/train.py configs/custom/rpn_r50_fpn_custom.py
 
@@ -8,7 +8,7 @@ to it. It begins with the official localizer, converted by
 `python tools/convert_checkpoint.py downloads/rpn_lvis_866.pth -o checkpoints/rpn_lvis_866.pth`;
 without it, delete the init_cfg of neck and rpn_head, and give the backbone that of
 configs/localizers/rpn_r50-caffe_fpn_8xb2-180k_lvis866.py. One GPU, four images at a time; rate and
-length are choices for some thousand images.
+length are choices for some thousand images. COCO-format files; class names do not matter to it.
 Results: proposals/R50@100 and so on, recall of all objects of the validation images.
 """
 

@@ -1,11 +1,10 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Localizer R50-C4, trained on boxes of the 65 names of OV-COCO.
+"""Localizer R50-C4, trained on boxes of the 65 classes of OV-COCO.
 
     bash tools/dist_train.sh configs/localizers/rpn_r50-caffe-c4_8xb2-1x_coco65.py 8
 
-Published recall: not found. Not yet run here. The official one was trained as part of a Mask
-R-CNN (detectron2, 1x); here the RPN alone is, with its settings.
-8 GPUs x 2 images; memory not found.
+The official one was trained as part of a Mask R-CNN (detectron2, 1x); here the RPN alone is, with
+its settings. 8 GPUs x 2 images.
 """
 
 _base_ = './rpn_r50-caffe-c4_8xb2-1x_coco48.py'

@@ -1,11 +1,10 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Localizer R50-FPN, trained on boxes of the 866 base names of LVIS.
+"""Localizer R50-FPN, trained on boxes of the 866 base classes of LVIS.
 
     bash tools/dist_train.sh configs/localizers/rpn_r50-caffe_fpn_8xb2-180k_lvis866.py 8
 
-Published recall: not found. Not yet run here. The official one was trained as part of a Mask
-R-CNN (detectron2); here the RPN alone is, with its settings.
-8 GPUs x 2 images; memory not found.
+The official one was trained as part of a Mask R-CNN (detectron2); here the RPN alone is, with its
+settings. 8 GPUs x 2 images.
 """
 
 _base_ = [

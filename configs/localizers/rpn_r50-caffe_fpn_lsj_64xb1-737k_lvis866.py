@@ -1,12 +1,11 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Localizer R50-FPN with large-scale jitter, from random weights, on the 866 base names of LVIS.
+"""Localizer R50-FPN with large-scale jitter, from random weights, on the 866 base classes of LVIS.
 
     NNODES=8 NODE_RANK=N MASTER_ADDR=HOST bash tools/dist_train.sh \
         configs/localizers/rpn_r50-caffe_fpn_lsj_64xb1-737k_lvis866.py 8 --amp
 
-Published recall: not found. Not yet run here. The official model zoo says "400 epochs" and no
-more; the settings are those of detectron2's LSJ baselines.
-64 images per iteration; GPUs and memory not found.
+The official model zoo says "400 epochs" and no more; the settings are those of detectron2's LSJ
+baselines. 64 images per iteration.
 """
 
 _base_ = [

@@ -1,13 +1,12 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""OV-COCO: RN50 from RegionCLIP, trained on 48 names, tested on 65.
+"""OV-COCO: RN50 from RegionCLIP, trained on 48 classes, tested on 65.
 
     bash tools/dist_train.sh configs/ov_coco/regionclip_rn50_c4_8xb2-1x_ov-coco.py 8
     python tools/test.py configs/ov_coco/regionclip_rn50_c4_8xb2-1x_ov-coco.py \
         work_dirs/regionclip_rn50_c4_8xb2-1x_ov-coco/iter_90000.pth
 
-Published AP50, novel / base / all: 31.4 / 57.1 / 50.4
-(novel, all: official model zoo; base: second-hand). Not yet run here.
-8 GPUs; about 16 GB each (a user's log of the official code).
+Published AP50: novel 31.4, all 50.4 (official model zoo).
+8 GPUs; 15.8 GB each in a user's log of the official code (thread 7 of its repository).
 """
 
 _base_ = [

@@ -1,13 +1,11 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""OV-COCO: RN50x4 from RegionCLIP, trained on 48 names, tested on 65.
+"""OV-COCO: RN50x4 from RegionCLIP, trained on 48 classes, tested on 65.
 
     bash tools/dist_train.sh configs/ov_coco/regionclip_rn50x4_c4_8xb2-1x_ov-coco.py 8
     python tools/test.py configs/ov_coco/regionclip_rn50x4_c4_8xb2-1x_ov-coco.py \
         work_dirs/regionclip_rn50x4_c4_8xb2-1x_ov-coco/iter_90000.pth
 
-Published AP50, novel / base / all: 39.3 / 61.6 / 55.7
-(novel: paper's abstract page; base, all: recalled from the paper). Not yet run here.
-8 GPUs; memory not found.
+8 GPUs.
 """
 
 _base_ = './regionclip_rn50_c4_8xb2-1x_ov-coco.py'

@@ -1,13 +1,11 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""OV-LVIS: RN50 from RegionCLIP, trained on 866 names, tested on 1203; masks.
+"""OV-LVIS: RN50 from RegionCLIP, trained on 866 classes, tested on 1203; masks.
 
     bash tools/dist_train.sh configs/ov_lvis/regionclip_rn50_fpn-lsj_mask_8xb2-180k_ov-lvis.py 8
     python tools/test.py configs/ov_lvis/regionclip_rn50_fpn-lsj_mask_8xb2-180k_ov-lvis.py \
         work_dirs/regionclip_rn50_fpn-lsj_mask_8xb2-180k_ov-lvis/iter_180000.pth
 
-Published mask APr / APc / APf / AP: 17.1 / 27.4 / 34.0 / 28.2
-(APr: paperswithcode; AP: second-hand; APc, APf: recalled). Not yet run here.
-GPUs and memory: not found; 16 images per iteration.
+16 images per iteration.
 """
 
 _base_ = [

@@ -4,9 +4,8 @@
     NNODES=4 NODE_RANK=N MASTER_ADDR=HOST bash tools/dist_train.sh \
         configs/pretrain/regionclip_rn50_32xb3-23k_coco-captions.py 8
 
-Published: OV-COCO 26.8 novel AP50 after transfer (recalled from the paper).
-Not yet run here. The length is a choice of this project; see the schedule.
-32 GPUs x 3 images, or see tools/scale_schedule.py; memory not found.
+The length is a choice of this project; see the schedule. 32 GPUs x 3 images, or see
+tools/scale_schedule.py.
 """
 
 _base_ = [

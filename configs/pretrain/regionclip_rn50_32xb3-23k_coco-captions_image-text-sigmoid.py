@@ -4,7 +4,7 @@
     NNODES=4 NODE_RANK=N MASTER_ADDR=HOST bash tools/dist_train.sh \
         configs/pretrain/regionclip_rn50_32xb3-23k_coco-captions_image-text-sigmoid.py 8
 
-Published: not found; scale and bias begin as in the paper of the loss. Not yet run here.
+Scale and bias begin as in the paper of the loss.
 """
 
 _base_ = './regionclip_rn50_32xb3-23k_coco-captions.py'

@@ -3,8 +3,6 @@
 
     NNODES=4 NODE_RANK=N MASTER_ADDR=HOST bash tools/dist_train.sh \
         configs/pretrain/regionclip_rn50_32xb3-23k_coco-captions_random-regions.py 8
-
-Published (paper, tables 5 to 8): not found. Not yet run here.
 """
 
 _base_ = './regionclip_rn50_32xb3-23k_coco-captions.py'

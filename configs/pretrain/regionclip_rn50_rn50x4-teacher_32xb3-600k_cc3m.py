@@ -4,9 +4,8 @@
     NNODES=4 NODE_RANK=N MASTER_ADDR=HOST bash tools/dist_train.sh \
         configs/pretrain/regionclip_rn50_rn50x4-teacher_32xb3-600k_cc3m.py 8
 
-Published: not found. Not yet run here.
-32 GPUs x 3 images; about 6 days on 32 V100 for RN50 (author, in a thread of the official
-repository); memory not found.
+32 GPUs x 3 images; about 6 days on 32 V100 for RN50 (its author, thread 50 of the official
+repository).
 """
 
 _base_ = [

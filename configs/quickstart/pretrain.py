@@ -12,7 +12,7 @@ model = dict(
     type='RegionCLIP',
     data_preprocessor={{_base_.clip_preprocessor}},
     backbone={{_base_.backbone}},
-    # 320 pixels: near the size at which CLIP names this world's objects best
+    # 320 pixels: near the size at which CLIP classifies this world's objects best
     teacher=dict(
         backbone={{_base_.backbone}}, region_encoder={{_base_.region_encoder}}, scale=5 / 3
     ),
@@ -88,7 +88,7 @@ pseudo_label_dataloader = dict(
 
 max_iters = 400
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=100)
-# To watch it by: the student names annotated boxes of held-out scenes, which no choice rests on.
+# For monitoring: the student classifies annotated boxes of held-out scenes; no choice rests on it.
 val_cfg = dict(
     type='RegionClassificationLoop',
     vocabulary={{_base_.all_vocabulary}},

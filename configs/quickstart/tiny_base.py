@@ -100,10 +100,10 @@ visualizer = dict(
     type='OpenVocabVisualizer',
     vis_backends=vis_backends,
     name='visualizer',
-    topk=3,  # names per box, the best first
-    unique_boxes=True,  # a box with several names is drawn once; 0.7: boxes of IoU 0.7, too
+    topk=3,  # class names per box, the best first
+    unique_boxes=True,  # a box with several classes is drawn once; 0.7: boxes of IoU 0.7, too
     max_detections=50,  # the best above score_thr; more hide each other
-    draw_proposals=0,  # so many, as a further picture
+    draw_proposals=0,  # so many, in a further image
     min_side=400,  # smaller images are enlarged
 )
 log_processor = dict(type='LogProcessor', window_size=10, by_epoch=False)

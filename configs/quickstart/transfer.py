@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Transfer: fine-tuning on base boxes, tested on base and novel names: about 3 minutes.
+"""Transfer: fine-tuning on base boxes, tested on base and novel classes: about 3 minutes.
 
 Stage 6 of tools/quickstart.py, once from CLIP's and once from RegionCLIP's weights.
 """

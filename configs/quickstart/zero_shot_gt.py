@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Zero-shot naming of the annotated boxes: how good are the region embeddings alone?
+"""Zero-shot classification of annotated boxes: how good are the region embeddings alone?
 
 Stage 5 of tools/quickstart.py. Every (box, name) pair is kept, so that the share of boxes whose
 best name is right can be counted from the results.

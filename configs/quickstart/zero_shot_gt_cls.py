@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Zero-shot naming of the annotated boxes as tools/test.py reports it: top-1, top-5, AP."""
+"""Zero-shot classification of annotated boxes as tools/test.py reports it: top-1, top-5, AP."""
 
 _base_ = './zero_shot_gt.py'
 

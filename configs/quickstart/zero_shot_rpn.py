@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Zero-shot detection with the localizer's boxes: no box of any class was used for naming.
+"""Zero-shot detection with the localizer's boxes: no class was learned from boxes.
 
 Stage 5 of tools/quickstart.py, for CLIP's and for RegionCLIP's weights.
 """

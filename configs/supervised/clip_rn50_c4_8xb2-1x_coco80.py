@@ -1,13 +1,9 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""COCO, all 80 names: RN50 from OpenAI's CLIP, settings of OV-COCO.
+"""COCO, all 80 classes: RN50 from OpenAI's CLIP, settings of OV-COCO.
 
     bash tools/dist_train.sh configs/supervised/clip_rn50_c4_8xb2-1x_coco80.py 8
     python tools/test.py configs/supervised/clip_rn50_c4_8xb2-1x_coco80.py \
         work_dirs/clip_rn50_c4_8xb2-1x_coco80/iter_90000.pth
-
-Published AP (paper, table 3): not found.
-Not yet run here.
-GPUs and memory: as OV-COCO.
 """
 
 _base_ = './regionclip_rn50_c4_8xb2-1x_coco80.py'

@@ -1,12 +1,11 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Recognition alone: RegionCLIP RN50 names annotated boxes with the 65 names of OV-COCO.
+"""Region classification: RegionCLIP RN50, annotated boxes, 65 classes of OV-COCO.
 
     python tools/test.py configs/zero_shot/regionclip_rn50_gt_cls_coco65.py \
         checkpoints/regionclip_rn50.pth
 
-Accuracy and AP over every pair of box and name, without the threshold and NMS of published AP.
-Published: not found. Not yet run here.
-One GPU; memory not found.
+Accuracy and AP over every pair of box and class, without the threshold and NMS of published AP.
+One GPU.
 """
 
 _base_ = './regionclip_rn50_gt_zero-shot_coco65.py'

@@ -1,11 +1,10 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Zero-shot: RegionCLIP RN50 names the localizer's boxes with the 65 names of OV-COCO.
+"""Zero-shot detection: RegionCLIP RN50, the localizer's boxes, 65 classes of OV-COCO.
 
     python tools/test.py configs/zero_shot/regionclip_rn50_rpn_zero-shot_coco65.py \
         checkpoints/regionclip_rn50_with_rpn_lvis_866.pth
 
-Published: not found (the paper has it in table 4). Not yet run here.
-One GPU; memory not found.
+One GPU.
 """
 
 _base_ = [

@@ -3,7 +3,7 @@
 
 Packages are read, not imported: ``__all__`` and the relative imports of each ``__init__.py`` say
 which names are public and where they come from. A name that several packages export is shown
-once, in the innermost one.
+once, in the package deepest inside.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""README.md and docs/*.md as data: their blocks of code with the marks before them, and links."""
+"""README.md, docs/*.md and other pages as data: their blocks of code with the marks before them, and links."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
+PAGES = [
+    *sorted(ROOT.glob('*.md')),
+    *sorted((ROOT / 'docs').glob('*.md')),
+    *sorted((ROOT / 'configs').glob('*/README.md')),
+]
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
 FENCE = re.compile(r'^( *)(`{3,}|~{3,})\s*(\S*)')

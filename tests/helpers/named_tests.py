@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Source of a test with everything it uses: fixtures, constants, helpers in tests/*.py."""
+"""Source of a test with everything it uses: fixtures, constants, helpers in tests/helpers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import ast
 from functools import cache
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parent
+TESTS = Path(__file__).resolve().parents[1]
 
 
 @cache
@@ -55,8 +55,8 @@ def _parts(path: Path, name: str, seen: set[tuple[Path, str]]) -> list[str]:
     node = names[name]
     if isinstance(node, ast.Import | ast.ImportFrom):
         text = [ast.unparse(node)]
-        helper = TESTS / f'{getattr(node, "module", None)}.py'
-        return text + (_parts(helper, name, seen) if helper.is_file() else [])
+        helper = _file(getattr(node, 'module', None) or '')
+        return text + (_parts(helper, name, seen) if helper else [])
     text = [ast.unparse(node)]
     for inner in ast.walk(node):
         if isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name):
@@ -70,13 +70,20 @@ def _parts(path: Path, name: str, seen: set[tuple[Path, str]]) -> list[str]:
     return text
 
 
+def _file(module_name: str) -> Path | None:
+    """File in tests/ of a module."""
+    path = TESTS / f'{module_name.replace(".", "/")}.py'
+    return path if path.is_file() else None
+
+
 def _helper(node: ast.stmt | None, name: str) -> Path | None:
     """File in tests/ that a name was imported as, by ``pytest.importorskip`` perhaps."""
-    if isinstance(node, ast.Import):
+    if isinstance(node, ast.ImportFrom):
+        found = [f'{node.module}.{a.name}' for a in node.names if name in (a.asname, a.name)]
+    elif isinstance(node, ast.Import):
         found = [a.name for a in node.names if name in (a.asname, a.name)]
     elif isinstance(node, ast.Assign) and 'importorskip' in ast.unparse(node):
         found = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
     else:
         found = []
-    path = TESTS / f'{found[0]}.py' if found else None
-    return path if path is not None and path.is_file() else None
+    return _file(found[0]) if found else None

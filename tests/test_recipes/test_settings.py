@@ -214,13 +214,9 @@ def test_pretraining_follows_the_official_settings(name: str) -> None:
 
 
 @pytest.mark.parametrize('name', EXPERIMENTS)
-def test_headers_say_how_to_run_and_what_to_expect(name: str) -> None:
+def test_headers_say_how_to_run(name: str) -> None:
     text = (CONFIGS / name).read_text()
     header = ast.get_docstring(ast.parse(text))
     assert f'configs/{name}' in header
-    assert 'not yet run here' in ' '.join(header.split()).lower()
-    assert 'Published' in header
     if name in DETECTORS and name.startswith('zero_shot'):
         assert load(name).load_from in header
-    for word in ('31.4 / 57.1', '39.3 / 61.6', '14.2 / 52.8', '17.1 / 27.4', '22.0 / 32.1'):
-        assert word not in header or name.split('/')[0] in ('ov_coco', 'ov_lvis')

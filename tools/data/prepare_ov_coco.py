@@ -9,8 +9,8 @@ Reads annotations/instances_{train,val}2017.json and writes next to them:
     ov_coco_val_novel.json        17 names, images with at least one of them
     ov_coco_val_all.json          65 names, 4836 images: the protocol of published numbers
     ov_coco_val_all_images.json   65 names, all 5000 images
-Counts are printed. Of the public data some are known, and others refused; some are only recalled,
-and others warned of. Files are written together at the end, or not at all.
+Counts are printed; where those of the public data are known, others are refused. Files are written
+together at the end, or not at all.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ Reads annotations/lvis_v1_{train,val}.json and writes next to them:
 The complete validation set is lvis_v1_val.json itself. IDS is a file with image ids: JSON (a list,
 or 'images' with 'id') or text, one id a line. Minival of MDETR, GLIP and their successors is given
 by the images of lvis_v1_minival_inserted_image_name.json.
-Counts are printed, and warned of where they differ from what is recalled of the public data.
-Training annotations are 1.1 GB of JSON; reading them takes several times that memory.
+Counts are printed. Training annotations are 1.1 GB of JSON; reading them takes several times that
+memory.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Region accuracy during pretraining: the student names COCO's annotated boxes, 65 names.
+"""Region accuracy during pretraining: the student classifies COCO's annotated boxes, 65 classes.
 
 Beside the bases of a pretraining config, which then says how often, and for another student than
 RN50 with which embeddings:

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""The same with CLIP RN50x4: embeddings of 640."""
+"""The same with CLIP RN50x4: 640-dimensional embeddings."""
 
 _base_ = './regionclip_rn50_c4.py'
 

@@ -24,9 +24,9 @@ Prepared = tuple[dict[Path, Any], list[str]]
 KNOWN = {
     'train': Counts(dict(images=118287, categories=80)),
     'val': Counts(dict(images=5000, categories=80)),
-    'train_base': Counts(dict(categories=48), recalled=dict(images=107761)),
-    'val_base': Counts(dict(categories=48), recalled=dict(images=4533)),
-    'val_novel': Counts(dict(categories=17), recalled=dict(images=2064)),
+    'train_base': Counts(dict(categories=48)),
+    'val_base': Counts(dict(categories=48)),
+    'val_novel': Counts(dict(categories=17)),
     'val_all': Counts(dict(images=4836, categories=65)),
     'val_all_images': Counts(dict(images=5000, categories=65)),
 }

@@ -13,11 +13,11 @@ from .ov_coco import Prepared
 from .subsets import Counts, check_counts, keep_categories, keep_images
 
 KNOWN = {
-    'train': Counts(dict(categories=1203), recalled=dict(images=100170, annotations=1270141)),
+    'train': Counts(dict(categories=1203)),
     'train_base': Counts(dict(categories=866)),
-    'val': Counts(dict(categories=1203), recalled=dict(images=19809, annotations=244707)),
+    'val': Counts(dict(categories=1203)),
     'val_annotated': Counts(dict(categories=1203)),
-    'minival': Counts(dict(categories=1203), recalled=dict(images=4809)),
+    'minival': Counts(dict(categories=1203)),
 }
 
 

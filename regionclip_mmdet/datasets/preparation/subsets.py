@@ -70,11 +70,9 @@ class Counts:
     Attributes:
         known: Lengths of 'images', 'annotations' or 'categories' that others reported or that
             follow from the names; another one is refused.
-        recalled: Lengths from memory, not seen in a source; another one is only warned of.
     """
 
     known: Mapping[str, int] = field(default_factory=dict)
-    recalled: Mapping[str, int] = field(default_factory=dict)
 
 
 def check_counts(
@@ -89,7 +87,7 @@ def check_counts(
         any_size: Do not compare: other data than the public one.
 
     Returns:
-        One line that says what is there, and one for each difference from what is recalled.
+        One line that says what is there.
 
     Raises:
         ValueError: Another count than is known.
@@ -103,14 +101,5 @@ def check_counts(
                 f'{what} has {len(content[part])} {part}; of the public data it would be {count}. '
                 'Use the complete public file, or --any-size for data of your own or a part.'
             )
-    compared = ', '.join((*expected.known, *(f'{part} (recalled)' for part in expected.recalled)))
-    known = f'; compared: {compared}' if compared else ''
-    return [
-        f'{what}: {line}{known}',
-        *(
-            f'WARNING: {what} has {len(content[part])} {part}; the public data has {count}, as far '
-            'as this tool remembers. Make sure that the file is complete.'
-            for part, count in expected.recalled.items()
-            if len(content[part]) != count
-        ),
-    ]
+    known = f'; compared: {", ".join(expected.known)}' if expected.known else ''
+    return [f'{what}: {line}{known}']
