@@ -16,7 +16,7 @@ from ..visualization import (
     contact_sheet,
     draw_marks,
     make_tile,
-    picture_colors,
+    assign_colors,
 )
 from .images import printable
 from .search import Hit
@@ -44,7 +44,7 @@ def draw_hits(found: Sequence[Sequence[Hit]], columns: int = 6) -> Image.Image:
     if not found:
         raise ValueError('there is no region to draw: the features hold none.')
     columns = min(columns, max(map(len, found)))
-    colors = picture_colors(hits[0].name for hits in found)
+    colors = assign_colors(hits[0].name for hits in found)
     return Image.fromarray(
         np.concatenate(
             [
