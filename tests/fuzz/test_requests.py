@@ -27,7 +27,7 @@ from demo.web import (
     UserError,
     WordEmbedder,
     make_presets,
-    values,
+    outcomes,
     words_of,
 )
 from demo.web.requests import NO_PRESET, PageSettings, RequestReader
@@ -124,7 +124,7 @@ def test_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = init_detector(str(config), str(checkpoint), palette='random', device='cpu')
     model.ensure_weights('text_encoder')
     faults: list[str] = []
-    monkeypatch.setattr(values, 'print_log', lambda text, *_: faults.append(text))
+    monkeypatch.setattr(outcomes, 'print_log', lambda text, *_: faults.append(text))
     uploads = tmp_path / 'uploads'
     uploads.mkdir()
     Image.new('RGB', (64, 48), 'red').save(tmp_path / 'secret.png')
