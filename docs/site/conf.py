@@ -73,16 +73,18 @@ def toctrees() -> str:
 
 
 def adapt_page(app, docname, source):
-    """Leave out marks of tests, turn links to folders into text, add the navigation."""
+    """Leave out marks of tests, turn links to what is on no site into text, add the navigation."""
     if docname.startswith('docs/api/'):
         return
     source[0] = re.sub(r'^ *<!-- (?:tested-by|needs): .*-->\n', '', source[0], flags=re.M)
     folder = (ROOT / docname).parent
 
-    def without_folder(match: re.Match) -> str:
-        return match[1] if (folder / match[2]).is_dir() else match[0]
+    def without_outside(match: re.Match) -> str:
+        path = (folder / match[2]).resolve()
+        page = path.suffix == '.md' and path.parent != ROOT / 'docs' and path != ROOT / 'README.md'
+        return match[1] if path.is_dir() or page else match[0]
 
-    source[0] = re.sub(r'(?<!!)\[([^\]]+)\]\(([^)#:\s]+)\)', without_folder, source[0])
+    source[0] = re.sub(r'(?<!!)\[([^\]]+)\]\(([^)#:\s]+)\)', without_outside, source[0])
     if docname == root_doc:
         source[0] += '\n' + toctrees()
 

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""README.md, docs/*.md and other pages as data: blocks of code with their marks, and links."""
+"""Pages as data: their blocks of code with the marks before them, and links."""
 
 from __future__ import annotations
 

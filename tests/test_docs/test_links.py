@@ -52,7 +52,7 @@ def test_no_paths_of_one_machine(page: str) -> None:
     [
         ('[a](data.md)', 0),
         ('[a](data.md#metrics) and [b](#here)\n\n## Here\n', 0),
-        ('[a](../README.md#install-and-use)', 0),
+        ('[a](../README.md#installation)', 0),
         ('![p](images/quickstart_zero_shot.jpg)', 0),
         ('```\n[a](nothing.md)\n```\n`[b](nothing.md)` <!-- [c](nothing.md) -->', 0),
         ('[a](nothing.md)', 1),
