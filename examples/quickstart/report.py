@@ -136,7 +136,7 @@ def _mean_and_error(values: Sequence[float]) -> list[float]:
 
 
 def show(estimate: Sequence[float], signed: bool = False) -> str:
-    """``12.3 ± 0.4``, with a sign where asked for."""
+    """``12.3 ± 0.4``, with a sign if ``signed``."""
     value, error = estimate
     return f'{value:+.1f} ± {error:.1f}' if signed else f'{value:.1f} ± {error:.1f}'
 
