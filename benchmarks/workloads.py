@@ -7,18 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from regionclip_mmdet.config_paths import config_path
 from regionclip_mmdet.models.backbones import resolve_arch
 from regionclip_mmdet.models.text import TextEmbeddings
+from regionclip_mmdet.models.weights import generated_model
 
-RANDOM = dict(type='RandomWeights')
 MODEL_CONFIG = '_base_/models/regionclip_rn50_c4.py'
 # Boxes in training are between these fractions of the image's short edge, by side.
 BOX_SIDES = (0.04, 0.8)
@@ -124,11 +122,7 @@ class PretrainingWorkload:
             data_preprocessor=detector.data_preprocessor,
             backbone=detector.backbone,
             teacher=dict(backbone=detector.backbone, region_encoder=encoder),
-            text_encoder=dict(
-                type='CLIPTextEncoder',
-                arch=settings.text_arch or settings.arch,
-                init_cfg=RANDOM,
-            ),
+            text_encoder=dict(type='CLIPTextEncoder', arch=settings.text_arch or settings.arch),
             localizer=detector.localizer,
             num_regions=settings.proposals,
             roi_head=dict(
@@ -170,22 +164,15 @@ def _dtype(settings: Settings) -> torch.dtype:
 
 def _model_config(settings: Settings) -> ConfigDict:
     cfg = Config.fromfile(config_path(MODEL_CONFIG)).model
-    cfg.backbone.update(arch=settings.arch, init_cfg=RANDOM)
-    cfg.roi_head.region_encoder.update(arch=settings.arch, init_cfg=RANDOM)
+    cfg.backbone.arch = cfg.roi_head.region_encoder.arch = settings.arch
     cfg.roi_head.bbox_head.embed_dim = resolve_arch(settings.arch).embed_dim
-    if settings.localizer:
-        cfg.localizer.init_cfg = RANDOM
-    else:
+    if not settings.localizer:
         cfg.localizer = None
     return cfg
 
 
 def _build(cfg: ConfigDict, settings: Settings) -> nn.Module:
-    torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        model = MODELS.build(cfg)
-    model.init_weights()
-    return model.to(settings.device)
+    return generated_model(ConfigDict(model=cfg), text_encoder=False).to(settings.device)
 
 
 def _embeddings(settings: Settings) -> TextEmbeddings:

@@ -28,7 +28,7 @@ import regionclip_mmdet  # noqa: F401
 # isort: split
 import torch
 from mmdet.apis import init_detector
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 
 from regionclip_mmdet.apis.model_sources import read_model_config
@@ -36,8 +36,9 @@ from regionclip_mmdet.export import GRAPHS, OnnxDetector, compare_with_torch, ex
 from regionclip_mmdet.export.compare import HEADER, SCORE_THR, TOLERANCE, load_images, versions
 from regionclip_mmdet.export.programs import ProgramDetector
 from regionclip_mmdet.models.text import TextEmbeddings
-from regionclip_mmdet.utils.checkout import use_checkout
+from regionclip_mmdet.models.weights import generated_model
 
+NAMES = ('person', 'helmet', 'cup', 'cat', 'rocket')
 DETECTORS = dict(onnx=OnnxDetector, torch=ProgramDetector)
 
 
@@ -88,10 +89,7 @@ def compare(args: argparse.Namespace) -> int:
     cfg = read_model_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     if args.generated:
-        use_checkout(__file__, 'checks/export')
-        from checks.export.generated import generated_detector
-
-        model = generated_detector(cfg)
+        model = _generated_detector(cfg)
     else:
         model = init_detector(cfg, args.checkpoint, device='cpu', palette='random')
     if args.vocabulary:
@@ -120,6 +118,19 @@ def compare(args: argparse.Namespace) -> int:
     same = sum(image.passes(args.tolerance) for image in found)
     print(f'{same} of {len(found)} images: the same detections above {args.score_thr}')
     return 0 if same == len(found) else 1
+
+
+def _generated_detector(cfg: Config) -> torch.nn.Module:
+    """A detector with random weights and random embeddings of a few class names."""
+    head = cfg.model.roi_head.bbox_head
+    head.vocabulary = head.test_vocabulary = None
+    model = generated_model(cfg, text_encoder=False).eval()
+    generator = torch.Generator().manual_seed(0)
+    size = model.roi_head.region_encoder.embed_dim
+    matrix = torch.randn(len(NAMES), size, generator=generator)
+    model.roi_head.bbox_head.set_vocabulary(TextEmbeddings(NAMES, matrix, dict(source='generated')))
+    model.cfg = cfg
+    return model
 
 
 if __name__ == '__main__':

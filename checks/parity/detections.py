@@ -31,7 +31,7 @@ def compare_proposals(
 
     Args:
         comparison: Takes the differences.
-        boxes: Ours ``(N, 4)``, by falling objectness.
+        boxes: Ours ``(N, 4)``, in descending objectness order.
         objectness: Their logits ``(N,)``.
         names: Of the recorded boxes and logits.
         limit: For the objectness of matched ones.
@@ -76,7 +76,7 @@ def compare_proposals(
     comparison.add(names[1], best[found], limit, recorded=none, scale=scale)
     falling = (objectness.diff() <= 0).all()
     if not falling:
-        comparison.fail(names[1], 'ours are not by falling objectness')
+        comparison.fail(names[1], 'ours are not in descending objectness order')
 
 
 def compare_detections(

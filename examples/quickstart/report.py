@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import math
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 
 from regionclip_mmdet.datasets.shapes_world import NOVEL_CLASSES
 from regionclip_mmdet.fileio import write_text
 
 from .console import clock
-from .document import Document
 from .images import Scenes, curves_image, detections_image, pseudo_labels_image
 from .workspace import Job, Workspace
 
@@ -27,6 +31,7 @@ MEASURES = (
     ('Transfer, trained on base boxes: AP50', 'transfer', 'ap50'),
 )
 COLUMNS = ('clip', 'regionclip', 'difference')
+HEADER = ('', 'classes', 'CLIP', 'RegionCLIP', 'difference')
 REPORT_NAMES = ('report.md', 'report.html')
 
 
@@ -50,19 +55,59 @@ def write_report(workspace: Workspace, prefixes: Sequence[str], edition: str) ->
     """
     folder = workspace.folder('report')
     folder.mkdir(parents=True, exist_ok=True)
-    document = Document('CLIP becomes RegionCLIP, in a world of colored shapes')
-    _introduction(document, edition)
     seeds = [_results(workspace, prefix) for prefix in prefixes]
-    _result_section(document, seeds)
-    _teacher_note(document, workspace, prefixes)
-    _steps_section(document, workspace, prefixes)
-    _pictures_section(document, workspace.root / prefixes[0], folder)
-    _real_size_section(document, workspace)
-    _reading_section(document)
+    tables = mean_over_seeds(seeds) if len(seeds) > 1 else seeds[0]
+    real_size = workspace.marker('real_size').get('result')
+    content = dict(
+        edition=edition,
+        header=HEADER,
+        seeds=[result_rows(table) for table in seeds],
+        tables=result_rows(tables),
+        cards=_cards(tables),
+        teacher=_teacher_accuracy(workspace, prefixes),
+        steps=_steps(workspace, prefixes[0]),
+        real_size=real_size,
+        parts=_parts(real_size) if real_size else [],
+        images=_images(workspace, workspace.root / prefixes[0], folder),
+    )
     paths = [folder / name for name in REPORT_NAMES]
-    write_text(paths[0], document.to_markdown(folder))
-    write_text(paths[1], document.to_html())
+    write_text(paths[0], render(content, 'markdown', folder))
+    write_text(paths[1], render(content, 'html', folder))
     return paths
+
+
+def render(content: Mapping[str, Any], style: str, folder: Path) -> str:
+    """Fill ``report.j2``, whose text may use Markdown's ``**bold**`` and `` `code` ``.
+
+    Args:
+        content: What the template names.
+        style: ``'markdown'`` (images are linked) or ``'html'`` (one file with everything inside).
+        folder: Folder of the report.
+    """
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(
+        loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=False
+    )
+    environment.filters.update(
+        one_line=lambda text: ' '.join(text.split()),
+        inline=_inline,
+        data_address=_data_address,
+        relative=lambda path: Path(os.path.relpath(path, folder)).as_posix(),
+    )
+    macros = environment.get_template(f'{style}.j2').module
+    return environment.get_template('report.j2').render({**content, 'as': macros})
+
+
+def _inline(text: str) -> str:
+    text = html.escape(text, quote=False)
+    text = re.sub(r'\*\*(.+?)\*\*', r'<strong>\1</strong>', text)
+    return re.sub(r'`(.+?)`', r'<code>\1</code>', text)
+
+
+def _data_address(path: Path) -> str:
+    """An image as an address that holds all of it."""
+    kind = 'jpeg' if path.suffix.lower() in ('.jpg', '.jpeg') else 'png'
+    return f'data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}'
 
 
 def _results(workspace: Workspace, prefix: str) -> dict[tuple[str, str], dict]:
@@ -73,21 +118,6 @@ def _results(workspace: Workspace, prefix: str) -> dict[tuple[str, str], dict]:
         if entry in result:
             tables[stage, entry] = result[entry]
     return tables
-
-
-def _introduction(document: Document, edition: str) -> None:
-    if edition == 'smoke':
-        document.paragraph(
-            '**This was a smoke run of a few steps per stage. Its numbers mean nothing.**'
-        )
-    document.paragraph(
-        'A small CLIP learned from captions of images that mostly show one large object. Here it '
-        'is asked to name the small objects of crowded scenes, region by region. RegionCLIP '
-        '(Zhong et al., CVPR 2022) lets that same CLIP, shown the scenes enlarged, label regions '
-        'of captioned scenes and learns from its labels; no box with a name is used. Then both '
-        'are fine-tuned as detectors on the boxes of 48 **base** names and tested on 64, of which '
-        '16 are **novel**: they occurred in captions, never with a box.'
-    )
 
 
 def mean_over_seeds(seeds: Sequence[Mapping]) -> dict[tuple[str, str], dict]:
@@ -106,7 +136,7 @@ def _mean_and_error(values: Sequence[float]) -> list[float]:
 
 
 def show(estimate: Sequence[float], signed: bool = False) -> str:
-    """``12.3 ± 0.4``, with a sign where asked for."""
+    """``12.3 ± 0.4``, with a sign if ``signed``."""
     value, error = estimate
     return f'{value:+.1f} ± {error:.1f}' if signed else f'{value:.1f} ± {error:.1f}'
 
@@ -125,76 +155,41 @@ def result_rows(tables: Mapping[tuple[str, str], Mapping]) -> list[list[str]]:
     return rows
 
 
-HEADER = ('', 'classes', 'CLIP', 'RegionCLIP', 'difference')
-
-
-def _result_section(document: Document, seeds: Sequence[Mapping]) -> None:
-    if not seeds[0]:
-        return
-    several = len(seeds) > 1
-    tables = mean_over_seeds(seeds) if several else seeds[0]
+def _cards(tables: Mapping[tuple[str, str], Mapping]) -> list[tuple[str, str, str]]:
+    """Key numbers: what it is, the value, a note."""
     cards = [
         ('Novel AP50 after transfer', ('transfer', 'ap50')),
         ('Novel AP50, zero-shot, localizer boxes', ('zero_shot', 'rpn_ap50')),
-        ('Novel names right on annotated boxes, zero-shot', ('zero_shot', 'gt_accuracy')),
+        ('Novel classes right on annotated boxes, zero-shot', ('zero_shot', 'gt_accuracy')),
     ]
     novel = [(what, tables[key]['novel']) for what, key in cards if key in tables]
-    document.cards(
-        [
-            (
-                what,
-                f'{cell["clip"][0]:.1f} → {cell["regionclip"][0]:.1f}',
-                f'difference {show(cell["difference"], signed=True)}',
-            )
-            for what, cell in novel
-        ]
-    )
-    document.heading('What was measured')
-    document.paragraph(
-        'Percent, on held-out scenes. '
-        + (
-            f'Means over {len(seeds)} seeds fixed beforehand, with the standard error of the mean.'
-            if several
-            else 'Standard errors are over images (bootstrap; the difference is paired: both '
-            'models on the same draws). They do not tell how another training seed would have '
-            'come out.'
+    return [
+        (
+            what,
+            f'{cell["clip"][0]:.1f} → {cell["regionclip"][0]:.1f}',
+            f'difference {show(cell["difference"], signed=True)}',
         )
-    )
-    document.table(HEADER, result_rows(tables), text_columns=2)
-    for seed, table in enumerate(seeds if several else ()):
-        document.paragraph(f'Run {seed + 1} of {len(seeds)}; standard errors over images:')
-        document.table(HEADER, result_rows(table), text_columns=2)
+        for what, cell in novel
+    ]
 
 
-def _teacher_note(document: Document, workspace: Workspace, prefixes: Sequence[str]) -> None:
+def _teacher_accuracy(workspace: Workspace, prefixes: Sequence[str]) -> dict[str, float]:
+    """Percent by split, mean over seeds; empty if it was not measured."""
     results = [workspace.marker(f'{prefix}zero_shot').get('result', {}) for prefix in prefixes]
     found = [result['teacher_accuracy'] for result in results if 'teacher_accuracy' in result]
-    if found:
-        means = {split: np.mean([table[split][0] for table in found]) for split in SPLITS}
-        document.paragraph(
-            'For comparison: the teacher, that is CLIP shown the scenes enlarged, names this share '
-            'of annotated boxes right: '
-            + ', '.join(f'{split} {means[split]:.1f} %' for split in SPLITS)
-            + '. CLIP and RegionCLIP in the table see the scenes at one size.'
-        )
+    means = {split: np.mean([table[split][0] for table in found]) for split in SPLITS if found}
+    return {split: float(mean) for split, mean in means.items()}
 
 
-def _steps_section(document: Document, workspace: Workspace, prefixes: Sequence[str]) -> None:
-    document.heading('What was done')
-    prefix = prefixes[0]
-    marker = {
-        name: workspace.marker(prefix + name)
-        for name in ('world', 'clip', 'localizer', 'pretrain', 'zero_shot', 'transfer')
-    }
-    described = (describe_step(name, m.get('result', {})) for name, m in marker.items())
-    rows = [
-        [title, finding, clock(m['seconds'])]
-        for (title, finding), m in zip(described, marker.values())
-        if m
+def _steps(workspace: Workspace, prefix: str) -> list[list[str]]:
+    """Title, finding and time of each stage that has run."""
+    stages = ('world', 'clip', 'localizer', 'pretrain', 'zero_shot', 'transfer')
+    markers = {name: workspace.marker(prefix + name) for name in stages}
+    return [
+        [*describe_step(name, marker.get('result', {})), clock(marker['seconds'])]
+        for name, marker in markers.items()
+        if marker
     ]
-    if len(prefixes) > 1:
-        document.paragraph('Findings and times of the first run.')
-    document.table(('step', 'finding', 'time'), rows, text_columns=2)
 
 
 def describe_step(name: str, result: Mapping[str, Any]) -> tuple[str, str]:
@@ -206,7 +201,7 @@ def describe_step(name: str, result: Mapping[str, Any]) -> tuple[str, str]:
         finding = ', '.join(f'{n} {key.replace("_", " ")}' for key, n in images.items())
         return '1. Shapes world', finding
     if name == 'clip':
-        finding = f'names {result["top1"]:.1f} % of held-out single objects right (chance 1.6 %)'
+        finding = f'{result["top1"]:.1f} % of held-out single objects right (chance 1.6 %)'
         return '2. Tiny CLIP from captions', f'{finding}; logit scale {result["logit_scale"]:.0f}'
     if name == 'localizer':
         recall = result['recall']
@@ -227,84 +222,41 @@ def describe_step(name: str, result: Mapping[str, Any]) -> tuple[str, str]:
     return '6. Transfer from both initializations', 'see above'
 
 
-def _pictures_section(document: Document, folder: Path, out: Path) -> None:
-    world = folder / 'world'
-    if (folder / 'transfer' / 'regionclip.bbox.json').exists():
-        document.heading('Held-out scenes')
+def _images(workspace: Workspace, folder: Path, out: Path) -> dict[str, Path]:
+    """Draw what the stages of a seed's folder allow, into ``out``."""
+    world, zero_shot, tuned = folder / 'world', folder / 'zero_shot', folder / 'transfer'
+    drawn = dict(
+        curves=curves_image(folder, out / 'curves.png'),
+        real_size=workspace.folder('real_size') / 'detections.jpg',
+    )
+    if (tuned / 'regionclip.bbox.json').exists():
         scenes = Scenes(world / 'scenes_val', NOVEL_CLASSES)
-        tuned = folder / 'transfer'
-        document.picture(
-            detections_image(
-                scenes,
-                [
-                    ('CLIP, zero-shot', folder / 'zero_shot' / 'clip_rpn.bbox.json'),
-                    ('RegionCLIP, zero-shot', folder / 'zero_shot' / 'regionclip_rpn.bbox.json'),
-                ],
-                out / 'zero_shot.jpg',
-            ),
-            "Zero-shot with the localizer's boxes. The first scenes with a novel object (◆), not "
-            'chosen otherwise. Green: named right. Red: named wrong. Gray: on no object. The best '
-            'name per place, with score 0.5 or more.',
+        columns = dict(
+            zero_shot=[
+                ('CLIP, zero-shot', zero_shot / 'clip_rpn.bbox.json'),
+                ('RegionCLIP, zero-shot', zero_shot / 'regionclip_rpn.bbox.json'),
+            ],
+            transfer=[
+                ('after transfer, from CLIP', tuned / 'clip.bbox.json'),
+                ('after transfer, from RegionCLIP', tuned / 'regionclip.bbox.json'),
+            ],
         )
-        document.picture(
-            detections_image(
-                scenes,
-                [
-                    ('after transfer, from CLIP', tuned / 'clip.bbox.json'),
-                    ('after transfer, from RegionCLIP', tuned / 'regionclip.bbox.json'),
-                ],
-                out / 'transfer.jpg',
-            ),
-            'The same scenes after fine-tuning on base boxes.',
-        )
+        for name, found in columns.items():
+            drawn[name] = detections_image(scenes, found, out / f'{name}.jpg')
     if (folder / 'pretrain' / 'pseudo_labels.json').exists():
-        document.heading('Pseudo labels: what RegionCLIP learned from')
-        document.picture(
-            pseudo_labels_image(
-                Scenes(world / 'scenes_train', NOVEL_CLASSES),
-                folder / 'pretrain' / 'pseudo_labels.json',
-                out / 'pseudo_labels.jpg',
-            ),
-            'Regions that the localizer proposed in captioned scenes, and what CLIP called them, '
-            'sure enough to be learned from. The colors tell what training did not know: green is '
-            'right, red wrong, gray on no object.',
+        drawn['pseudo_labels'] = pseudo_labels_image(
+            Scenes(world / 'scenes_train', NOVEL_CLASSES),
+            folder / 'pretrain' / 'pseudo_labels.json',
+            out / 'pseudo_labels.jpg',
         )
-    document.heading('Loss curves')
-    document.picture(curves_image(folder, out / 'curves.png'), 'Thin: logged; thick: smoothed.')
+    return drawn
 
 
-def _real_size_section(document: Document, workspace: Workspace) -> None:
-    result = workspace.marker('real_size').get('result')
-    if not result:
-        return
-    document.heading('The same code at real size')
-    height, width = result['input_size']
-    document.paragraph(
-        f'RN50 detector with an R50-C4 localizer, {width} × {height} pixels, '
-        f'{result["proposals"]} proposals, CPU threads: {result["threads"]}, generated weights: it '
-        'shows that the path runs and where its time goes. The boxes and names mean nothing.'
-    )
-    total = result['total']
+def _parts(real_size: Mapping[str, Any]) -> list[list[str]]:
+    """Part, time and share of a detection at real size."""
+    total = real_size['total']
     rows = [
-        [part, f'{s:.2f} s', f'{100 * s / total:.0f} %'] for part, s in result['seconds'].items()
+        [part, f'{seconds:.2f} s', f'{100 * seconds / total:.0f} %']
+        for part, seconds in real_size['seconds'].items()
     ]
-    document.table(('part', 'time', 'share'), [*rows, ['**total**', f'**{total:.2f} s**', '']])
-    document.picture(
-        workspace.folder('real_size') / 'detections.jpg',
-        'Best-scored boxes of an untrained detector. Photograph: NASA, public domain.',
-    )
-
-
-def _reading_section(document: Document) -> None:
-    document.heading('How to read this')
-    document.paragraph(
-        'Top-1 accuracy on annotated boxes tests region embeddings alone. AP50 with localizer '
-        'boxes tests naming and finding together. Transfer is where the paper reports its largest '
-        'gain (novel AP50 about 14 to 31 on COCO). The world is small and so is the run: look at '
-        'the differences and their errors, not at the absolute numbers.'
-    )
-    document.paragraph(
-        "Everything lies in this folder's parent: checkpoints, detections as COCO-format JSON, "
-        'and the full log of every run. `docs/quickstart.md` explains the stages and gives the '
-        'results of the larger runs with several seeds.'
-    )
+    return [*rows, ['**total**', f'**{total:.2f} s**', '']]

@@ -19,7 +19,7 @@ MARKER = 'done.json'
 
 
 class StageInputMissing(RuntimeError):
-    """A stage was asked for whose inputs have not been made."""
+    """A stage is to run whose inputs do not exist yet."""
 
 
 def fingerprint(*parts: Any) -> str:

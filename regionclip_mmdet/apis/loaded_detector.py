@@ -23,8 +23,9 @@ from ..fileio import naming_write_errors
 from ..known_files import require_file
 from ..models.detectors import OpenVocabularyRCNN
 from ..models.text import CLIPTextEncoder, EmbeddingCache, TextEmbeddings
+from ..models.weights import generated_model
 from .image_inputs import ImageInput, ImageInputs
-from .model_sources import RANDOM, generated_model, read_model_config
+from .model_sources import RANDOM, read_model_config
 from .text_source import PREFIX, TextEncoderSource, find_text_encoder
 from .vocabulary import Texts, parse_vocabulary
 

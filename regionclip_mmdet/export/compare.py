@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from ..apis.image_inputs import ImageInputs
 from ..datasets.transforms.load_image import decode_rgb
@@ -81,7 +80,7 @@ HEADER = (
 
 
 def compare_with_torch(
-    model: nn.Module,
+    model: Any,
     exported: OnnxDetector,
     images: Mapping[str, np.ndarray],
     score_thr: float = SCORE_THR,
@@ -99,25 +98,25 @@ def compare_with_torch(
     run_torch = torch_detector(model)
     found = []
     for name, image in images.items():
-        runs: Sequence[Callable] = (run_torch, exported)
-        results = [run(image) for run in runs]
-        clocks = (time.perf_counter, time.process_time)
-        times = [([], []) for _ in runs]  # per side: seconds, CPU seconds
-        for _ in range(repeats):
-            for run, of_side in zip(runs, times, strict=True):
-                start = [clock() for clock in clocks]
-                run(image)
-                for clock, before, found_times in zip(clocks, start, of_side, strict=True):
-                    found_times.append(clock() - before)
-        wall, cpu = (
-            tuple(statistics.median(side[i] or [math.nan]) for side in times) for i in (0, 1)
-        )
-        compared = compare_detections(name, image, *results, score_thr)
-        found.append(replace(compared, seconds=wall, cpu_seconds=cpu))
+        compared = compare_detections(name, image, run_torch(image), exported(image), score_thr)
+        # alternately, so that other load on the machine hits both
+        times = [(_timed(run_torch, image), _timed(exported, image)) for _ in range(repeats)]
+        if times:
+            ours, theirs = (np.median(side, axis=0).tolist() for side in zip(*times, strict=True))
+            wall, cpu = zip(ours, theirs, strict=True)
+            compared = replace(compared, seconds=wall, cpu_seconds=cpu)
+        found.append(compared)
     return found
 
 
-def torch_detector(model: nn.Module) -> Callable[[np.ndarray], Detections]:
+def _timed(run: Callable, image: np.ndarray) -> tuple[float, float]:
+    """Seconds and CPU seconds of a detection."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    run(image)
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def torch_detector(model: Any) -> Callable[[np.ndarray], Detections]:
     """The PyTorch model with the interface of ``OnnxDetector``: RGB array to detections."""
     pipeline = ImageInputs(model.cfg)
 
@@ -169,7 +168,10 @@ def compare_detections(
             )
     return ImageComparison(
         name=name,
-        counts=tuple(int((side['scores'] > score_thr).sum()) for side in (reference, other)),
+        counts=(
+            int((reference['scores'] > score_thr).sum()),
+            int((other['scores'] > score_thr).sum()),
+        ),
         unpaired=unpaired,
         max_score_difference=max(score_differences),
         max_box_difference=max(box_differences),

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from ..fileio import write_json, write_whole
 from ..version import __version__
 from . import onnx_detector
+from .graphs import Detector
 from .settings import export_settings
 from .specs import GRAPHS, choose_graphs, example_inputs, least_size
 from .writers import require, write_onnx, write_program
@@ -24,7 +24,7 @@ SUFFIXES = dict(onnx='.onnx', torch='.pt2')
 
 
 def export_detector(
-    model: nn.Module,
+    model: Detector,
     folder: str | os.PathLike,
     graphs: Sequence[str] | None = None,
     formats: Sequence[str] = ('onnx',),
@@ -84,7 +84,7 @@ def _remove_earlier(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _write_rest(model: nn.Module, settings: dict, folder: Path) -> list[Path]:
+def _write_rest(model: Detector, settings: dict, folder: Path) -> list[Path]:
     """Settings, vocabulary and the program that uses them."""
     classifier = model.roi_head.bbox_head.classifier_for(training=False)
     settings = {

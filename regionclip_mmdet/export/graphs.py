@@ -9,6 +9,9 @@ boxes absolute ``(x1, y1, x2, y2)`` in that frame.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, Protocol
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,27 +19,56 @@ from torchvision.ops import nms, roi_align
 
 from ..models.recognition import region_probabilities
 from ..models.region_encoders.region_encoder import C4_STRIDE
+from ..models.text import CLIPTextEncoder
 from ..models.text.causal_tower import attend
 
 FAR_CORNERS = ((1.0, 1.0, 2.0, 2.0), (3.0, 3.0, 4.0, 4.0))
 
 
-class BackboneGraph(nn.Module):
+class Detector(Protocol):
+    """What is read of an ``OpenVocabularyRCNN``."""
+
+    data_preprocessor: Any
+    backbone: Any
+    localizer: Any
+    roi_head: Any
+    text_encoder: Any
+    test_cfg: Any
+
+    def ensure_weights(self) -> None:
+        """Refuse random weights."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All weights."""
+
+
+class _Normalized(nn.Module):
+    """What the data preprocessor does with an image that needs no padding."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: Detector) -> None:
+        super().__init__()
+        self.register_buffer('mean', model.data_preprocessor.mean.detach().clone())
+        self.register_buffer('std', model.data_preprocessor.std.detach().clone())
+
+    def normalize(self, image: Tensor) -> Tensor:
+        return (image - self.mean) / self.std
+
+
+class BackboneGraph(_Normalized):
     """Image ``(1, 3, H, W)`` to its C4 map ``(1, C, H / 16, W / 16)``.
 
     Args:
         model: An ``OpenVocabularyRCNN``.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.backbone = model.backbone
-        self.register_buffer('mean', model.data_preprocessor.mean.detach().clone())
-        self.register_buffer('std', model.data_preprocessor.std.detach().clone())
+    backbone: Any
 
-    def normalize(self, image: Tensor) -> Tensor:
-        """What the data preprocessor does with an image that needs no padding."""
-        return (image - self.mean) / self.std
+    def __init__(self, model: Detector) -> None:
+        super().__init__(model)
+        self.backbone = model.backbone
 
     def forward(self, image: Tensor) -> Tensor:
         """See the class."""
@@ -52,7 +84,11 @@ class RegionGraph(nn.Module):
         model: An ``OpenVocabularyRCNN``.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    encoder: Any
+    coder: Any
+    temperature: float
+
+    def __init__(self, model: Detector) -> None:
         super().__init__()
         head = model.roi_head.bbox_head
         self.encoder = model.roi_head.region_encoder
@@ -61,7 +97,7 @@ class RegionGraph(nn.Module):
         self.coder = head.bbox_coder
 
     def forward(self, c4: Tensor, boxes: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Embed, name and refine regions.
+        """Embed, classify and refine regions.
 
         Args:
             c4: ``(1, C, H / 16, W / 16)``.
@@ -97,26 +133,26 @@ class RegionGraph(nn.Module):
         return encoder.attnpool(encoder.layer4(regions))
 
 
-class LocalizerGraph(nn.Module):
+class LocalizerGraph(_Normalized):
     """Image ``(1, 3, H, W)`` to proposals ``(N, 4)`` and their objectness logits ``(N,)``.
 
-    By falling objectness, after NMS, at most ``max_per_img``; see ``RPNLocalizer``.
+    In descending objectness order, after NMS, at most ``max_per_img``; see ``RPNLocalizer``.
 
     Args:
         model: An ``OpenVocabularyRCNN`` with an ``RPNLocalizer``.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
+    localizer: Any
+
+    def __init__(self, model: Detector) -> None:
+        super().__init__(model)
         self.localizer = model.localizer
-        self.register_buffer('mean', model.data_preprocessor.mean.detach().clone())
-        self.register_buffer('std', model.data_preprocessor.std.detach().clone())
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
         localizer = self.localizer
         # there and back again: the localizer gets the rounded numbers that it gets in the model
-        x = localizer.pad(localizer.renormalize((image - self.mean) / self.std))
+        x = localizer.pad(localizer.renormalize(self.normalize(image)))
         feats = localizer.backbone(x)
         if localizer.neck is not None:
             feats = localizer.neck(feats)
@@ -171,20 +207,20 @@ class LocalizerGraph(nn.Module):
 
 
 class DetectorGraph(nn.Module):
-    """Image and text embeddings to all regions, embedded and named; selection is left out.
+    """Image and text embeddings to all regions, embedded and classified; selection is left out.
 
     Args:
         model: An ``OpenVocabularyRCNN`` with an ``RPNLocalizer``.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Detector) -> None:
         super().__init__()
         self.localizer = LocalizerGraph(model)
         self.backbone = BackboneGraph(model)
         self.regions = RegionGraph(model)
 
     def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, ...]:
-        """Propose, embed and name regions.
+        """Propose, embed and classify regions.
 
         Args:
             image: ``(1, 3, H, W)``.
@@ -206,7 +242,9 @@ class TextGraph(nn.Module):
         encoder: A ``CLIPTextEncoder``.
     """
 
-    def __init__(self, encoder: nn.Module) -> None:
+    tower: Any
+
+    def __init__(self, encoder: CLIPTextEncoder) -> None:
         super().__init__()
         self.tower = encoder.model
 

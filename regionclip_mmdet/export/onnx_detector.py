@@ -22,10 +22,10 @@ Detections = dict[str, np.ndarray]
 
 
 class OnnxDetector:
-    """Detects what a vocabulary names.
+    """Detects the classes of a vocabulary.
 
     It encodes all regions: the early exit of the PyTorch model (fewer regions where objectness
-    enters the scores, same detections) is not made again here.
+    enters the scores, same detections) is not repeated here.
 
     Args:
         folder: Written by ``tools/export_onnx.py``.
@@ -72,7 +72,7 @@ class OnnxDetector:
             objectness: ``'none'`` in place of the configured fusion: given boxes have none.
 
         Returns:
-            By falling score: ``boxes (M, 4)`` in the image's pixels, ``scores (M,)``,
+            In descending score order: ``boxes (M, 4)`` in the image's pixels, ``scores (M,)``,
             ``labels (M,)`` (rows of ``text``) and raw region ``embeddings (M, D)``.
 
         Raises:
@@ -92,7 +92,7 @@ class OnnxDetector:
         found = select(clip(regions, resized.shape[:2]), probabilities, logits, cfg)
         found['boxes'] = np.minimum(
             found['boxes'] / np.tile(scale, 2).astype(np.float32),
-            np.float32(image.shape[1::-1] * 2),
+            np.array(image.shape[1::-1] * 2, np.float32),
         )
         found['embeddings'] = embeddings[found.pop('regions')]
         visible = (found['boxes'][:, 2:] > found['boxes'][:, :2]).all(1)
@@ -100,7 +100,7 @@ class OnnxDetector:
 
     def _run_graphs(
         self, image: np.ndarray, text: np.ndarray, boxes: np.ndarray | None
-    ) -> tuple[np.ndarray | None, ...]:
+    ) -> tuple[Any, ...]:
         """Objectness logits, embeddings, probabilities and refined boxes of all regions."""
         if boxes is None and 'localizer' not in self._paths and 'detector' in self._paths:
             return tuple(self._run('detector', image=image, text=text)[1:])
@@ -216,7 +216,7 @@ def _size_within(width: int, height: int, how: dict) -> tuple[int, int]:
 def clip(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Boxes ``(N, 4)`` within an image of height and width ``shape``; NaN where not finite."""
     boxes = np.where(np.isfinite(boxes), boxes, np.float32(np.nan))
-    return np.maximum(np.minimum(boxes, np.float32(shape[::-1] * 2)), np.float32(0))
+    return np.maximum(np.minimum(boxes, np.array(shape[::-1] * 2, np.float32)), np.float32(0))
 
 
 def select(
@@ -297,12 +297,14 @@ def soft_nms(
     """Take the best box, decay its class by the overlap with it, repeat (Bodla et al., 2017).
 
     Returns:
-        Rows and decayed scores of at most ``limit`` boxes, by falling score.
+        Rows and decayed scores of at most ``limit`` boxes, in descending score order.
     """
     if class_offset == 'float32' and len(boxes):
         # classes moved aside in float32, as in the official code, which rounds coordinates
         boxes = boxes + labels.astype(np.float32)[:, None] * (boxes.max() + np.float32(1))
-    left, keep, taken = scores.astype(np.float32), [], []
+    left = scores.astype(np.float32)
+    keep: list[int] = []
+    taken: list[np.float32] = []
     while len(keep) < min(limit, len(boxes)):
         best = int(left.argmax())
         if not left[best] > (min_score if keep else -np.inf):

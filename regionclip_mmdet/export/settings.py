@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
 from ..models.backbones import CLIPResNet
 from ..models.post_processing.detections import is_plain_nms
 from ..models.region_encoders import RegionEncoder
+from .graphs import Detector
 
 # Transforms of a test pipeline that leave the pixels as they are.
 HARMLESS = ('LoadImage', 'LoadAnnotations', 'LoadProposals', 'LoadRegionProposals', 'Pack')
@@ -19,7 +19,7 @@ SOFT_NMS_SETTINGS = {'type', 'method', 'sigma', 'iou_threshold', 'min_score', 'c
 FREE_SIZE = "Export with a test pipeline that has mmdet's Resize or ResizeShortestEdge only."
 
 
-def export_settings(model: nn.Module, test_pipeline: Sequence[Mapping] | None) -> dict[str, Any]:
+def export_settings(model: Detector, test_pipeline: Sequence[Mapping] | None) -> dict[str, Any]:
     """Settings for ``detector.json``, see ``OnnxDetector``.
 
     Args:
@@ -27,7 +27,7 @@ def export_settings(model: nn.Module, test_pipeline: Sequence[Mapping] | None) -
         test_pipeline: Configs of the transforms; None: images are taken as they are.
 
     Raises:
-        ValueError: The model or the pipeline does something that is not made again there.
+        ValueError: The model or the pipeline does something that the runtime cannot repeat.
     """
     encoder = model.roi_head.region_encoder
     if not (isinstance(model.backbone, CLIPResNet) and isinstance(encoder, RegionEncoder)):

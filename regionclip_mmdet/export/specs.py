@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .graphs import BackboneGraph, DetectorGraph, LocalizerGraph, RegionGraph, TextGraph
+from .graphs import BackboneGraph, Detector, DetectorGraph, LocalizerGraph, RegionGraph, TextGraph
 
 # Axis -> name, of every axis whose size is the caller's.
 Axes = Mapping[int, str]
@@ -43,7 +43,7 @@ class GraphSpec:
     help: str
     inputs: Mapping[str, Axes]
     outputs: Mapping[str, Axes]
-    build: Callable[[nn.Module], nn.Module]
+    build: Callable[[Detector], nn.Module]
     needs: str = 'backbone'
 
 
@@ -81,12 +81,12 @@ GRAPHS: dict[str, GraphSpec] = dict(
 PARTS = ('localizer', 'backbone', 'regions')
 
 
-def available_graphs(model: nn.Module) -> list[str]:
+def available_graphs(model: Detector) -> list[str]:
     """Names of the graphs that a model has the parts for."""
     return [name for name, spec in GRAPHS.items() if getattr(model, spec.needs, None) is not None]
 
 
-def choose_graphs(model: nn.Module, names: Sequence[str] | None) -> list[str]:
+def choose_graphs(model: Detector, names: Sequence[str] | None) -> list[str]:
     """The graphs to export: those named, by default those of ``PARTS`` that the model has.
 
     Raises:
@@ -106,7 +106,7 @@ def choose_graphs(model: nn.Module, names: Sequence[str] | None) -> list[str]:
     return list(names)
 
 
-def example_inputs(name: str, model: nn.Module) -> tuple[Tensor, ...]:
+def example_inputs(name: str, model: Detector) -> tuple[Tensor, ...]:
     """Inputs to follow the graph with, of no particular content.
 
     Args:
@@ -132,7 +132,7 @@ def example_inputs(name: str, model: nn.Module) -> tuple[Tensor, ...]:
     return tuple(made[input_name]() for input_name in GRAPHS[name].inputs)
 
 
-def least_size(axis: str, model: nn.Module) -> int:
+def least_size(axis: str, model: Detector) -> int:
     """Smallest size of a free axis that ``torch.export`` lets its programs have.
 
     Images must be larger than one cell of the coarsest map, for programs are made for maps that

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import importlib
 import operator
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest import mock
 
 import torch
 from packaging.version import Version
@@ -39,7 +43,7 @@ def write_onnx(graph: nn.Module, spec: GraphSpec, inputs: tuple[Tensor, ...], pa
     """
     onnx = require('onnx')
     # the parameter came with the other exporter
-    options = dict(dynamo=False) if TORCH >= Version('2.5') else {}
+    options: dict[str, Any] = dict(dynamo=False) if TORCH >= Version('2.5') else {}
     axes = {name: dict(free) for name, free in {**spec.inputs, **spec.outputs}.items()}
 
     with write_whole(path) as unfinished:
@@ -104,25 +108,19 @@ def _sizes_of_pools_by_formula() -> Iterator[None]:
     same size. A torch without that function is left as it is.
     """
     meta = getattr(torch, '_meta_registrations', None)
-    original = getattr(meta, 'div_rtn', None)
-    if original is None:
+    if meta is None or not hasattr(meta, 'div_rtn'):
         yield
         return
-    meta.div_rtn = operator.floordiv
-    try:
+    with mock.patch.object(meta, 'div_rtn', operator.floordiv):
         yield
-    finally:
-        meta.div_rtn = original
 
 
-def require(name: str):  # noqa: ANN201  (a module)
+def require(name: str) -> ModuleType:
     """Import ``onnx`` or ``onnxruntime``.
 
     Raises:
         ImportError: It is not installed; says how to install it.
     """
-    import importlib
-
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -73,8 +73,10 @@ class FontChain:
 
     def line_height(self, size: int) -> tuple[int, int]:
         """Pixels above and below the baseline that hold accents and descenders."""
-        ascent, descent = load_font(self.paths[0] if self.paths else None, size).getmetrics()
-        return ascent, descent
+        font = load_font(self.paths[0] if self.paths else None, size)
+        if isinstance(font, ImageFont.FreeTypeFont):
+            return font.getmetrics()
+        return size, size // 4
 
     def _font_of(self, char: str) -> str | None:
         for path in self.paths:

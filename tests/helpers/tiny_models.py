@@ -11,10 +11,11 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
-from torch import Tensor, nn
+from torch import Tensor
 
 from regionclip_mmdet.conversion import export_clip_state_dict
 from regionclip_mmdet.models.text import TextEmbeddings
+from regionclip_mmdet.models.weights import fill_weights
 
 ARCH = dict(width=16, layers=(1, 1, 1, 1), embed_dim=32, image_size=64)
 TEXT_ARCH = dict(context_length=12, vocab_size=49408, width=16, heads=2, layers=1, embed_dim=32)
@@ -61,22 +62,7 @@ TRAIN_CFG = dict(
     )
 )
 RANDOM = dict(type='RandomWeights')
-
-
-def fill(module: nn.Module, seed: int = 0) -> nn.Module:
-    """Weights and norm statistics that leave no layer without effect."""
-    generator = torch.Generator().manual_seed(seed)
-    for key, value in module.state_dict().items():
-        if not value.is_floating_point() or 'classifier' in key:
-            continue
-        noise = torch.rand(value.shape, generator=generator) * 2 - 1
-        if value.ndim > 1:
-            value.copy_(noise * (3 / value[0].numel()) ** 0.5)
-        elif key.endswith(('running_var', '.weight')):
-            value.copy_(1 + 0.5 * noise)
-        else:
-            value.copy_(0.1 * noise)
-    return module
+fill = fill_weights
 
 
 def clip_init(weights: Path | str | None) -> dict | None:

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from examples.quickstart.document import Document
 from examples.quickstart.drawing import draw_boxes, smooth
 from examples.quickstart.images import best_per_place
-from examples.quickstart.report import HEADER, mean_over_seeds, result_rows, write_report
+from examples.quickstart.report import HEADER, mean_over_seeds, render, result_rows, write_report
 from examples.quickstart.workspace import MARKER, Workspace
 
 
@@ -21,24 +20,30 @@ def _table(clip: float, regionclip: float) -> dict:
     return {split: cell for split in ('novel', 'base', 'all')}
 
 
-def test_document_in_both_formats(tmp_path: Path) -> None:
-    picture = tmp_path / 'other' / 'p.png'
-    picture.parent.mkdir()
-    Image.new('RGB', (2, 2)).save(picture)
-    document = Document('Title & more')
-    document.heading('Part')
-    document.paragraph('a **bold** `code` <tag>')
-    document.cards([('what', '1 → 2', 'note')])
-    document.table(('name', 'value'), [('x', '1')])
-    document.picture(picture, 'A picture')
-    markdown = document.to_markdown(tmp_path / 'report')
-    assert '# Title & more\n\n## Part\n\na **bold** `code` <tag>' in markdown
-    assert '| name | value |\n| :-- | --: |\n| x | 1 |' in markdown
-    assert '](../other/p.png)' in markdown
-    page = document.to_html()
-    assert '<strong>bold</strong> <code>code</code> &lt;tag&gt;' in page
-    assert 'data:image/png;base64,' in page
-    assert '<td class=text>x</td><td>1</td>' in page
+def test_report_in_both_formats(tmp_path: Path) -> None:
+    image = tmp_path / 'other' / 'p.png'
+    image.parent.mkdir()
+    kinds = ('zero_shot', 'transfer', 'pseudo_labels', 'curves', 'real_size')
+    Image.new('RGB', (2, 2)).save(image)
+    rows = [['**a** <tag>', 'novel', '1', '2', '3']]
+    content = dict(
+        edition='smoke', header=HEADER, seeds=[rows], tables=rows, cards=[('what', '1 → 2', 'x')],
+        teacher=dict(novel=12.34, base=5.0), steps=[['1. World', 'a `b`', '0:01']],
+        real_size=dict(input_size=(8, 9), proposals=10, threads=2), parts=[['x', '1', '2']],
+        images=dict.fromkeys(kinds, image),
+    )  # fmt: skip
+    markdown = render(content, 'markdown', tmp_path / 'report')
+    assert markdown.startswith('# CLIP becomes RegionCLIP, in a world of colored shapes\n\n**This')
+    assert '\n\n- what: **1 → 2** (x)\n\n## What was measured\n\nPercent, on' in markdown
+    assert '\n\n|  | classes |' in markdown
+    assert '|\n| :-- | :-- | --: | --: | --: |\n| **a** <tag>' in markdown
+    assert 'correctly: novel 12.3 %, base 5.0 %. CLIP' in markdown
+    assert markdown.count('](../other/p.png)\n\n*') == 5 and '\n\n\n' not in markdown
+    assert markdown.endswith('several seeds.\n') and '9 × 8 pixels, 10 proposals' in markdown
+    page = render(content, 'html', tmp_path / 'report')
+    assert '<td class=text><strong>a</strong> &lt;tag&gt;</td>' in page
+    assert '<td class=text>a <code>b</code></td><td>0:01</td>' in page
+    assert page.count('data:image/png;base64,') == 5 and page.rstrip().endswith('</html>')
     # self-contained: nothing is fetched
     assert not re.search(r'(src|href)="(?!data:)', page)
 
