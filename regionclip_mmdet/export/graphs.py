@@ -61,7 +61,7 @@ class RegionGraph(nn.Module):
         self.coder = head.bbox_coder
 
     def forward(self, c4: Tensor, boxes: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Embed, name and refine regions.
+        """Embed, classify and refine regions.
 
         Args:
             c4: ``(1, C, H / 16, W / 16)``.
@@ -100,7 +100,7 @@ class RegionGraph(nn.Module):
 class LocalizerGraph(nn.Module):
     """Image ``(1, 3, H, W)`` to proposals ``(N, 4)`` and their objectness logits ``(N,)``.
 
-    By falling objectness, after NMS, at most ``max_per_img``; see ``RPNLocalizer``.
+    In descending order of objectness, after NMS, at most ``max_per_img``; see ``RPNLocalizer``.
 
     Args:
         model: An ``OpenVocabularyRCNN`` with an ``RPNLocalizer``.

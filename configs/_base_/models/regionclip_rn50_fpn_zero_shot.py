@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""The same, naming the proposals of the R50-FPN localizer; scores are sqrt(probability * logit)."""
+"""The same for proposals of the R50-FPN localizer; scores are sqrt(probability * logit)."""
 
 _base_ = ['./regionclip_rn50_zero_shot.py', '../localizers/rpn_r50_fpn_nms09.py']
 

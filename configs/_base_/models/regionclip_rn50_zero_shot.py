@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""RegionCLIP as it was pretrained, naming boxes that come with the data; nothing is trained.
+"""RegionCLIP as it was pretrained, classifying boxes that come with the data; nothing is trained.
 
 No box regressor; ordinary NMS. Official test settings of COCO; those of LVIS: score_thr, top-k.
 """

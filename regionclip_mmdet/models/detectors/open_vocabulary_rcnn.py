@@ -39,7 +39,7 @@ PRETRAINING_KEYS = ('teacher.', 'text_encoder.', 'roi_head.loss_image_text.')
 
 @MODELS.register_module()
 class OpenVocabularyRCNN(ActiveNames, WeightGuard, CastsCarefully, TwoStageDetector):
-    """A two-stage detector that names regions by text (RegionCLIP, section 3.4).
+    """A two-stage detector that classifies regions by text (RegionCLIP, section 3.4).
 
     mmdet's ``TwoStageDetector`` without an RPN of its own: proposals are read from the samples or
     come from a frozen localizer.
@@ -93,10 +93,10 @@ class OpenVocabularyRCNN(ActiveNames, WeightGuard, CastsCarefully, TwoStageDetec
         vocabulary: TextEmbeddings | Sequence[str],
         templates: str | Sequence[str] = 'ensemble81',
     ) -> None:
-        """Detect other names from now on.
+        """Detect other classes from now on.
 
         Args:
-            vocabulary: Embeddings, or names to be embedded by this model's text encoder.
+            vocabulary: Embeddings, or class names to be embedded by this model's text encoder.
             templates: Prompts for names; see ``TextEmbeddings.from_names``.
 
         Raises:
