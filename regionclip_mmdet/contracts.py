@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""What one part of the package asks of an object of another part, or of a user's own class."""
+"""What one part of the package expects of an object of another part, or of a user's own class."""
 
 from __future__ import annotations
 

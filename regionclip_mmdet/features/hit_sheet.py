@@ -13,10 +13,10 @@ from ..visualization import (
     Caption,
     Mark,
     Style,
+    assign_colors,
     contact_sheet,
     draw_marks,
     make_tile,
-    assign_colors,
 )
 from .images import printable
 from .search import Hit

@@ -83,7 +83,9 @@ class RegionClassificationLoop(ValLoop):
         self.runner.call_hook('before_val_iter', batch_idx=idx, data_batch=data_batch)
         with autocast(enabled=self.fp16):
             data = self.model.data_preprocessor(data_batch, False)
-            outputs = self.model.name_regions(data['inputs'], data['data_samples'], self.classifier)
+            outputs = self.model.classify_regions(
+                data['inputs'], data['data_samples'], self.classifier
+            )
         self.evaluator.process(data_samples=outputs, data_batch=data_batch)
         self.runner.call_hook(
             'after_val_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs

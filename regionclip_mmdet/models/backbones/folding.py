@@ -14,7 +14,7 @@ def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     """``norm(conv(x))`` in one pass over the map where the norm has fixed statistics.
 
     Such a norm is a scale and a shift per channel, so it commutes with the convolution:
-    ``norm(w * x) = (scale * w) * x + shift``. The weights are folded anew at every call, which
+    ``norm(w * x) = (scale * w) * x + shift``. The weights are folded again at every call, which
     costs next to nothing beside the convolution, needs no cache that could go stale, and keeps
     state dict and gradients those of the unfolded layers. In mixed precision the folding is done
     in float32, and maps keep the reduced type, which a float32 norm would raise.

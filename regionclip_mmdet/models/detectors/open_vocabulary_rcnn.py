@@ -42,7 +42,7 @@ PRETRAINING_KEYS = (f'{TEACHER}.', f'{TEXT_ENCODER}.', f'{IMAGE_TEXT_LOSS}.')
 
 @MODELS.register_module()
 class OpenVocabularyRCNN(ActiveNames, WeightGuard, CastsCarefully, TwoStageDetector):
-    """A two-stage detector that names regions by text (RegionCLIP, section 3.4).
+    """A two-stage detector that classifies regions by text (RegionCLIP, section 3.4).
 
     mmdet's ``TwoStageDetector`` without an RPN of its own: proposals are read from the samples or
     come from a frozen localizer.
@@ -102,10 +102,10 @@ class OpenVocabularyRCNN(ActiveNames, WeightGuard, CastsCarefully, TwoStageDetec
         vocabulary: TextEmbeddings | Sequence[str],
         templates: str | Sequence[str] = 'ensemble81',
     ) -> None:
-        """Detect other names from now on.
+        """Detect other classes from now on.
 
         Args:
-            vocabulary: Embeddings, or names to be embedded by this model's text encoder.
+            vocabulary: Embeddings, or class names to be embedded by this model's text encoder.
             templates: Prompts for names; see ``TextEmbeddings.from_names``.
 
         Raises:

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Test-time augmentation: the same regions in several views of an image, named once."""
+"""Test-time augmentation: the same regions in several views of an image, classified once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RegionTTAModel(BaseTTAModel):
 
     mmdet's ``DetTTAModel`` detects in each view by itself and runs NMS on what was found: soft-NMS
     has lowered those scores already, lists of every pair of region and name come twice, and
-    proposals are expected to be the network's own. Here all views are asked about the same regions:
+    proposals are expected to be the network's own. Here all views are about the same regions:
     those that came with the data, or the localizer's of all views. Class probabilities and boxes
     are averaged over the views and go once through the model's own fusion, NMS and top-k; mask
     probabilities of the detections are averaged, too.
@@ -146,7 +146,7 @@ class RegionTTAModel(BaseTTAModel):
     def _regions(
         self, samples: list[DetDataSample], proposals: list[InstanceData], metas: list[dict]
     ) -> InstanceData:
-        """What all views are asked about, in pixels of the original image."""
+        """The regions of all views, in pixels of the original image."""
         if 'proposals' in samples[0]:
             return agreed_proposals(proposals, metas)
         cfg = getattr(self.module.localizer, 'test_cfg', None) or {}

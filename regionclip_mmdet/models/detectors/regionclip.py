@@ -186,7 +186,7 @@ class RegionCLIP(WeightGuard, CastsCarefully, BaseDetector):
         return list(batch_data_samples)
 
     @torch.no_grad()
-    def name_regions(
+    def classify_regions(
         self,
         batch_inputs: Tensor,
         batch_data_samples: Sequence[DetDataSample],
@@ -218,6 +218,8 @@ class RegionCLIP(WeightGuard, CastsCarefully, BaseDetector):
             )
             sample.pred_instances = add_label_names(found, classifier.names)
         return list(batch_data_samples)
+
+    name_regions = classify_regions  # the old name, until 0.3
 
     def _forward(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> Tensor:
         """Student embeddings ``(R, D)`` of the samples' regions."""

@@ -65,7 +65,7 @@ def agreed_proposals(views: list[InstanceData], metas: list[dict]) -> InstanceDa
 def joined_proposals(
     views: list[InstanceData], metas: list[dict], iou_threshold: float, max_num: int
 ) -> InstanceData:
-    """A localizer's proposals of all views in pixels of the original image, by falling objectness.
+    """A localizer's proposals of all views in pixels of the original image, best first.
 
     Each view's own have been through NMS. A box goes if a better one *of another view* overlaps it
     by more than a threshold; so views that are the same have the proposals of one.

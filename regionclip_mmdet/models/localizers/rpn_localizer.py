@@ -95,7 +95,7 @@ class RPNLocalizer(StaysFloat32, BaseModule):
         self.train(False)
 
     def train(self, mode: bool = True) -> RPNLocalizer:
-        """Stay in eval mode whatever is asked: the localizer is frozen."""
+        """Stay in eval mode in any case: the localizer is frozen."""
         return super().train(False)
 
     def check_inputs(self, data_preprocessor: nn.Module) -> None:
@@ -130,9 +130,9 @@ class RPNLocalizer(StaysFloat32, BaseModule):
             img_metas: With ``img_shape`` (height, width before padding) of each image.
 
         Returns:
-            Per image, by falling objectness: ``bboxes (N, 4)`` in input pixels, ``scores (N,)``
-            (sigmoid) and ``objectness_logits (N,)``, float32. Anchors whose objectness is not
-            finite propose nothing and take no place among the ``nms_pre``.
+            Per image, in descending order of objectness: ``bboxes (N, 4)`` in input pixels,
+            ``scores (N,)`` (sigmoid) and ``objectness_logits (N,)``, float32. Anchors whose
+            objectness is not finite propose nothing and take no place among the ``nms_pre``.
         """
         shapes = [tuple(meta['img_shape'][:2]) for meta in img_metas]
         x = self.convert_inputs(batch_inputs, shapes)

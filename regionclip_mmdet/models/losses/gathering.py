@@ -15,10 +15,10 @@ def is_alone() -> bool:
 
 
 def rows_of_ranks(rows: int, device: torch.device, gather: bool = True) -> list[int]:
-    """The number of rows of each rank, by rank; all must ask.
+    """The number of rows of each rank, by rank; a collective call.
 
     Args:
-        rows: Of this rank.
+        rows: Number of rows of this rank.
         device: One that the process group can send from.
         gather: False: as if this rank were alone.
     """

@@ -76,7 +76,7 @@ def select_detections(boxes: Tensor, scores: Tensor, cfg: Mapping) -> InstanceDa
             the arguments of ``soft_nms``.
 
     Returns:
-        By falling score: ``bboxes (M, 4)``, ``scores (M,)``, ``labels (M,)`` and
+        In descending score order: ``bboxes (M, 4)``, ``scores (M,)``, ``labels (M,)`` and
         ``region_inds (M,)``, the row of each detection in ``boxes``.
     """
     finite = boxes.isfinite().all(1) & scores.isfinite().all(1)
@@ -184,7 +184,7 @@ def class_wise_nms(
     """Greedy NMS within each class: what overlaps a better box by more than a threshold goes.
 
     Whether a box is kept depends on better boxes of its class only. So candidates are taken in
-    blocks of falling score, each block together with what is kept already, until ``max_num`` are
+    blocks of descending score, each block together with what is kept already, until ``max_num`` are
     kept: the first of the full result. And classes are set apart by a step that does not depend on
     the candidates, in float64: the usual one, the largest coordinate in float32, would round the
     coordinates of high labels (to 1/8 pixel at label 1200), by an amount that any other candidate
@@ -198,7 +198,7 @@ def class_wise_nms(
         max_num: Number of boxes wanted; below 1: all.
 
     Returns:
-        Indices of the kept boxes by falling score.
+        Indices of the kept boxes in descending score order.
     """
     order = scores.argsort(descending=True, stable=True)
     keep = order[:0]

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""What is asked of a region encoder besides embeddings; ``RegionEncoder``'s own ways are optional.
+"""What a region encoder must offer; ``RegionEncoder``'s own ways of saving work are optional.
 
 A region encoder turns ``(feature map,)`` and RoIs ``(R, 5)`` into embeddings ``(R, D)`` and says
 ``embed_dim``. For masks it has ``region_maps(feats, rois)``, maps ``(R, C, h, w)``, and may say
@@ -43,7 +43,7 @@ def check_map_channels(encoder: nn.Module, channels: int) -> None:
 
     Args:
         encoder: The region encoder.
-        channels: That the mask head reads.
+        channels: Number of channels that the mask head reads.
 
     Raises:
         ValueError: The encoder has no maps, or says that they have other channels.

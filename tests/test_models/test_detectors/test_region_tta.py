@@ -128,14 +128,14 @@ def test_probabilities_and_boxes_are_means(pixels: Tensor) -> None:
 
 
 def test_a_localizers_proposals_of_all_views(pixels: Tensor) -> None:
-    """With a localizer, the two views of a mirrored pair are asked about the same regions."""
+    """With a localizer, the two views of a mirrored pair are about the same regions."""
     model = detector(with_mask=False, localizer=tiny_models.localizer())
     model.test_cfg.keep_proposals = True
     mirrored = pixels.flip(-1)
     one = merged(model, view(pixels, None, None), view(mirrored, 'horizontal', None))
     other = merged(model, view(mirrored, None, None), view(pixels, 'horizontal', None))
     a, b = one.pred_instances, other.pred_instances
-    # the same two pictures, so the same detections, mirrored
+    # the same two images, so the same detections, mirrored
     torch.testing.assert_close(a.scores, b.scores)
     torch.testing.assert_close(
         a.bboxes, mirrored_boxes(b.bboxes, WIDTH / SCALE), rtol=1e-4, atol=1e-2
