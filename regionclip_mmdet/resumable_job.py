@@ -21,7 +21,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from .datasets.shards.proposal_meta import differences
+from .datasets.shards import differences
 from .engine.ranks import failing_together, of_all_ranks
 
 Part = TypeVar('Part')

@@ -17,16 +17,11 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 
+from examples.shapes_world import ShapesWorldSpec, make_shapes_world
 from regionclip_mmdet.checkpoints.files import read_file
 from regionclip_mmdet.compat.checkpoints import save_whole
 from regionclip_mmdet.config_paths import config_path
-from regionclip_mmdet.datasets.shapes_world import (
-    BASE_CLASSES,
-    CLASSES,
-    NOVEL_CLASSES,
-    ShapesWorldSpec,
-    make_shapes_world,
-)
+from regionclip_mmdet.datasets.shapes_world import BASE_CLASSES, CLASSES, NOVEL_CLASSES
 from regionclip_mmdet.fileio import write_json
 from regionclip_mmdet.models.text import CLIPTextEncoder
 

@@ -11,11 +11,14 @@ from os.path import splitext
 from mmengine.fileio import exists, get_local_path
 
 from ..datasets.image_text import ImageTextDataset
-from ..datasets.shards import ImageTextShards, ImageTextTSV
-from ..datasets.shards.pairs_in_shards import PairsInShards
-from ..datasets.shards.parallel_indices import keep_indices
-from ..datasets.shards.paths import find_shards
-from ..datasets.shards.shard_files import ShardFiles
+from ..datasets.shards import (
+    ImageTextShards,
+    ImageTextTSV,
+    PairsInShards,
+    ShardFiles,
+    find_shards,
+    keep_indices,
+)
 
 FORMATS = {
     '.json': 'COCO captions',

@@ -1,13 +1,13 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
 """Datasets: COCO, LVIS, image-text pairs, shapes world; their transforms."""
 
+from ..renames import old_names
 from .broken_images import BrokenImagePolicy
 from .image_text import ImageTextDataset
 from .open_vocabulary import OVCocoDataset, OVLVISDataset
 from .proposal_file import ProposalFile
 from .repeat_factor_sampler import RepeatFactorSampler
-from .shapes_dataset import ShapesWorldDataset
-from .shapes_world import ShapesWorldSpec, make_shapes_world
+from .shapes_world import ShapesWorldDataset
 from .shards import ImageTextShards, ImageTextTSV, ShardSampler
 from .transforms import (
     BrokenImageError,
@@ -42,7 +42,10 @@ __all__ = [
     'ResizeShortestEdgeTruncated',
     'RepeatFactorSampler',
     'ShapesWorldDataset',
-    'ShapesWorldSpec',
     'ShardSampler',
-    'make_shapes_world',
 ]
+
+__getattr__ = old_names(
+    __name__,
+    {name: f'examples.shapes_world.{name}' for name in ('ShapesWorldSpec', 'make_shapes_world')},
+)

@@ -16,7 +16,7 @@ from ..fileio import parse_json
 from .annotation_file import require_annotation_file
 from .broken_images import BrokenImagePolicy
 from .proposal_file import ProposalFile
-from .shards.captions import is_unicode
+from .shards import is_unicode
 
 _ID = (str, int, float)
 

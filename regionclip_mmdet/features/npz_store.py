@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets.shards.proposal_format import save_whole
+from ..datasets.shards import save_whole
 from ..fileio import parse_json, read_npz
 from .folder import FORMAT, VERSION, FeatureStore, Part, Totals
 from .images import ImageList

@@ -9,7 +9,7 @@ from typing import Any
 from mmdet.registry import DATASETS
 from mmengine.config import Config, ConfigDict
 
-from ..datasets.shards.pairs_in_shards import PairsInShards
+from ..datasets.shards import PairsInShards
 
 
 def dataset_config(cfg: Config) -> ConfigDict:

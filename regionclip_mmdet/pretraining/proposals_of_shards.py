@@ -14,21 +14,22 @@ from torch.utils.data import Dataset
 
 from ..datasets.broken_images import MIN_SEEN, is_broken_image
 from ..datasets.preparation import write_all
-from ..datasets.shards.exclusions import exclusion_line
-from ..datasets.shards.pairs_in_shards import PairsInShards
-from ..datasets.shards.proposal_format import (
+from ..datasets.shards import (
+    PairsInShards,
+    ShardIndex,
+    StoredProposals,
     check_names,
+    exclusion_line,
     keys_of,
     lengths_of,
     pairs_hash,
     proposals_path,
+    read_meta,
+    rows_of_pairs,
     teacher_path,
     write_proposals,
     write_teacher,
 )
-from ..datasets.shards.proposal_meta import read_meta, rows_of_pairs
-from ..datasets.shards.shard_index import ShardIndex
-from ..datasets.shards.stored_proposals import StoredProposals
 from ..datasets.size_groups import groups_of_one_size
 from ..datasets.transforms import BrokenImageError
 from ..engine.ranks import on_main_process

@@ -17,12 +17,14 @@ def use_checkout(script: str, folder: str) -> None:
     Raises:
         SystemExit: The script was installed with the wheel, which does not carry the folder.
     """
-    root = Path(script).resolve().parents[1]
+    path = Path(script).resolve()
+    # tools/ and demo/ hold scripts of their own, tools/data/ and the like one folder further down
+    root = path.parents[1] if path.parent.name in ('tools', 'demo') else path.parents[2]
     if not (root / folder).is_dir():
         raise SystemExit(
-            f'{Path(script).name} needs a checkout of the repository: {folder}/ is not part of the '
+            f'{path.name} needs a checkout of the repository: {folder}/ is not part of the '
             'installed package. Clone the repository, install it with "pip install -e ." and run '
-            f'{Path(script).parent.name}/{Path(script).name} there.'
+            f'{path.relative_to(root)} there.'
         )
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))

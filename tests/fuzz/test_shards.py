@@ -19,8 +19,11 @@ from mmengine.registry import init_default_scope
 
 from helpers import generated_shards as made
 from regionclip_mmdet.datasets import ImageTextDataset, ImageTextShards, ImageTextTSV
-from regionclip_mmdet.datasets.shards.proposal_format import write_proposals, write_teacher
-from regionclip_mmdet.datasets.shards.proposal_meta import read_meta
+from regionclip_mmdet.datasets.shards.proposal_format import (
+    read_meta,
+    write_proposals,
+    write_teacher,
+)
 
 pytestmark = pytest.mark.slow
 CASES = int(os.environ.get('FUZZ_CASES', '400'))  # of each target

@@ -20,9 +20,9 @@ from mmengine.hooks import Hook
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
+from examples.shapes_world import ShapesWorldSpec, make_shapes_world
 from helpers import tiny_models
 from regionclip_mmdet.compat import prepare_launch
-from regionclip_mmdet.datasets import ShapesWorldSpec, make_shapes_world
 from regionclip_mmdet.datasets.shapes_world import CLASSES
 from regionclip_mmdet.models.localizers import CLIP_MEAN, CLIP_STD
 from regionclip_mmdet.models.text import TextEmbeddings

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from regionclip_mmdet.datasets import ShapesWorldSpec, make_shapes_world
+from examples.shapes_world import ShapesWorldSpec, make_shapes_world
 
 
 @pytest.fixture(scope='session')

@@ -11,13 +11,13 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from regionclip_mmdet import config_path
-from regionclip_mmdet.datasets.checks import check_coco
-from regionclip_mmdet.datasets.shapes_world.example import (
+from examples.shapes_world.example import (
     BASE_NAMES,
     NOVEL_NAMES,
     make_example_dataset,
 )
+from regionclip_mmdet import config_path
+from regionclip_mmdet.datasets.checks import check_coco
 
 
 def test_files(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from regionclip_mmdet.datasets import (
 )
 from regionclip_mmdet.datasets.preparation import inspect_image_text
 from regionclip_mmdet.datasets.shards import shard_files
-from regionclip_mmdet.datasets.shards.locks import lock_file
+from regionclip_mmdet.datasets.shards.shard_files import lock_file
 
 PIPELINE = [
     dict(type='LoadImageChecked'),

@@ -8,19 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from examples.shapes_world import ShapesWorldSpec, is_complete, make_shapes_world, sample_image
+from examples.shapes_world.captions import describe
+from examples.shapes_world.drawing import object_mask
 from regionclip_mmdet.datasets.shapes_world import (
     BASE_CLASSES,
     CLASSES,
     COLORS,
     NOVEL_CLASSES,
     SHAPES,
-    ShapesWorldSpec,
-    is_complete,
-    make_shapes_world,
-    sample_image,
 )
-from regionclip_mmdet.datasets.shapes_world.captions import describe
-from regionclip_mmdet.datasets.shapes_world.drawing import object_mask
 
 
 def read_all(root: Path) -> dict[str, bytes]:

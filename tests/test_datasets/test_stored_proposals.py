@@ -17,9 +17,12 @@ from torch.utils.data import DataLoader
 
 from helpers import generated_shards as made
 from regionclip_mmdet.datasets import BrokenImageError, ImageTextShards, ImageTextTSV
-from regionclip_mmdet.datasets.shards.npz_places import array_places
-from regionclip_mmdet.datasets.shards.proposal_format import write_proposals, write_teacher
-from regionclip_mmdet.datasets.shards.proposal_meta import read_meta
+from regionclip_mmdet.datasets.shards.pieces import array_places
+from regionclip_mmdet.datasets.shards.proposal_format import (
+    read_meta,
+    write_proposals,
+    write_teacher,
+)
 
 FINGERPRINT = dict(weights='abc', num=9)
 

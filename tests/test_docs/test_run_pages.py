@@ -17,16 +17,12 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from examples.quickstart import main as quickstart
+from examples.shapes_world import ShapesWorldSpec, make_shapes_world
 from helpers import doc_pages, page_runner, tiny_models, tiny_recipes
 from regionclip_mmdet import config_path
 from regionclip_mmdet.checkpoints import export_clip_state_dict
 from regionclip_mmdet.datasets import ImageTextDataset, ImageTextShards
-from regionclip_mmdet.datasets.shapes_world import (
-    BASE_CLASSES,
-    CLASSES,
-    ShapesWorldSpec,
-    make_shapes_world,
-)
+from regionclip_mmdet.datasets.shapes_world import BASE_CLASSES, CLASSES
 from regionclip_mmdet.models.text import TextEmbeddings
 
 TINY_TEXT = ['--arch', json.dumps(tiny_models.TEXT_ARCH), '--weights', 'clip.pth']

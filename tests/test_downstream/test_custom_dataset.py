@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from examples.shapes_world.example import BASE_NAMES, NOVEL_NAMES
 from helpers import page_runner
 from helpers.installed_layouts import ROOT, clean_environment
 from helpers.quickstart_files import TEXT_ARCH, write_quickstart_files
-from regionclip_mmdet.datasets.shapes_world.example import BASE_NAMES, NOVEL_NAMES
 from regionclip_mmdet.models.text import TextEmbeddings
 
 PAGE = (ROOT / 'docs' / 'custom_dataset.md').read_text()

@@ -20,10 +20,12 @@ PAGE = (ROOT / 'docs' / 'mim.md').read_text()
 SCRIPT = '#!{python}\nimport sys\nfrom mim.cli import cli\nsys.exit(cli())\n'
 
 
-def commands(test: str) -> list[str]:
+def commands(test: str, checkout: Path = ROOT) -> list[str]:
     """The commands of the page's block that names a test, one a line."""
     (block,) = re.findall(rf'::{test} -->\n```bash\n(.*?)```', PAGE, re.DOTALL)
-    return block.replace('\\\n', '').strip().splitlines()
+    return (
+        block.replace('\\\n', '').replace('/path/to/checkout', str(checkout)).strip().splitlines()
+    )
 
 
 def environment_with_mim(folder: Path, *packages: str | Path) -> dict[str, str]:
@@ -58,7 +60,7 @@ def losses(output: str) -> list[float]:
 def test_commands_of_the_page(built_wheel: Path, tmp_path: Path) -> None:
     environment = environment_with_mim(tmp_path / 'venv', built_wheel)
     lines = commands('test_commands_of_the_page')
-    assert [line.split()[1] for line in lines] == ['run', 'train', 'test', 'train']
+    assert [line.split()[1] for line in lines[1:]] == ['run', 'train', 'test', 'train']
     output = run(lines, tmp_path, environment)
     installed = 'site-packages/regionclip_mmdet/.mim/configs/quickstart/localizer.py'
     assert output.count(f'{installed} instead') == 3
@@ -74,16 +76,13 @@ def test_commands_of_the_page(built_wheel: Path, tmp_path: Path) -> None:
 def test_editable_installation(tmp_path: Path) -> None:
     checkout = copy_sources(tmp_path / 'checkout')
     environment = environment_with_mim(tmp_path / 'venv', '-e', checkout)
-    (line,) = commands('test_commands_of_the_page')[:1]
+    world, line = commands('test_commands_of_the_page')[:2]
     # Without the remedy it fails as the page says; metadata alone do not help.
     shutil.rmtree(checkout / 'regionclip_mmdet.egg-info', ignore_errors=True)
     with pytest.raises(AssertionError, match="cannot access local variable 'prefix'"):
         run([line], tmp_path, environment)
-    lines = [
-        text.replace('/path/to/checkout', str(checkout))
-        for text in commands('test_editable_installation')
-    ]
-    output = run([*lines[:3], line, lines[3]], tmp_path, environment)
+    lines = commands('test_editable_installation', checkout)
+    output = run([*lines[:3], world, line, lines[3]], tmp_path, environment)
     assert f'{checkout}/configs/quickstart/localizer.py instead' in output
     assert (checkout / 'work_dirs' / 'one' / 'iter_4.pth').is_file()
     assert losses(output)

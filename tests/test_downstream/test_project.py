@@ -16,9 +16,9 @@ import mmdet
 import pytest
 import torch
 
+from examples.shapes_world.example import BASE_NAMES, NOVEL_NAMES
 from helpers.installed_layouts import ROOT, clean_environment, make_environment
 from helpers.quickstart_files import TEXT_ARCH, write_quickstart_files
-from regionclip_mmdet.datasets.shapes_world.example import BASE_NAMES, NOVEL_NAMES
 
 PROJECT = ROOT / 'tests' / 'downstream_project'
 PAGE = (ROOT / 'docs' / 'downstream.md').read_text()
@@ -83,7 +83,7 @@ def project(built_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Inst
     python = make_environment(folder.parent / 'venv', built_wheel, folder)
     project = Installed(folder, python)
     write_quickstart_files(folder / 'work_dirs' / 'quickstart')
-    project.run(project.tool('data/make_example_dataset.py'), 'data/signs')
+    project.run(ROOT / 'tools' / 'data' / 'make_example_dataset.py', 'data/signs')
     for part, name in (('train', 'base'), ('val', 'all')):
         project.run(
             project.tool('embed_names.py'), f'data/signs/annotations/{part}.json',

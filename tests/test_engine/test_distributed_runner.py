@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 import regionclip_mmdet  # noqa: F401
+from examples.shapes_world import ShapesWorldSpec, make_shapes_world
 from helpers import gloo_ranks, tiny_models, tiny_runner
 from regionclip_mmdet.compat import prepare_launch
-from regionclip_mmdet.datasets import ShapesWorldSpec, make_shapes_world
 from regionclip_mmdet.datasets.shapes_world import CLASSES
 
 NUM_IMAGES = 7  # neither 2 nor 3 processes share them evenly

@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from demo.video_demo import write_video
+from examples.shapes_world import ShapesWorldSpec, make_shapes_world
 from helpers.disks import mounted
 from regionclip_mmdet import fileio
 from regionclip_mmdet.apis.results import write_json
 from regionclip_mmdet.checkpoints import conversion
 from regionclip_mmdet.compat.checkpoints import save_whole
 from regionclip_mmdet.datasets.preparation.files import write_all
-from regionclip_mmdet.datasets.shapes_world import ShapesWorldSpec, make_shapes_world
 from regionclip_mmdet.engine.hooks import AtomicLocalBackend
 from regionclip_mmdet.evaluation import DumpPredictions
 from regionclip_mmdet.features.official_store import write_official

@@ -12,10 +12,10 @@ from mmengine.registry import init_default_scope
 
 from examples.quickstart.compute_once import pack_scenes, propose_regions
 from examples.quickstart.runs import load_config, relocated
+from examples.shapes_world import ShapesWorldSpec, make_shapes_world
 from helpers import tiny_models
 from regionclip_mmdet import config_path
 from regionclip_mmdet.datasets import ImageTextDataset
-from regionclip_mmdet.datasets.shapes_world import ShapesWorldSpec, make_shapes_world
 
 
 def test_scenes_and_proposals(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@
 import pytest
 
 from examples.quickstart.concepts import concept_pool, noun_phrases
+from examples.shapes_world.captions import TEMPLATES, describe
 from regionclip_mmdet.datasets.shapes_world import CLASSES
-from regionclip_mmdet.datasets.shapes_world.captions import TEMPLATES, describe
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
-from helpers import tiny_recipes
-from regionclip_mmdet import config_path
-from regionclip_mmdet.datasets.shapes_world.example import (
+from examples.shapes_world.example import (
     BASE_NAMES,
     NOVEL_NAMES,
     make_example_dataset,
 )
+from helpers import tiny_recipes
+from regionclip_mmdet import config_path
 from regionclip_mmdet.models.text import TextEmbeddings
 
 NAME = 'custom/regionclip_rn50_fpn_custom.py'

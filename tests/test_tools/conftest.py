@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from regionclip_mmdet.datasets.shapes_world import BASE_CLASSES, ShapesWorldSpec, make_shapes_world
+from examples.shapes_world import ShapesWorldSpec, make_shapes_world
+from regionclip_mmdet.datasets.shapes_world import BASE_CLASSES
 from regionclip_mmdet.models.text import TextEmbeddings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,9 +19,7 @@ from functools import partial
 from mmengine.config import DictAction
 
 from regionclip_mmdet.datasets import ImageTextShards, ImageTextTSV
-from regionclip_mmdet.datasets.shards.parallel_indices import keep_indices, upload_indices
-from regionclip_mmdet.datasets.shards.paths import find_shards
-from regionclip_mmdet.datasets.shards.shard_files import ShardFiles
+from regionclip_mmdet.datasets.shards import ShardFiles, find_shards, keep_indices, upload_indices
 
 
 def parse_args() -> argparse.Namespace:

@@ -8,7 +8,11 @@ Example:
 import argparse
 from pathlib import Path
 
-from regionclip_mmdet.datasets.shapes_world.example import make_example_dataset
+from regionclip_mmdet.utils.checkout import use_checkout
+
+use_checkout(__file__, 'examples/shapes_world')
+
+from examples.shapes_world.example import make_example_dataset  # noqa: E402
 
 
 def main() -> None:

@@ -14,12 +14,16 @@ from pathlib import Path
 
 from PIL import Image
 
-from regionclip_mmdet.datasets.shapes_world import (
+from regionclip_mmdet.fileio import write_whole
+from regionclip_mmdet.utils.checkout import use_checkout
+
+use_checkout(__file__, 'examples/shapes_world')
+
+from examples.shapes_world import (  # noqa: E402
     ShapesWorldSpec,
     make_shapes_world,
     sample_image,
 )
-from regionclip_mmdet.fileio import write_whole
 
 # folder name -> (kind, split, images unless told otherwise)
 SPLITS: dict[str, tuple[str, str, int]] = {

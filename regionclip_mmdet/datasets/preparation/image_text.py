@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..image_kinds import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES, is_beside
-from ..shards.captions import is_unicode, read_captions
+from ..shards import is_unicode, read_captions
 
 
 def index_image_text(folder: str | Path, progress: bool = True) -> tuple[list[str], str]:

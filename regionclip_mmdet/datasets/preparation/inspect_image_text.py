@@ -15,7 +15,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ..shards.exclusions import exclusion_line
+from ..shards import exclusion_line
 from ..transforms.load_image import decode_rgb
 
 _PERCENTILES = (0, 5, 50, 95, 100)

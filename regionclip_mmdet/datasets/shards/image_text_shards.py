@@ -7,13 +7,85 @@ import os.path as osp
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from mmcv.transforms import LoadImageFromFile
 from mmdet.registry import DATASETS
+from mmengine.dist import get_world_size
 
-from .pairs_in_shards import PairsInShards
+from ..broken_images import MIN_SEEN, BrokenImagePolicy
+from ..transforms.load_image import LoadImageChecked
+from .pairs_in_shards import IndexedPairs
 from .paths import find_shards
 from .shard_index import ShardIndex, cached_index
 from .tar_index import index_tar
 from .tsv_index import decode_base64, index_tsv, text_file_of
+
+# Failures after which a shard is given up for one sample.
+_TRIES_IN_A_SHARD = 3
+
+
+class ReplacementsNearby:
+    """Draws from the damaged sample's own shard, which is being read and may be a distant copy.
+
+    After every third failure it is the next shard's turn: all samples of a lost shard are replaced
+    by those of one other. The choice depends on the sample and its random numbers alone, so it is
+    the same after resuming.
+
+    A lost shard is nearly everything that is seen while its group of shards is read, so
+    ``max_broken_share`` is judged by the samples of a whole pass.
+
+    Mix in before ``BrokenImagePolicy``.
+    """
+
+    _asked = 0
+    _world_size = 1
+
+    def full_init(self) -> None:
+        """As in the dataset."""
+        super().full_init()
+        self._world_size = get_world_size()  # spawned workers do not know it
+
+    def prepare_data(self, idx: int) -> Any:
+        """As in ``BrokenImagePolicy``."""
+        self._asked = idx
+        return super().prepare_data(idx)
+
+    def _rand_another(self) -> int:
+        if self._chosen is not None:
+            return super()._rand_another()
+        shard, _ = self.place(self._asked)
+        if self._in_a_row % _TRIES_IN_A_SHARD == 0:
+            filled = np.flatnonzero(np.diff(self.shard_starts))
+            shard = int(filled[np.searchsorted(filled, shard, side='right') % len(filled)])
+        return int(np.random.randint(self.shard_starts[shard], self.shard_starts[shard + 1]))
+
+    def _fewest_for_share(self) -> int:
+        return max(MIN_SEEN, len(self) // self._world_size)
+
+
+class PairsInShards(ReplacementsNearby, BrokenImagePolicy, IndexedPairs):
+    """Image-text pairs in shards, any of which can be read at once, without the broken ones."""
+
+    def __init__(
+        self,
+        shards: str | Sequence[str],
+        *,
+        skip_broken: bool = True,
+        max_broken_share: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            shards=shards, skip_broken=skip_broken, max_broken_share=max_broken_share, **kwargs
+        )
+        for transform in self.pipeline.transforms:
+            # every image would count as missing
+            if isinstance(transform, LoadImageFromFile) and not isinstance(
+                transform, LoadImageChecked
+            ):
+                raise TypeError(
+                    f'{type(self).__name__}: {type(transform).__name__} looks for a file of each '
+                    "image, but these are in shards. Use dict(type='LoadImageChecked')."
+                )
 
 
 @DATASETS.register_module()

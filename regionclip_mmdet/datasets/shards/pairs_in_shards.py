@@ -11,19 +11,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import BaseDataset, force_full_init
 from mmengine.dist import get_dist_info
 from mmengine.logging import print_log
 from mmengine.utils import is_abs
 from tqdm import tqdm
 
-from ..broken_images import MAX_LOGGED, BrokenImagePolicy
-from ..transforms.load_image import BrokenImageError, LoadImageChecked
+from ..broken_images import MAX_LOGGED
+from ..transforms.load_image import BrokenImageError
 from .captions import read_captions
 from .exclusions import read_exclusions
 from .paths import find_shards
-from .replacements import ReplacementsNearby
 from .shard_files import ShardFiles
 from .shard_index import ShardIndex
 from .stored_proposals import StoredProposals
@@ -32,7 +30,7 @@ from .stored_proposals import StoredProposals
 _WORTH_A_BAR = 50
 
 
-class _Pairs(BaseDataset):
+class IndexedPairs(BaseDataset):
     """Finds pairs and reads them.
 
     Attributes:
@@ -281,33 +279,8 @@ class _Pairs(BaseDataset):
         self._chosen = rows
 
     @force_full_init
-    def get_subset(self, indices: Sequence[int] | int) -> _Pairs:
+    def get_subset(self, indices: Sequence[int] | int) -> IndexedPairs:
         """A dataset of some samples."""
         other = copy.copy(self)
         other.get_subset_(indices)
         return other
-
-
-class PairsInShards(ReplacementsNearby, BrokenImagePolicy, _Pairs):
-    """Image-text pairs in shards, any of which can be read at once, without the broken ones."""
-
-    def __init__(
-        self,
-        shards: str | Sequence[str],
-        *,
-        skip_broken: bool = True,
-        max_broken_share: float = 0.1,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            shards=shards, skip_broken=skip_broken, max_broken_share=max_broken_share, **kwargs
-        )
-        for transform in self.pipeline.transforms:
-            # every image would count as missing
-            if isinstance(transform, LoadImageFromFile) and not isinstance(
-                transform, LoadImageChecked
-            ):
-                raise TypeError(
-                    f'{type(self).__name__}: {type(transform).__name__} looks for a file of each '
-                    "image, but these are in shards. Use dict(type='LoadImageChecked')."
-                )

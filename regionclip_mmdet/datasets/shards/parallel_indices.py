@@ -12,7 +12,7 @@ from functools import partial
 from mmengine.logging import MMLogger
 from tqdm import tqdm
 
-from .pairs_in_shards import PairsInShards
+from .image_text_shards import PairsInShards
 from .shard_index import index_path
 
 

@@ -20,8 +20,42 @@ from mmengine.fileio.backends import BaseStorageBackend
 from mmengine.logging import print_log
 
 from ...fileio import UNFINISHED, write_whole
-from .locks import lock_file, try_lock
-from .piece_reader import PieceReader
+from .pieces import PieceReader
+
+SUFFIX = '.lock'
+
+
+@contextmanager
+def lock_file(path: str) -> Iterator[int]:
+    """A handle of the lock file beside a path, for ``fcntl.flock``; the end lets go of it.
+
+    The kernel lets go, too, when a process is killed. Lock files are never removed: another
+    process may be waiting for one.
+    """
+    handle = os.open(path + SUFFIX, os.O_RDWR | os.O_CREAT | getattr(os, 'O_CLOEXEC', 0), 0o644)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def locked(path: str) -> Iterator[None]:
+    """Wait until no other process is in here with this path."""
+    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+    with lock_file(path) as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def try_lock(handle: int) -> bool:
+    """Lock for this process alone, unless another one has it."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
 
 # What an interrupted process leaves behind of a copy, with random characters before it.
 _PART = re.compile(rf'(\.\w{{8}})?{re.escape(UNFINISHED)}$')

@@ -18,8 +18,7 @@ from mmengine.logging import print_log
 
 from ...fileio import naming_damage, read_npz, write_whole
 from ..image_kinds import IMAGE_SUFFIXES
-from .locks import locked
-from .shard_files import ShardFiles
+from .shard_files import ShardFiles, locked
 
 SUFFIX = '.index.npz'
 # Raise it whenever what an index holds, or the rules by which pairs are found, change.

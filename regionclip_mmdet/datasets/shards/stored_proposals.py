@@ -13,18 +13,20 @@ from tqdm import tqdm
 
 from ...known_files import how_to_make
 from ..transforms.load_image import BrokenImageError
-from .npz_places import ArrayPlace
-from .piece_reader import PieceReader
+from .pieces import ArrayPlace, PieceReader
 from .proposal_format import (
     check_names,
     checksum,
+    differences,
     keys_of,
+    len_of,
     lengths_of,
     pairs_hash,
     proposals_path,
+    read_meta,
+    rows_of_pairs,
     teacher_path,
 )
-from .proposal_meta import differences, len_of, read_meta, rows_of_pairs
 from .shard_index import ShardIndex
 
 

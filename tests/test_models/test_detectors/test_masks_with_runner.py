@@ -13,8 +13,8 @@ from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from examples.shapes_world import ShapesWorldSpec, make_shapes_world
 from helpers import tiny_models
-from regionclip_mmdet.datasets import ShapesWorldSpec, make_shapes_world
 from regionclip_mmdet.datasets.shapes_world import CLASSES
 from regionclip_mmdet.models.detectors import OpenVocabularyRCNN
 from regionclip_mmdet.models.localizers import CLIP_MEAN, CLIP_STD

@@ -19,11 +19,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ...fileio import naming_write_errors
+from regionclip_mmdet.datasets.shapes_world import BASE_CLASSES, CATEGORY_IDS, CLASSES
+from regionclip_mmdet.fileio import naming_write_errors
+
 from .captions import sample_captions
 from .drawing import DrawnObject, draw_background, object_mask, sample_object
 from .spec import GENERATOR_VERSION, ShapesWorldSpec
-from .splits import BASE_CLASSES, CATEGORY_IDS, CLASSES
 
 MANIFEST = 'world.json'
 ANNOTATION_FILES: tuple[str, ...] = ('instances.json', 'instances_base.json', 'captions.json')

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .splits import COLORS, SHAPES, class_name
+from regionclip_mmdet.datasets.shapes_world import COLORS, SHAPES, class_name
 
 # Largest rotation in degrees. Limited where a turn would be unnatural, full where it is not.
 MAX_ROTATION: dict[str, float] = {

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..preparation.files import write_all
+from regionclip_mmdet.datasets.preparation import write_all
+
 from .drawing import DrawnObject, sample_object
 from .generate import image_rng, render, sample_objects
 from .spec import ShapesWorldSpec
