@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .checks import MOST_PIXELS, is_pixels, shown
+from .coco import MOST_PIXELS, is_pixels, shown
 
 
 def check_masks(
