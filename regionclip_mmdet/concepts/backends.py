@@ -60,7 +60,7 @@ def make_backend(name: str = 'textblob', **options: Any) -> NounBackend:
 
     Args:
         name: Key of ``BACKENDS``.
-        **options: Of its constructor.
+        **options: Arguments of its constructor.
 
     Raises:
         ValueError: No such back end.

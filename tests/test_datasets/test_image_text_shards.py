@@ -212,7 +212,7 @@ class TestIndices:
         assert captions(again) == captions(first) and len(again) == 5
         assert made.number_in(again[4]['inputs']) == 4
 
-    def test_of_changed_shards_are_made_anew(self, tmp_path: Path) -> None:
+    def test_of_changed_shards_are_rebuilt(self, tmp_path: Path) -> None:
         folder = made.write_shards(tmp_path, [2])
         shard = folder / '00000.tar'
         make(folder)
@@ -224,7 +224,7 @@ class TestIndices:
         assert captions(make(folder)) == [['picture 5'], ['picture 6']]
 
     @pytest.mark.parametrize('content', [b'', b'nothing', b'PK\x03\x04 half a file'])
-    def test_that_are_damaged_are_made_anew(
+    def test_that_are_damaged_are_rebuilt(
         self, tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
     ) -> None:
         folder = made.write_shards(tmp_path, [2])
@@ -234,7 +234,7 @@ class TestIndices:
         for damaged in (content, whole[: len(whole) // 2]):
             index.write_bytes(damaged)
             text = messages(caplog, lambda: len(make(folder)))
-            assert f'index {index} is damaged' in text and 'is made anew' in text
+            assert f'index {index} is damaged' in text and 'is rebuilt' in text
             assert index.read_bytes() == whole
 
     @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ class TestIndices:
             ('state', lambda old: np.array('[]')),
         ],
     )
-    def test_that_say_what_cannot_be_are_made_anew(
+    def test_that_say_what_cannot_be_are_rebuilt(
         self, tmp_path: Path, name: str, change: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Whole by their checksums, but not written by us, or not for this shard."""
@@ -266,7 +266,7 @@ class TestIndices:
             arrays = dict(content)
         np.savez(index, **arrays | {name: change(arrays[name])})
         text = messages(caplog, lambda: len(make(folder)))
-        assert str(index) in text and 'is made anew' in text and index.read_bytes() == whole
+        assert str(index) in text and 'is rebuilt' in text and index.read_bytes() == whole
 
     def test_in_a_folder_of_their_own(self, tmp_path: Path) -> None:
         made.write_shards(tmp_path / 'a', [2])
@@ -293,7 +293,7 @@ class TestIndices:
         (tmp_path / 'file').touch()
         work = lambda: make(folder, cache_dir=str(tmp_path / 'file'))  # noqa: E731
         text = messages(caplog, work)
-        assert text.count('are made anew in every run') == 1 and '00000.tar' in text
+        assert text.count('are rebuilt in every run') == 1 and '00000.tar' in text
         assert len(work()) == 6
 
 

@@ -56,7 +56,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def write_contact_sheet(path: Path, spec: ShapesWorldSpec, columns: int = 10) -> None:
-    """Tile the first images of a world into one picture."""
+    """Tile the first images of a world into one image."""
     count = min(spec.num_images, columns * 5)
     cell = spec.image_size + 2
     sheet = Image.new('RGB', (columns * cell, -(-count // columns) * cell), 'white')

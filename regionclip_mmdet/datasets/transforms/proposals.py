@@ -121,8 +121,8 @@ class LoadRegionProposals(LoadProposals):
 
     Added or changed keys: ``proposals`` (float32 ``(N, 4)``, x1 y1 x2 y2), ``proposals_scores``
     (float32 ``(N,)``, zero if the file has none) and, where known, ``proposals_objectness_logits``
-    (float32 ``(N,)``) and ``proposals_teacher_embeddings`` ``(N, D)``. By falling objectness, if
-    ``num_max_proposals`` cuts.
+    (float32 ``(N,)``) and ``proposals_teacher_embeddings`` ``(N, D)``. They are in
+    descending order of objectness if ``num_max_proposals`` cuts.
 
     Args:
         num_max_proposals: Keep so many of highest logit (else score); None keeps all.
