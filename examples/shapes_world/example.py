@@ -41,7 +41,7 @@ def make_example_dataset(root: str | Path, seed: int = 0) -> Path:
 
     Args:
         root: Folder to create.
-        seed: Of all images.
+        seed: Seed of all images.
 
     Raises:
         FileExistsError: Other images or annotations lie there; nothing is changed.

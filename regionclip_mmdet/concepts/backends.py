@@ -3,12 +3,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from .nouns import NounBackend
-from .spacy_nouns import SpacyNouns
+from .nouns import Noun, NounBackend, Run
 from .textblob_nouns import TextBlobNouns
+
+
+class SpacyNouns:
+    """Nouns as spaCy's tagger sees them: slower than the lexicon, better with ambiguous words.
+
+    Args:
+        model: Name or folder of an installed spaCy pipeline with a tagger and a lemmatiser.
+
+    Raises:
+        ImportError: spaCy is not installed.
+        OSError: The model is not.
+    """
+
+    def __init__(self, model: str = 'en_core_web_sm') -> None:
+        try:
+            import spacy
+        except ImportError as error:
+            raise ImportError(
+                f'{error}. Install spaCy and a model, or use the textblob back end:\n'
+                f'    pip install "spacy>=3.7,<4" && python -m spacy download {model}'
+            ) from None
+        try:
+            self._pipeline = spacy.load(model, exclude=['ner', 'parser'])
+        except OSError as error:
+            raise OSError(
+                f'spaCy model {model} is not installed ({error}). Get it with:\n'
+                f'    python -m spacy download {model}'
+            ) from None
+
+    def find(self, captions: Iterable[str]) -> Iterator[list[Run]]:
+        """Runs of nouns of each caption."""
+        for tokens in self._pipeline.pipe(caption.lower() for caption in captions):
+            runs: list[list[Noun]] = []
+            before = False
+            for token in tokens:
+                is_noun = token.pos_ in ('NOUN', 'PROPN') and len(token.text) > 1
+                if is_noun:
+                    if not before:
+                        runs.append([])
+                    runs[-1].append(Noun(token.text, token.lemma_.lower()))
+                before = is_noun
+            yield runs
+
 
 BACKENDS: dict[str, Callable[..., NounBackend]] = {'textblob': TextBlobNouns, 'spacy': SpacyNouns}
 
@@ -18,7 +60,7 @@ def make_backend(name: str = 'textblob', **options: Any) -> NounBackend:
 
     Args:
         name: Key of ``BACKENDS``.
-        **options: Of its constructor.
+        **options: Arguments of its constructor.
 
     Raises:
         ValueError: No such back end.

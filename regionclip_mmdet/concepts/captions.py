@@ -38,7 +38,7 @@ class CaptionFiles:
     Args:
         paths: Files; the suffix tells the format (``FORMATS``). Those of shards may have braces
             and wildcards.
-        caption_key: Of the JSON objects in shards and TSV files; None: as ``ImageTextShards`` and
+        caption_key: Key of the captions in shards and TSV files; None: as ``ImageTextShards`` and
             ``ImageTextTSV`` choose.
         cache_dir: Folder for the indices of shards; None: beside them.
         copy_dir: Folder for copies of shards that are not local, see ``ImageTextShards``.

@@ -41,7 +41,7 @@ class ConceptCounts:
         self.without += other.without
 
     def keep(self, min_count: int) -> dict[str, int]:
-        """The pool: concepts named often enough, by falling count and then by name.
+        """The pool: concepts named often enough, in descending order of counts, then by name.
 
         Args:
             min_count: The paper drops concepts named less than 100 times (section 4, "Object

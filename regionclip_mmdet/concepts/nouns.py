@@ -41,7 +41,7 @@ def concepts_of(runs: Iterable[Run], kind: Kind = 'words') -> Iterator[str]:
     """Concepts that a caption names; one that is named twice comes twice.
 
     Args:
-        runs: Of one caption, as a back end finds them.
+        runs: Nouns of one caption, as a back end finds them.
         kind: 'words': each noun by itself. 'phrases': each run as a whole, with its last noun in
             the singular ('sports ball'), which is what the official pools count, except that
             those have the first nouns in the singular, too. 'both': words, and phrases of

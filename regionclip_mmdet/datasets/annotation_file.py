@@ -23,7 +23,7 @@ def require_annotation_file(
     Args:
         path: A file.
         backend_args: mmengine file backend.
-        who: For the message.
+        who: Name that the error message begins with.
         get_with: A command that makes or downloads the file, for the message.
 
     Raises:

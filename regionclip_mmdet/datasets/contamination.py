@@ -61,7 +61,7 @@ def search_texts(
     """Count names in texts, for example captions or a list of concepts.
 
     Args:
-        finder: Of the novel names.
+        finder: Finder of the novel class names.
         texts: Any texts.
         progress: Show a progress bar.
     """
@@ -85,7 +85,7 @@ def search_classes(finder: NameFinder, content: Mapping[str, Any]) -> dict[str, 
     """Look for names among the classes of COCO- or LVIS-format annotations.
 
     Args:
-        finder: Of the novel names.
+        finder: Finder of the novel class names.
         content: With ``categories`` (``synonyms`` of LVIS files are used) and ``annotations``.
             Categories without a single annotation are left out: nothing was learned from them.
 

@@ -14,9 +14,7 @@ from mmdet.datasets.api_wrappers import COCO
 from mmengine.fileio import list_from_file
 
 from .annotation_file import read_annotation_file
-from .checks import CocoReport, check_coco
-from .class_checks import check_classes
-from .mask_checks import check_masks
+from .checks import CocoReport, check_classes, check_coco, check_masks
 
 _PUBLIC = 'http://images.cocodataset.org/'
 

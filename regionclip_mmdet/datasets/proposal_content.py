@@ -39,7 +39,7 @@ def read_content(path: str, backend_args: Mapping[str, Any] | None = None) -> An
 
     Args:
         path: By its ending: ``.pkl``, ``.pickle``, ``.json``, ``.yaml``, ``.yml``.
-        backend_args: Of mmengine's file backends.
+        backend_args: Arguments of mmengine's file backend.
 
     Returns:
         A mapping gives plain types, arrays and tensors of an entry when it is asked for, in
@@ -101,7 +101,7 @@ def plain(value: Any, known: dict[int, Any] | None = None) -> Any:
     """Plain types, arrays and tensors of what ``inert`` read.
 
     Args:
-        value: Of ``inert.read``.
+        value: Value that ``inert.read`` returned.
         known: What was made of values that are referred to more than once, by ``id``.
 
     Raises:

@@ -101,7 +101,7 @@ def _read(path: str, backend_args: dict | None, who: str) -> Mapping[str, Any]:
     if isinstance(content, Sequence):
         raise ValueError(
             f'{who} holds a list, as mmdet 2.x wrote them (arrays in the order of the dataset). It '
-            "must map '<last folder>/<file name>' to dict(bboxes=..., scores=...); write it anew "
+            "must map '<last folder>/<file name>' to dict(bboxes=..., scores=...); write it again "
             "with mmdet 3's DumpProposals, or convert it."
         )
     if not isinstance(content, Mapping):
@@ -118,7 +118,7 @@ def check_proposals(
         entry: Mapping or ``InstanceData`` with ``bboxes`` and, optionally, ``scores`` and
             ``objectness_logits``; arrays, tensors or lists.
         size: Width and height of the image, None where unknown (then boxes may lie anywhere).
-        where: For messages.
+        where: Name that error messages begin with.
 
     Raises:
         ValueError: Anything else.
@@ -170,7 +170,7 @@ def check_places(boxes: np.ndarray, size: tuple[int | None, int | None], where: 
     Args:
         boxes: x1, y1, x2, y2.
         size: Width and height of the image, None where unknown.
-        where: For messages.
+        where: Name that error messages begin with.
     """
     turned = np.flatnonzero((boxes[:, 2:] < boxes[:, :2]).any(axis=1))
     if len(turned):

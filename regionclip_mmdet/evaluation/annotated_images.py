@@ -12,9 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..datasets.annotation_file import read_annotation_file
-from ..datasets.checks import check_coco
-from ..datasets.class_checks import class_names
-from ..datasets.mask_checks import check_masks
+from ..datasets.checks import check_coco, check_masks, class_names
 from .tested_images import ImageIdentity
 
 

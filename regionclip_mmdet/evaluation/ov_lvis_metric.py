@@ -15,7 +15,7 @@ from mmdet.evaluation import LVISMetric
 from mmdet.registry import METRICS
 
 from .. import fileio
-from ..datasets.class_checks import class_names
+from ..datasets.checks import class_names
 from ..datasets.preparation import read_image_ids
 from .annotated_images import AnnotatedImages
 from .lvis_lists import category_frequencies, federated_lists

@@ -12,8 +12,7 @@ from mmdet.datasets import CocoDataset
 
 from regionclip_mmdet.datasets import ImageTextDataset, ShapesWorldDataset
 from regionclip_mmdet.datasets.annotation_file import read_annotation_file
-from regionclip_mmdet.datasets.checks import check_coco
-from regionclip_mmdet.datasets.class_checks import check_classes, check_split
+from regionclip_mmdet.datasets.checks import check_classes, check_coco, check_split
 
 NAMES = ('cat', 'dog', 'bird')
 

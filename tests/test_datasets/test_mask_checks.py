@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_api
 
-from regionclip_mmdet.datasets.mask_checks import check_masks, mask_problem
+from regionclip_mmdet.datasets.checks import check_masks, mask_problem
 
 SQUARE = [1, 1, 9, 1, 9, 9, 1, 9]
 NAN = float('nan')

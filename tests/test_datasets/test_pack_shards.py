@@ -108,7 +108,7 @@ def test_a_shard_without_its_account_is_packed_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('content', [b'', b'{', b'[]', b'{"pairs": "x"}', b'\xff', b'[' * 99999])
 def test_damaged_accounts(tmp_path: Path, content: bytes) -> None:
-    """That of a shard is made anew with it; the plan of the folder is named."""
+    """That of a shard is rebuilt with it; the plan of the folder is named."""
     items = images(tmp_path / 'in', 4)
     out = tmp_path / 'out'
     pack_shards(items, out, per_shard=2, progress=False)

@@ -327,7 +327,9 @@ def test_files_of_other_pairs_are_refused(shards: Path) -> None:
 def test_files_that_were_made_differently_are_refused(shards: Path) -> None:
     store(shards, out='other', fingerprint=dict(weights='xyz', num=9))
     os.replace(shards / 'other' / '00001.proposals.npz', shards / 'p' / '00001.proposals.npz')
-    with pytest.raises(ValueError, match=r'00001\.proposals\.npz was made otherwise.*: weights'):
+    with pytest.raises(
+        ValueError, match=r'00001\.proposals\.npz was created with.*: weights'
+    ):
         make(shards)
 
 

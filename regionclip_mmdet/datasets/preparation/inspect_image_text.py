@@ -90,7 +90,7 @@ class ImageTextReport:
 
     Attributes:
         shard_sizes: Pairs of each shard, int64 ``(shards,)``.
-        num_bytes: Of all shards.
+        num_bytes: Size of all shards in bytes.
         inspected: Number of pairs looked into.
         sizes: Width and height of the sound images among them, int64 ``(N, 2)``.
         image_bytes: Length of each of their files, int64 ``(N,)``.

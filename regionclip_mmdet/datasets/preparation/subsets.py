@@ -83,7 +83,7 @@ def check_counts(
     Args:
         content: Annotations.
         expected: Lengths of the public data.
-        what: For the message.
+        what: Name that the error message begins with.
         any_size: Do not compare: other data than the public one.
 
     Returns:

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Image-text pairs in tar shards and TSV files; docs/shards.md says what is special about them.
+"""Image-text pairs in tar shards and TSV files; docs/data.md says why it is no stream.
 
 Other packages import from here alone; the modules are private to the package.
 """

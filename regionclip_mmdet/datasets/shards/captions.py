@@ -30,8 +30,8 @@ def read_captions(content: bytes, is_json: bool, key: str) -> list[str]:
 
     Args:
         content: UTF-8 text that is the caption, or a JSON object.
-        is_json: Which of both.
-        key: Of the object; its value is a string or a list of strings.
+        is_json: Whether it is JSON.
+        key: Key of the captions in the object; its value is a string or a list of strings.
 
     Returns:
         Captions without outer white space, at least one; empty ones are left out.

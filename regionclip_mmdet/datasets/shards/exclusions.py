@@ -27,7 +27,7 @@ def exclusion_line(shard: str, key: str, reason: str) -> str:
 
     Args:
         shard: Path; its last part is written.
-        key: Of the pair.
+        key: Key of the pair.
         reason: Why; for people.
     """
     fields = (_escaped(osp.basename(shard)), _escaped(key), ' '.join(reason.split()))

@@ -158,7 +158,7 @@ class ImageTextTSV(PairsInShards):
     Args:
         shards: Image files.
         text_files: Their text files in the same order, where the names do not tell.
-        caption_key: Of the JSON objects; None: 'captions'.
+        caption_key: Key of the captions in the JSON objects; None: 'captions'.
         **kwargs: As in ``ImageTextShards``.
     """
 

@@ -91,14 +91,14 @@ def write_proposals(
       ``starts[i + 1]`` of the next two;
     * ``boxes`` float32 ``(N, 4)``: x1, y1, x2, y2, divided by width and height of the network
       input (after resizing, before padding), so that they fit any size of the image;
-    * ``objectness`` float32 ``(N,)``: raw logits, falling within an image;
+    * ``objectness`` float32 ``(N,)``: raw logits, in descending order within an image;
     * ``checksums`` uint32 ``(n,)``: of each pair's proposals, see ``checksum``;
     * ``meta``: a JSON object with ``version``, ``fingerprint``, hashes of the pairs and boxes, and
       ``broken``, row, key and reason of each image that could not be read.
 
     Args:
-        path: Of the file.
-        index: Of the shard.
+        path: Path of the file.
+        index: Index of the shard.
         boxes: ``(N_i, 4)`` of each pair.
         objectness: ``(N_i,)`` of each pair.
         fingerprint: What the proposals depend on, JSON.
@@ -143,10 +143,10 @@ def write_teacher(
     and ``meta``, a JSON object with ``version``, ``fingerprint`` and the hash of those boxes.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         embeddings: ``(N_i, D)`` of each pair, of the type to be written.
         width: ``D``.
-        boxes_sha256: Of the boxes, from ``meta`` of the file of proposals.
+        boxes_sha256: Hash of the boxes, from ``meta`` of the file of proposals.
         fingerprint: What the embeddings depend on besides the boxes, JSON.
     """
     meta = dict(version=VERSION, fingerprint=dict(fingerprint), boxes_sha256=boxes_sha256)
@@ -198,7 +198,7 @@ def read_meta(path: str, who: str) -> tuple[dict[str, ArrayPlace], dict[str, Any
 
     Args:
         path: The file; its name tells which of both it is.
-        who: For messages.
+        who: Name that error messages begin with.
 
     Raises:
         ValueError: The file is damaged, or of another version.

@@ -190,7 +190,7 @@ def _state(options: str, files: Sequence[str]) -> list:
 def _load(
     path: str, files: Sequence[str], fits: Callable[[list], bool], content: bytes | None = None
 ) -> tuple[ShardIndex, list] | None:
-    """An index that was kept, and the state of its files; None if it is to be made anew."""
+    """An index that was kept, and the state of its files; None if it is to be rebuilt."""
     if content is None and not osp.isfile(path):
         return None
     try:
@@ -202,7 +202,7 @@ def _load(
             return _checked(arrays, state, len(files)), state
     except (OSError, ValueError, MemoryError) as error:
         print_log(
-            f'{" ".join(str(error).split())} The index of {files[0]} is made anew.',
+            f'{" ".join(str(error).split())} The index of {files[0]} is rebuilt.',
             logger='current',
             level=logging.WARNING,
         )
@@ -261,7 +261,7 @@ def _keep(path: str, index: ShardIndex, state: list, shard: str) -> None:
         folder = osp.dirname(path)
         if folder not in _folders_warned_of:
             print_log(
-                f'The index of {shard} cannot be kept: {error} Those of this folder are made anew '
+                f'The index of {shard} cannot be kept: {error} Those of this folder are rebuilt '
                 'in every run.',
                 logger='current',
                 level=logging.WARNING,

@@ -36,7 +36,7 @@ class _Shard:
 
     Attributes:
         path: The file of proposals.
-        places: Of its arrays.
+        places: Places of its arrays.
         rows: Row of each pair of the dataset; None: the same rows.
         broken: Reason by row of the file.
         teacher: The file of embeddings and the places of its arrays.
@@ -57,11 +57,11 @@ class StoredProposals:
     what is read of a pair is compared with its checksum.
 
     Args:
-        folder: Of the files, which are local.
+        folder: Local folder of the files.
         shards: Paths of the shards.
         indices: Their indices; a shard's file may hold more pairs.
         with_teacher: Read the teacher's embeddings, too.
-        who: For messages.
+        who: Name that error messages begin with.
         progress: Show a progress bar.
 
     Raises:
@@ -177,7 +177,7 @@ class StoredProposals:
         differing = differences(known, found) if known is not None else []
         if differing:
             raise ValueError(
-                f'{who}: {path} was made otherwise than the files before it: '
+                f'{who}: {path} was created with other settings than the files before it: '
                 f'{", ".join(differing)} differ. {how_to_make(path)} --overwrite'
             )
         return found

@@ -17,7 +17,7 @@ class Header(NamedTuple):
 
     Attributes:
         name: Path.
-        size: Of the content in bytes; None if it is no number.
+        size: Size of the content in bytes; None if it is no number.
         kind: Type, one byte.
         link: Target of a link.
         sparse_goes_on: Whether blocks with the map of a sparse file follow.

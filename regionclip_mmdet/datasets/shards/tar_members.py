@@ -41,8 +41,8 @@ class Member(NamedTuple):
 
     Attributes:
         name: Path in the archive; bytes that are not UTF-8 are shown in hexadecimal.
-        offset: Of its content.
-        length: Of its content.
+        offset: Offset of its content in bytes.
+        length: Length of its content in bytes.
         link: What it is a link to: a path in the archive, relative to its own folder if
             ``symbolic``; '' if it is none.
         symbolic: Whether it is a symbolic link.

@@ -61,7 +61,7 @@ def index_tsv(images: str, texts: str, caption_key: str = 'captions') -> ShardIn
     Args:
         images: Path of the first.
         texts: Path of the second.
-        caption_key: Of the object.
+        caption_key: Key of the captions in the JSON object.
 
     Returns:
         Its index; an image's place is that of its base64 text. A few rows with differing keys are

@@ -2,11 +2,9 @@
 """Transforms that mmdet does not have."""
 
 from .load_image import BrokenImageError, LoadImageChecked
-from .load_proposals import LoadRegionProposals, PackRegionInputs
 from .made_proposals import GridProposals, RandomProposals
-from .move_proposals import MoveProposals
 from .pick_caption import PickCaption
-from .proposals import ProposalsFromGT
+from .proposals import LoadRegionProposals, MoveProposals, PackRegionInputs, ProposalsFromGT
 from .resize import ResizeShortestEdgeTruncated
 
 __all__ = [

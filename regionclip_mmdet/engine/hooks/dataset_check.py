@@ -19,9 +19,7 @@ from mmengine.runner import Runner
 from mmengine.runner.runner import _SlicedDataset
 
 from ...datasets.annotation_file import read_annotation_file
-from ...datasets.checks import check_coco
-from ...datasets.class_checks import check_classes, check_split, class_names
-from ...datasets.mask_checks import check_masks
+from ...datasets.checks import check_classes, check_coco, check_masks, check_split, class_names
 from ...datasets.named_splits import is_used, loads_masks
 from ...datasets.transforms.unmoved import leaves_proposals_behind
 from ...evaluation import OVCocoAPMetric

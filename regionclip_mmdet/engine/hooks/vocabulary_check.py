@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 
-from ...datasets.class_checks import class_names
+from ...datasets.checks import class_names
 from ...models.roi_heads import TextEmbeddingBBoxHead
 from ...models.text import TextEmbeddingClassifier
 from ..robust.once import OnceHook

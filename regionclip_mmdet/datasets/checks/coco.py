@@ -66,7 +66,7 @@ def check_coco(content: Any, path: str, files: bool = True, areas: bool = True) 
 
     Args:
         content: A COCO (or LVIS) file as parsed.
-        path: Of the file, for messages.
+        path: Path of the file, for error messages.
         files: Whether images must have a file name and a size; metrics can do without.
         areas: Whether annotations need an ``area``; otherwise theirs is not looked at.
 
@@ -112,7 +112,7 @@ def index_records(entries: list, what: str, path: str) -> dict[Any, dict]:
     Args:
         entries: Images, annotations or categories.
         what: One of them, for messages.
-        path: Of the file, for messages.
+        path: Path of the file, for error messages.
 
     Raises:
         ValueError: One is no object, or its id is missing, none, or another's, too.

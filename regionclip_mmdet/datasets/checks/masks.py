@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .checks import MOST_PIXELS, is_pixels, shown
+from .coco import MOST_PIXELS, is_pixels, shown
 
 
 def check_masks(
@@ -23,7 +23,7 @@ def check_masks(
 
     Args:
         content: A COCO (or LVIS) file that ``check_coco`` has passed.
-        path: Of the file, for messages.
+        path: Path of the file, for error messages.
         why: What the masks are wanted for, for messages.
         counts: Which annotations need one.
 
@@ -48,8 +48,8 @@ def mask_problem(mask: Any, height: Any, width: Any) -> str | None:
 
     Args:
         mask: Polygons, or run lengths (a list, or COCO's compressed text).
-        height: Of the image.
-        width: Of the image.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
     """
     if mask is None or mask in ([], {}, ''):
         return 'it has no segmentation'

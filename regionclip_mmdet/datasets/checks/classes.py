@@ -14,7 +14,7 @@ def class_names(metainfo: Mapping[str, Any], what: str, key: str = 'classes') ->
     A single text would count as a list of its letters: ``classes=('mug')`` lacks a comma.
 
     Args:
-        metainfo: Of the dataset.
+        metainfo: Metainfo of the dataset.
         what: The dataset, for messages.
         key: 'classes', 'base_classes' or 'novel_classes'.
 
@@ -44,7 +44,7 @@ def check_classes(in_file: Sequence[str], wanted: Sequence[str], path: str, hint
     Args:
         in_file: Category names in the order of the file.
         wanted: Classes of the dataset's metainfo.
-        path: Of the file, for messages.
+        path: Path of the file, for error messages.
         hint: What to do about missing classes.
 
     Raises:
@@ -72,7 +72,7 @@ def check_split(metainfo: Mapping[str, Any], what: str, may_be_empty: bool = Fal
 
     Args:
         metainfo: With ``classes``, ``base_classes`` and ``novel_classes``.
-        what: For messages.
+        what: Name that error messages begin with.
         may_be_empty: Accept a part without names, as long as the other has some.
 
     Raises:
