@@ -24,7 +24,7 @@ _DEFAULT_TAG = 'openai'
 # Found in every CLIP file: the image tower, or the text tower's projection.
 _LANDMARKS = ('visual.', 'text_projection', 'token_embedding.weight')
 
-# Backbone, region encoder and text encoder ask for the same file one after the other.
+# Backbone, region encoder and text encoder load the same file one after the other.
 _last_loaded: dict[tuple[Any, ...], tuple[StateDict, dict[str, Any]]] = {}
 
 
@@ -32,7 +32,7 @@ def load_clip_state_dict(source: PathLike) -> tuple[StateDict, dict[str, Any]]:
     """CLIP weights under OpenAI's and open_clip's key names.
 
     Args:
-        source: a local file (state dict, possibly nested under ``state_dict`` or ``model``;
+        source: path of a local file (state dict, possibly nested under ``state_dict`` or ``model``;
             OpenAI's TorchScript archive; ``.safetensors``; also a checkpoint of this project or of
             the official RegionCLIP, of which the towers are taken), or an open_clip model with an
             optional tag: ``'RN50'``, ``'RN50/openai'``, ``'RN50@yfcc15m'`` (the tag defaults to
@@ -100,7 +100,7 @@ class CLIPPretrained:
     offers ``clip_prefixes`` (see :func:`clip_keys`). Sets ``module.weights_source``.
 
     Args:
-        checkpoint: what :func:`load_clip_state_dict` takes.
+        checkpoint: file or name, as :func:`load_clip_state_dict` takes it.
     """
 
     def __init__(self, checkpoint: PathLike) -> None:

@@ -126,7 +126,7 @@ def recognize(keys: Iterable[str]) -> str:
     """The kind of a state dict: one of ``KINDS``.
 
     Args:
-        keys: Its keys, without ``module.`` and the like.
+        keys: keys of the state dict, without ``module.`` and the like.
 
     Raises:
         UnknownKindError: None of the kinds.
@@ -193,7 +193,7 @@ def our_key(key: str, kind: str) -> str | Unused:
     """Our name of a tensor, or why it is not used.
 
     Args:
-        key: Its name in the file.
+        key: name of the tensor in the file.
         kind: Kind of the file, see ``recognize``.
     """
     if key.endswith('num_batches_tracked'):

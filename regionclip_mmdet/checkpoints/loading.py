@@ -22,7 +22,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from .files import read_file
 from .layouts import recognize
-from .state_dicts import innermost
+from .state_dicts import unwrap_state_dict
 
 SOURCE = 'checkpoint'
 
@@ -44,7 +44,7 @@ def load_from_local(filename: str, map_location: Any = 'cpu') -> Any:
     """
     path = os.path.expanduser(filename)
     kind, content = read_file(path, map_location=map_location)
-    state = innermost(content, f'checkpoint {path}')
+    state = unwrap_state_dict(content, f'checkpoint {path}')
     if kind != 'state dict':
         try:
             recognize(state)

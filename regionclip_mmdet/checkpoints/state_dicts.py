@@ -20,9 +20,9 @@ def find_state_dict(content: Any, what: str = 'The file') -> dict[str, Tensor]:
     """The bare state dict in the content of a checkpoint.
 
     Args:
-        content: A state dict, possibly nested under ``state_dict`` or ``model``, its keys possibly
+        content: state dict, possibly nested under ``state_dict`` or ``model``, its keys possibly
             all behind ``module.``, ``_orig_mod.``, ``model.`` or ``clip.``.
-        what: The file, for messages.
+        what: name of the file, for messages.
 
     Returns:
         Tensors by key, on the device they were on; floating ones as float32. Arrays, as in
@@ -32,7 +32,7 @@ def find_state_dict(content: Any, what: str = 'The file') -> dict[str, Tensor]:
         ValueError: There is no mapping in it, one whose keys are not strings, or without tensors;
             or tensors of a kind that weights cannot be (complex, quantized, sparse, ...).
     """
-    inner = innermost(content, what)
+    inner = unwrap_state_dict(content, what)
     state, odd = {}, []
     for key, value in inner.items():
         try:
@@ -57,12 +57,12 @@ def find_state_dict(content: Any, what: str = 'The file') -> dict[str, Tensor]:
         state = {key[len(common[0]) :]: value for key, value in state.items()}
 
 
-def innermost(content: Any, what: str = 'The file') -> Mapping[str, Any]:
+def unwrap_state_dict(content: Any, what: str = 'The file') -> Mapping[str, Any]:
     """The mapping of names to tensors in a checkpoint, as it is.
 
     Args:
-        content: See ``find_state_dict``.
-        what: The file, for messages.
+        content: content of a file, see ``find_state_dict``.
+        what: name of the file, for messages.
 
     Raises:
         ValueError: There is none, or its keys are not strings.
@@ -80,7 +80,7 @@ def innermost(content: Any, what: str = 'The file') -> Mapping[str, Any]:
         raise ValueError(
             f'{what} holds a Tensor of shape {tuple(content.shape)}, not a state dict. If '
             'these are embeddings of names, tools/convert_checkpoint.py FILE --names NAMES -o '
-            'VOCABULARY.pth makes a vocabulary of them.'
+            'VOCABULARY.pth creates a vocabulary from them.'
         )
     if not isinstance(content, Mapping):
         raise ValueError(
@@ -100,8 +100,8 @@ def refuse_non_finite(state: Mapping[str, Tensor], what: str = 'The file') -> No
     """Refuse weights that are NaN or infinite, as those of a training that diverged.
 
     Args:
-        state: Tensors by name.
-        what: The file, for messages.
+        state: tensors by name.
+        what: name of the file, for messages.
 
     Raises:
         ValueError: Some are; names them.

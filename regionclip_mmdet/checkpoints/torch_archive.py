@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""What ``torch.save`` and ``torch.jit.save`` write, checked before anything is made of it."""
+"""What ``torch.save`` and ``torch.jit.save`` write, checked before it is loaded."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class TorchArchive:
     written without any (``torch.serialization.set_crc32_options(False)``).
 
     Args:
-        path: A local file.
-        what: What it is, for messages.
+        path: path of a local file.
+        what: kind of file, for messages.
 
     Raises:
         ValueError: It is damaged.
@@ -63,7 +63,7 @@ class TorchArchive:
 
     @cached_property
     def pickles(self) -> dict[str, Any]:
-        """What its pickles say, none of it done, by name.
+        """What its pickles say, none of it executed, by name.
 
         Raises:
             ValueError: See ``inert.read``.
@@ -76,11 +76,7 @@ class TorchArchive:
         }
 
     def content(self) -> Any:
-        """What its pickle says.
-
-        Raises:
-            ValueError: There is none; see also ``inert.read``.
-        """
+        """What its pickle says; a ValueError if there is none, or as ``inert.read``."""
         name = f'{self.top}/data.pkl'
         if name not in self.pickles:
             raise ValueError('it is a zip archive, but has no data.pkl')
@@ -114,14 +110,14 @@ class TorchArchive:
 
 
 def check_torch_file(path: PathLike, what: str = 'checkpoint') -> None:
-    """Refuse a file of ``torch.save`` that is damaged or asks for too much.
+    """Refuse a file of ``torch.save`` that is damaged or needs too much memory.
 
     Zip archives are compared with their checksums. The older format has none: that its parts are
     there, of the right length and nothing else, is all that can be known.
 
     Args:
-        path: A local file.
-        what: What it is, for messages.
+        path: path of a local file.
+        what: kind of file, for messages.
 
     Raises:
         ValueError: Damaged; too many values, too deeply nested, containing itself; a tensor
@@ -144,14 +140,14 @@ def read_legacy(file: IO[bytes], keep: bool = False) -> tuple[Any, Storages]:
     """What a file in torch's older format says, to its very end.
 
     Args:
-        file: Open for reading, at its beginning.
-        keep: Whether to keep the data of storages.
+        file: file that is open for reading, at its beginning.
+        keep: whether to keep the data of storages.
 
     Returns:
-        What its pickle says, none of it done; its storages.
+        What its pickle says, none of it executed; its storages.
 
     Raises:
-        ValueError: It is damaged, or no such file.
+        ValueError: It is damaged, or not such a file.
     """
     magic = inert.read(file)
     if magic != _LEGACY_MAGIC or inert.read(file) != _LEGACY_VERSION:
@@ -189,8 +185,8 @@ class Storages:
     """Storages of a file in the older format.
 
     Attributes:
-        known: By key.
-        data: Their bytes, if kept.
+        known: their descriptions by key.
+        data: their bytes by key, if kept.
     """
 
     def __init__(self, known: Mapping[Any, StorageRef]) -> None:
@@ -198,11 +194,11 @@ class Storages:
         self.data: dict[str, bytes] = {}
 
     def __call__(self, storage: StorageRef) -> int:
-        """Bytes of one."""
+        """Number of bytes of a storage."""
         return self.known[storage.key].nbytes
 
     def storage(self, storage: StorageRef) -> torch.UntypedStorage:
-        """One of those that were kept."""
+        """A storage that was kept."""
         return _untyped(bytearray(self.data[storage.key]))
 
 

@@ -33,13 +33,13 @@ class Conversion:
     """A converted checkpoint and what became of its tensors.
 
     Attributes:
-        kind: What the file is, see ``layouts.KINDS``.
-        state_dict: Tensors by our names.
+        kind: kind of the file, see ``layouts.KINDS``.
+        state_dict: tensors by our names.
         notes: JSON-able notes: kind, sizes, logit scale, ...
-        parts: What each part is, in words, and its number of tensors.
-        unused: Names of tensors that are not used, by reason.
-        absent: Parts that such a file should have, absent by permission.
-        embeddings: Class embeddings found in the file without their names, ``(K, D)`` each, by
+        parts: description and number of tensors of each part.
+        unused: names of tensors that are not used, by reason.
+        absent: parts that such a file should have, absent by permission.
+        embeddings: class embeddings found in the file without their names, ``(K, D)`` each, by
             classifier.
     """
 
@@ -72,8 +72,8 @@ def translate(content: Any, what: str = 'The file') -> Conversion:
     """Rename the tensors of a checkpoint, whatever of a kind it holds.
 
     Args:
-        content: See ``find_state_dict``.
-        what: The file, for messages.
+        content: content of a file, see ``find_state_dict``.
+        what: name of the file, for messages.
 
     Returns:
         A conversion without ``parts``: nothing says that it is complete.
@@ -124,9 +124,9 @@ def into_our_names(
     """Rename the tensors of an official file that was given to a model as a checkpoint.
 
     Args:
-        state_dict: What a model is to load: changed, if it is of an official kind.
-        path: Where it is from, if that is known.
-        quiet: Whether the log is to be told of nothing.
+        state_dict: state dict that a model is to load; changed, if it is of an official kind.
+        path: path of its file, if that is known.
+        quiet: whether to log nothing.
 
     Returns:
         What became of it; None if it was left as it is.
@@ -169,8 +169,8 @@ def by_clips_names(state: Mapping[str, Tensor], what: str = 'The file') -> dict[
     """Image and text tower of a file of ours or of RegionCLIP, as CLIP names them.
 
     Args:
-        state: As ``find_state_dict`` returns it.
-        what: The file, for messages.
+        state: state dict, as ``find_state_dict`` returns it.
+        what: name of the file, for messages.
 
     Returns:
         What there is of them; empty if that is nothing, or the file none of the kinds.

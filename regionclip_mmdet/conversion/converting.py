@@ -33,11 +33,11 @@ def convert(
     """Convert the content of a checkpoint; its kind is recognized.
 
     Args:
-        content: A state dict, possibly nested under ``state_dict`` or ``model``.
-        allow_missing: Parts (``checkpoints.parts.PARTS``, or ``CLASS_EMBEDDINGS``) that the file
+        content: state dict, possibly nested under ``state_dict`` or ``model``.
+        allow_missing: parts (``checkpoints.parts.PARTS``, or ``CLASS_EMBEDDINGS``) that the file
             may do without.
         custom_sizes: True allows CLIP ResNets of sizes that were never published.
-        what: The file, for messages.
+        what: name of the file, for messages.
 
     Returns:
         The conversion; every part in it is complete.
@@ -61,10 +61,10 @@ def convert_several(
     """Convert the contents of several files, see ``convert``.
 
     Args:
-        contents: Name and content of each.
-        allow_missing: Parts that all of them may do without.
-        custom_sizes: As in ``convert``.
-        with_vocabulary: Whether a vocabulary is put in afterwards, which serves for the class
+        contents: name and content of each file.
+        allow_missing: parts that all of them may do without.
+        custom_sizes: see ``convert``.
+        with_vocabulary: whether a vocabulary is put in afterwards, which serves for the class
             embeddings of a finetuned detector.
 
     Returns:

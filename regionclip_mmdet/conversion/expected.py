@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Which tensors a part must have, told by the sizes of those that are there."""
+"""Which tensors a part must have, inferred from the sizes of those that are there."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def expected_shapes(part: str, state: Mapping[str, Tensor]) -> tuple[Shapes, str
     """Names and shapes of all tensors of a part.
 
     Args:
-        part: One of ``checkpoints.parts.PARTS``.
-        state: Tensors by our names, that of the part among them.
+        part: one of ``checkpoints.parts.PARTS``.
+        state: tensors by our names, those of the part among them.
 
     Returns:
         The shapes by name (step counters left out), and what the part is in words.
 
     Raises:
-        IncompleteError: A layer that tells a size is missing.
+        IncompleteError: A layer that determines a size is missing.
     """
     own = {k[len(part) + 1 :]: v for k, v in state.items() if part_of(k) == part}
     shapes, words = _DESCRIBERS[part.rpartition('.')[2]](own, part, state)
@@ -50,11 +50,11 @@ def infer_arch(state: Mapping[str, Tensor], owner: str = '') -> CLIPResNetArch:
     """Sizes of a CLIP ResNet, from the tensors of backbone and region encoder.
 
     Args:
-        state: Tensors by our names.
+        state: tensors by our names.
         owner: ``''`` for the student or detector, ``'teacher.'`` for the teacher.
 
     Raises:
-        IncompleteError: A stage or a layer that tells a size is missing.
+        IncompleteError: A stage or a layer that determines a size is missing.
     """
     backbone = f'{owner}backbone.'
     encoder = f'{TEACHER_ENCODER if owner else REGION_ENCODER}.'

@@ -20,8 +20,8 @@ def name_embeddings(conversions: Sequence[Conversion], names: Sequence[str]) -> 
     """Give the class embeddings in finetuned files their names, so that they become a vocabulary.
 
     Args:
-        conversions: Changed: embeddings with as many rows as names are named.
-        names: In the order of the rows.
+        conversions: converted files, changed: embeddings with as many rows as names are named.
+        names: class names, in the order of the rows.
 
     Raises:
         ValueError: No embeddings have as many rows.
@@ -50,19 +50,19 @@ def add_vocabulary(
     """Put a vocabulary into a converted detector.
 
     Args:
-        result: The conversion, changed.
-        vocabulary: Names and embeddings.
+        result: conversion, changed.
+        vocabulary: class names and their embeddings.
         classifier: ``'classifier'``, or ``'test_classifier'`` for names of testing alone.
 
     Raises:
-        ValueError: Its width is not that of the region embeddings.
+        ValueError: Its embeddings have another dimension than those of regions.
     """
     if any(key.startswith(f'{REGION_ENCODER}.') for key in result.state_dict):
         width = infer_arch(result.state_dict).embed_dim
         if vocabulary.embed_dim != width:
             raise ValueError(
-                f'The vocabulary has embeddings of width {vocabulary.embed_dim}, the model makes '
-                f'region embeddings of width {width}: they come from different CLIP models.'
+                f'The vocabulary has {vocabulary.embed_dim}-dimensional embeddings, the model '
+                f'{width}-dimensional ones of regions: they come from different CLIP models.'
             )
     prefix = f'{BOX_HEAD}.{classifier}.'
     result.state_dict[f'{prefix}embeddings'] = vocabulary.matrix.clone()
@@ -77,7 +77,7 @@ def merge(conversions: Sequence[Conversion]) -> tuple[Conversion, list[str]]:
     """One checkpoint from several, for example a recognizer and a localizer.
 
     Args:
-        conversions: Where two have the same part, the later one's is taken, whole.
+        conversions: converted files; where two have the same part, the later one's is taken, whole.
 
     Returns:
         The merged checkpoint, and the parts that were replaced.
@@ -109,8 +109,8 @@ def origins(paths: Sequence[PathLike], conversions: Sequence[Conversion]) -> lis
     """What each source of a merged checkpoint gave.
 
     Args:
-        paths: Files, or names of CLIP weights.
-        conversions: Of each, in the order of merging.
+        paths: paths of files, or names of CLIP weights.
+        conversions: conversion of each, in the order of merging.
 
     Returns:
         Per source ``file`` (its name), ``kind`` and ``parts`` (those taken from it; a later source

@@ -25,7 +25,7 @@ def to_clip(result: Conversion) -> tuple[dict[str, Tensor], list[str]]:
     """Image tower and, where there, text tower in the layout of OpenAI's CLIP and open_clip.
 
     Args:
-        result: Any conversion with a backbone and a region encoder.
+        result: conversion with a backbone and a region encoder.
 
     Returns:
         The state dict, ``logit_scale`` included, and our names that CLIP has no place for.
@@ -60,9 +60,9 @@ def save(state: Mapping[str, Tensor], notes: Mapping[str, Any], path: PathLike) 
     """Write tensors and notes, whole or not at all.
 
     Args:
-        state: The tensors.
-        notes: JSON-able; ``meta`` of a ``.pth`` file, metadata of a ``.safetensors`` one.
-        path: Ends with ``.pth`` or ``.safetensors``.
+        state: tensors by name.
+        notes: JSON-able notes; ``meta`` of a ``.pth`` file, metadata of a ``.safetensors`` one.
+        path: path of the file, which ends with ``.pth`` or ``.safetensors``.
 
     Raises:
         OSError: It could not be written; with its path.

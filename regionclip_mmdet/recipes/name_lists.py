@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""The lists of names that experiments detect, and their embeddings."""
+"""The lists of class names that experiments detect, and their embeddings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read_names(source: str) -> tuple[str, ...]:
     """Names of a list, of a text file, or of a COCO file's categories.
 
     Args:
-        source: Key of ``LISTS``, or a path. Of text files what ``words.names_of_lines`` reads: a
+        source: key of ``LISTS``, or a path. Of text files what ``words.names_of_lines`` reads: a
             name per line, without counts of a concept pool. Of annotation files (``.json``) the
             categories' names in the order of the file, which is that of labels; a list of names in
             a ``.json`` is that list.
@@ -106,13 +106,13 @@ def embed_names(
     """Embed names as the official concept files do; the names themselves stay as they are.
 
     Args:
-        names: Distinct names.
-        encoder: With weights.
-        templates: See ``CLIPTextEncoder.encode_names``.
-        lvis_style: Prompts get the names as words: underscores become spaces, parentheses go.
-        batch_size: Prompts per forward pass.
-        progress: Show a progress bar.
-        cache: Folder of an ``EmbeddingCache``.
+        names: distinct names.
+        encoder: text encoder with weights.
+        templates: prompts, see ``CLIPTextEncoder.encode_names``.
+        lvis_style: whether prompts get the names as words, without underscores and parentheses.
+        batch_size: prompts per forward pass.
+        progress: whether to show a progress bar.
+        cache: folder of an ``EmbeddingCache``.
 
     Raises:
         ValueError: Names that cannot be used, or two that are the same words.

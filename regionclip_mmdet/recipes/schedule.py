@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""A schedule made for one batch size, computed for another."""
+"""A schedule for one batch size, computed for another."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def scale_schedule(
     ``accumulative_counts``.
 
     Args:
-        cfg: A config with ``auto_scale_lr.base_batch_size``, iteration-based ``train_cfg`` and
+        cfg: config with ``auto_scale_lr.base_batch_size``, iteration-based ``train_cfg`` and
             ``param_scheduler``.
-        batch_size: Images per update, over all processes and accumulated batches.
-        accumulative_counts: Batches per update.
-        num_gpus: Processes; if given, the batch size of each is among the settings.
+        batch_size: images per update, over all processes and accumulated batches.
+        accumulative_counts: batches per update.
+        num_gpus: number of processes; if given, the batch size of each is among the settings.
 
     Returns:
         Values by dotted key, as ``--cfg-options`` takes them, e.g.

@@ -20,12 +20,12 @@ def load_text_encoder(
     """A text encoder, filled.
 
     Args:
-        arch: An open_clip model with CLIP's own text tower (causal, CLIP's tokens), or the sizes
+        arch: open_clip model with CLIP's own text tower (causal, CLIP's tokens), or the sizes
             of one, see ``CLIPTextEncoder``.
-        weights: What ``load_clip_state_dict`` takes: ``ARCH/TAG`` of open_clip, or a file of
-            CLIP's, of the official RegionCLIP's or of ours with a text encoder in it. None:
+        weights: weights, as ``load_clip_state_dict`` takes them: ``ARCH/TAG`` of open_clip, or a
+            file of CLIP, the official RegionCLIP or this project with a text encoder in it. None:
             ``ARCH/openai``.
-        quick_gelu: The activation: True for OpenAI's approximation, False for the exact one. None:
+        quick_gelu: activation: True for OpenAI's approximation, False for the exact one. None:
             what open_clip knows of the weights; of files nothing is known, and it is True unless
             the sizes say otherwise.
 

@@ -232,7 +232,7 @@ def _refuse(name: str, numbers: bool = False) -> None:
     odd = next((c for c in name if not c.isprintable() and c not in _JOINERS), None)
     if odd is not None:  # a lone surrogate is half a character
         raise ValueError(
-            f'{_shown(name)} has characters that are no text (U+{ord(odd):04X}). Type it anew.'
+            f'{_shown(name)} has characters that are no text (U+{ord(odd):04X}). Type it again.'
         )
     if _MARKUP.search(name):
         raise ValueError(

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from helpers import tiny_models
 from helpers.official_names import official_localizer_keys
-from regionclip_mmdet import config_path, conversion
+from regionclip_mmdet import config_path, conversion, renames
 from regionclip_mmdet.checkpoints import layouts
 from regionclip_mmdet.checkpoints.files import read_file
 from regionclip_mmdet.checkpoints.official import (
@@ -411,3 +411,14 @@ def test_tool_knows_lists_of_names(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert torch.equal(made.matrix, matrix)
     with pytest.raises(SystemExit, match='48 names'):
         run_tool(monkeypatch, source, '--names', 'ov_coco_48', '-o', tmp_path / 'x.pth')
+
+
+def test_old_places_still_serve() -> None:
+    import regionclip_mmdet.checkpoints.conversion as old
+    from regionclip_mmdet import checkpoints
+
+    renames._warned.clear()
+    with pytest.warns(FutureWarning, match='is now regionclip_mmdet.conversion.convert'):
+        assert old.convert is conversion.convert
+    with pytest.warns(FutureWarning, match='is now regionclip_mmdet.conversion.export_clip'):
+        assert checkpoints.export_clip_state_dict is conversion.export_clip_state_dict

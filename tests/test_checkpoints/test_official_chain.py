@@ -5,7 +5,7 @@ Complete files of every kind are converted by ``tools/convert_checkpoint.py`` an
 configs, through ``tools/test.py``, mmdet's ``DetInferencer`` as its ``image_demo.py`` calls it, and
 ``RegionCLIPInferencer``. The right name of a region is computed by hand, from its embedding and the
 matrix in the official file: the name whose row is nearest. That matrix is made such that regions
-of one picture have several names.
+of one image have several names.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def telling_matrix(embeddings: Tensor, number: int) -> Tensor:
     return rows
 
 
-def picture(folder: Path) -> str:
+def image_file(folder: Path) -> str:
     """Rectangles of colors, which give regions of several names."""
     generator = np.random.default_rng(3)
     pixels = np.full((72, 96, 3), 110, np.uint8)
@@ -162,8 +162,8 @@ def picture(folder: Path) -> str:
         top, left = generator.integers(0, 56), generator.integers(0, 80)
         height, width = generator.integers(8, 40, 2)
         pixels[top : top + height, left : left + width] = generator.integers(0, 256, 3)
-    Image.fromarray(pixels).save(folder / 'picture.png')
-    return str(folder / 'picture.png')
+    Image.fromarray(pixels).save(folder / 'image.png')
+    return str(folder / 'image.png')
 
 
 def right_names(
@@ -194,7 +194,7 @@ def right_names(
 
 
 class Drawn:
-    """Boxes and names that reach a picture, through whichever visualizer."""
+    """Boxes and names that reach an image, through whichever visualizer."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.named: list[tuple[list[float], str]] = []
@@ -221,7 +221,7 @@ def test_right_names_everywhere(
     case, names = CASES[name], tuple(LISTS[CASES[name].names])
     monkeypatch.chdir(tmp_path)
     case.data()
-    config, image = write_config(case), picture(tmp_path)
+    config, image = write_config(case), image_file(tmp_path)
     convert(case, torch.ones(len(names), official.ARCH['embed_dim']))
     probe = RegionCLIPInferencer(config, 'detector.pth', 'cpu', show_progress=False)
     embeddings = probe.encode(image, all_regions=True).embeddings
@@ -251,8 +251,8 @@ def test_right_names_everywhere(
         inputs=image, out_dir='outputs', texts=None, pred_score_thr=0.0, batch_size=1, show=False,
         no_save_vis=False, no_save_pred=False, print_result=False, custom_entities=False,
     )  # fmt: skip
-    assert Path('outputs/vis/picture.png').is_file()
-    saved = json.loads(Path('outputs/preds/picture.json').read_text())
+    assert Path('outputs/vis/image.png').is_file()
+    saved = json.loads(Path('outputs/preds/image.json').read_text())
     assert saved['labels'] == found.labels.tolist() == result['predictions'][0]['labels']
     assert tuple(mmdets.model.dataset_meta['classes']) == names
     assert tuple(mmdets.visualizer.dataset_meta['classes']) == names
