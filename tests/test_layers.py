@@ -20,6 +20,7 @@ LAYERS = [
     {'models.roi_heads'},
     {
         'models.backbones',
+        'models.encoded_image',
         'models.localizers',
         'models.losses',
         'models.post_processing',
@@ -30,8 +31,9 @@ LAYERS = [
         'models.text',
         'models.weights',
     },
-    {'evaluation', 'visualization', 'concepts'},
+    {'evaluation', 'concepts'},
     {'datasets'},
+    {'visualization'},
     {'checkpoints'},
     {
         'compat',
