@@ -17,6 +17,16 @@ from .broken_images import BrokenImagePolicy
 from .named_splits import NamedSplits
 from .proposal_file import ProposalFile
 
+__all__ = [
+    'BASE_CLASSES',
+    'CATEGORY_IDS',
+    'CLASSES',
+    'COLORS',
+    'NOVEL_CLASSES',
+    'SHAPES',
+    'ShapesWorldDataset',
+]
+
 # Name -> RGB. Far apart in hue or lightness, so that jitter never turns one into another.
 COLORS: dict[str, tuple[int, int, int]] = {
     'red': (214, 32, 38),
