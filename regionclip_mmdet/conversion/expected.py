@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from ..checkpoints.parts import REGION_ENCODER, TEACHER, TEACHER_ENCODER, part_of
 from ..config_paths import config_path
+from ..default_scope import default_scope
 from ..models.backbones import CLIP_RESNETS
 from ..models.backbones.clip_arch import CLIPResNetArch, resolve_arch
 
@@ -91,7 +91,7 @@ def _count(state: Mapping[str, Tensor], prefix: str) -> int:
 
 
 def _shapes(build: Callable[[], nn.Module]) -> Shapes:
-    with DefaultScope.overwrite_default_scope('mmdet'), torch.device('meta'):
+    with default_scope(), torch.device('meta'):
         state = build().state_dict()
     return {k: tuple(v.shape) for k, v in state.items() if not k.endswith('num_batches_tracked')}
 
