@@ -39,6 +39,7 @@ LAYERS = [
         'compat',
         'config_paths',
         'contracts',
+        'default_scope',
         'fileio',
         'inert',
         'known_files',

@@ -10,12 +10,12 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.fileio import get
-from mmengine.registry import DefaultScope
 from PIL import Image
 
 from ..datasets.image_kinds import is_read, why_not_read
 from ..datasets.transforms import BrokenImageError, LoadImageChecked
 from ..datasets.transforms.load_image import as_rgb
+from ..default_scope import default_scope
 
 ImageInput = str | os.PathLike | np.ndarray | Image.Image
 # They read annotations, which a user's image has not.
@@ -47,7 +47,7 @@ class ImageInputs:
             )
         loader = steps[loaders[0]]
         self.backend_args = loader.get('backend_args')
-        with DefaultScope.overwrite_default_scope('mmdet'):
+        with default_scope():
             if loader.get('imdecode_backend') == 'pillow':
                 self.load_file = LoadImageChecked(backend_args=self.backend_args)
             else:

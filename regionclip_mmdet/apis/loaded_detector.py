@@ -13,12 +13,12 @@ from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from mmengine.visualization import Visualizer
 from torch import nn
 
 from ..checkpoints.translation import into_our_names
+from ..default_scope import default_scope
 from ..fileio import naming_write_errors
 from ..known_files import require_file
 from ..models.detectors import OpenVocabularyRCNN
@@ -205,7 +205,7 @@ class LoadedDetector(DetInferencer):
             self._text_arch = own.get('arch')
             cfg.model.text_encoder = None
         if self._weights == RANDOM:
-            with DefaultScope.overwrite_default_scope(self.scope):
+            with default_scope(self.scope):
                 model = generated_model(cfg)
             warnings.warn('weights are generated at random: detections mean nothing.', stacklevel=4)
             model.cfg = cfg

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mmdet.registry import MODELS
-from mmengine.registry import DefaultScope
 from torch import Tensor
 
+from ..default_scope import default_scope
 from ..models.detectors import OpenVocabularyRCNN
 from ..models.text import CLIPTextEncoder
 from ..recipes.text_encoders import load_text_encoder
@@ -96,7 +96,7 @@ def _given(
     if isinstance(given, CLIPTextEncoder):
         return given
     if isinstance(given, Mapping):
-        with DefaultScope.overwrite_default_scope('mmdet'):
+        with default_scope():
             encoder = MODELS.build(dict(given))
         encoder.init_weights()
         if getattr(encoder, 'weights_source', None) is None:

@@ -13,8 +13,9 @@ from typing import TypeVar
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import DefaultScope
 from torch import nn
+
+from ...default_scope import default_scope
 
 GENERATED = 'generated at random, as requested'
 # Caffe's localizers see pixel values up to 128; with these, boxes differ moderately from anchors.
@@ -35,7 +36,7 @@ def generated_model(cfg: Config | ConfigDict, text_encoder: bool = True) -> nn.M
     arch = cfg.model.backbone.get('arch')
     if text_encoder and cfg.model.get('text_encoder') is None and isinstance(arch, str):
         cfg.model.text_encoder = dict(type='CLIPTextEncoder', arch=arch)
-    scope = DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmdet'))
+    scope = default_scope(cfg.get('default_scope', 'mmdet'))
     with scope, torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = fill_weights(MODELS.build(cfg.model))
