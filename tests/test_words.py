@@ -93,7 +93,7 @@ def test_retired_words_are_gone(folder: str) -> None:
         ('def failing_together(): ...', 1),
         ('# Made anew', 1),
         ("prompts = ['a picture of a {}']", 0),
-        ("    'a picture of {}',\n    '{} in a picture',", 0),
+        ("TEMPLATES = (\n    'a picture of {}',\n    '{} in a picture',\n)", 0),
         ("__getattr__ = old_names(__name__, dict(\n    picture_colors='x',\n))", 0),
     ],
 )
