@@ -16,9 +16,11 @@ GLOSSARY = ROOT / 'docs' / 'architecture.md'
 SUFFIXES = ('.py', '.md', '.yml', '.toml', '.cfg', '.cff', '.sh', '.txt', '.html', '.css')
 # Calls whose arguments are old names that still work.
 ALIASES = ('old_names', 'register_old_type', 'renamed', 'warn_once')
-# Old names that configs keep, prompts, and patterns of this kind of test.
+# Old names that configs keep, prompts and captions (those of the shapes world, too, and the words
+# that name no object in them), and patterns of this kind of test.
 KEPT = re.compile(
     r"pseudo_label_pictures|\bpicture of (?:a|an|the)\b|coco65_region_naming|r'recalled\|.*run here"
+    r"|'a picture of \{\}'|'\{\} in a picture'|'photo picture image drawing"
 )
 # Recorded data and what is written by hand about it; the history of names.
 SKIPPED = ('tests/data/', 'CHANGELOG.md', 'tests/test_words.py', 'LICENSE', 'requirements/')
@@ -91,6 +93,7 @@ def test_retired_words_are_gone(folder: str) -> None:
         ('def failing_together(): ...', 1),
         ('# Made anew', 1),
         ("prompts = ['a picture of a {}']", 0),
+        ("TEMPLATES = (\n    'a picture of {}',\n    '{} in a picture',\n)", 0),
         ("__getattr__ = old_names(__name__, dict(\n    picture_colors='x',\n))", 0),
     ],
 )

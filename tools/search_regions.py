@@ -59,9 +59,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--one-per-image', action='store_true', help='only the best region of an image'
     )
-    parser.add_argument('--out', metavar='PICTURE', help='draw the regions into this file')
+    parser.add_argument('--out', metavar='FILE', help='draw the regions into this file')
     parser.add_argument(
-        '--columns', type=int, default=6, help='regions in a row of the picture (default: 6)'
+        '--columns', type=int, default=6, help='regions in a row of the visualization (default: 6)'
     )
     parser.add_argument(
         '--image-root', metavar='FOLDER', help='where the images are now, if they were moved'
@@ -70,7 +70,7 @@ def parse_args() -> argparse.Namespace:
     if args.top < 1 or args.columns < 1:
         parser.error('--top and --columns must be positive')
     if args.out is not None and Path(args.out).suffix.lower() not in Image.registered_extensions():
-        parser.error(f'--out {args.out} is no picture: its name must end in .jpg or .png')
+        parser.error(f'--out {args.out} is no image file: its name must end in .jpg or .png')
     return args
 
 
@@ -103,9 +103,9 @@ def main() -> None:
         )
         print(features.as_table(found), flush=True)
         if args.out is not None:
-            picture = features.draw_hits(found, args.columns)
+            visualization = features.draw_hits(found, args.columns)
             with write_whole(args.out) as unfinished:  # its ending tells the format
-                picture.save(unfinished)
+                visualization.save(unfinished)
             print(f'{args.out} shows them', flush=True)
     except (OSError, RuntimeError, ValueError) as error:
         raise SystemExit(f'Nothing was found: {error}') from None

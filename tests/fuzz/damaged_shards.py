@@ -164,7 +164,7 @@ def damage_tar(rng: np.random.Generator, shard: Shard, alone: bool) -> None:
             shard.blocks.insert(place, (odd, None))
         elif kind == 10:
             text = ODD_TEXTS[rng.integers(len(ODD_TEXTS))]
-            odd = made.member('odd.png', made.picture(1)) + made.member('odd.json', text)
+            odd = made.member('odd.png', made.image(1)) + made.member('odd.json', text)
             shard.blocks.insert(place, (odd, None))
         else:
             shard.blocks.insert(place, (made.member('odd.png', b'', b'S', 512), None))
@@ -179,8 +179,8 @@ def _patched(block: bytes, place: int, content: bytes) -> bytes:
 
 def tsv_rows(numbers: range) -> tuple[list[bytes], list[bytes]]:
     """Rows of images and of texts."""
-    images = [b'k%d\t%s\n' % (n, base64.b64encode(made.picture(n))) for n in numbers]
-    return images, [b'k%d\tpicture %d\n' % (n, n) for n in numbers]
+    images = [b'k%d\t%s\n' % (n, base64.b64encode(made.image(n))) for n in numbers]
+    return images, [b'k%d\tcaption %d\n' % (n, n) for n in numbers]
 
 
 def damage_rows(rng: np.random.Generator, rows: list[bytes]) -> set[int]:

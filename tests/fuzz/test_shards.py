@@ -67,7 +67,7 @@ def read_pairs(case: int, dataset: Any) -> dict[int, bool]:
         if number is None:
             continue
         pixels = item['img']
-        same = (pixels == pixels[0, 0]).all() and captions == [f'picture {number}']
+        same = (pixels == pixels[0, 0]).all() and captions == [f'caption {number}']
         found[number] = bool(same and made.number_in(pixels) == number)
     return found
 

@@ -153,7 +153,7 @@ def prose(text: str) -> str:
 
 
 def links(text: str) -> Iterator[str]:
-    """Where the links and pictures of a page lead, those of HTML tags included."""
+    """Where the links and images of a page lead, those of HTML tags included."""
     text = prose(text)
     for match in re.finditer(r'\]\(<?([^)>\s]+)>?(?:\s+"[^"]*")?\)', text):
         yield match[1]

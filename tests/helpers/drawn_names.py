@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""What is written on pictures, by this package's visualizer and by mmdet's."""
+"""What is written on visualizations, by this package's visualizer and by mmdet's."""
 
 from __future__ import annotations
 

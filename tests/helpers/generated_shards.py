@@ -16,7 +16,7 @@ from PIL import Image
 MEMBER = tuple[str, bytes]
 
 
-def picture(number: int, kind: str = 'PNG') -> bytes:
+def image(number: int, kind: str = 'PNG') -> bytes:
     """An image file of 6 x 8 pixels (height x width), all of one color: r + 256 g = number."""
     pixels = np.zeros((6, 8, 3), dtype=np.uint8)
     pixels[..., 0], pixels[..., 1] = number % 256, number // 256
@@ -28,10 +28,10 @@ def picture(number: int, kind: str = 'PNG') -> bytes:
 def pair(number: int) -> list[MEMBER]:
     """Members of one pair, in img2dataset's order."""
     key = f'{number:09d}'
-    facts = {'caption': f'picture {number}', 'key': key, 'alt': [f'a {number}', f'b {number}']}
+    facts = {'caption': f'caption {number}', 'key': key, 'alt': [f'a {number}', f'b {number}']}
     return [
-        (f'{key}.png', picture(number)),
-        (f'{key}.txt', f'picture {number}'.encode()),
+        (f'{key}.png', image(number)),
+        (f'{key}.txt', f'caption {number}'.encode()),
         (f'{key}.json', json.dumps(facts).encode()),
     ]
 
@@ -80,7 +80,7 @@ def write_tsv(folder: Path, shard: int, numbers: Sequence[int], texts: Sequence[
     """``images_N.tsv`` and ``text_N.tsv``."""
     folder.mkdir(parents=True, exist_ok=True)
     images = folder / f'images_{shard}.tsv'
-    images.write_text(''.join(f'k{n}\t{base64.b64encode(picture(n)).decode()}\n' for n in numbers))
+    images.write_text(''.join(f'k{n}\t{base64.b64encode(image(n)).decode()}\n' for n in numbers))
     rows = zip(numbers, texts, strict=True)
     (folder / f'text_{shard}.tsv').write_text(''.join(f'k{n}\t{text}\n' for n, text in rows))
     return images

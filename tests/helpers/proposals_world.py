@@ -63,7 +63,7 @@ def write_shards(
                 content = content[:60].ljust(len(content), b'\0')
             members += [
                 (f'{number:09d}.png', content),
-                (f'{number:09d}.txt', f'picture {number}'.encode()),
+                (f'{number:09d}.txt', f'caption {number}'.encode()),
             ]
         made.write_tar(folder / f'{shard:05d}.tar', members)
         first += size

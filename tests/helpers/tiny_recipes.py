@@ -109,10 +109,10 @@ def make_cc3m(root: Path = Path('data/cc3m')) -> None:
     """Six images with a caption each, as JSON lines and in shards."""
     names = [f'{i}.jpg' for i in range(6)]
     write_images(root / 'images', names)
-    rows = [json.dumps(dict(image=name, caption=f'picture {name}')) for name in names]
+    rows = [json.dumps(dict(image=name, caption=f'caption {name}')) for name in names]
     (root / 'train.jsonl').write_text('\n'.join(rows), encoding='utf-8')
     items = [
-        dict(img_path=str(root / 'images' / name), captions=[f'picture {name}']) for name in names
+        dict(img_path=str(root / 'images' / name), captions=[f'caption {name}']) for name in names
     ]
     pack_shards(items, root.with_name('cc3m_shards'), per_shard=4, progress=False)
 

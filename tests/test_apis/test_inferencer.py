@@ -200,7 +200,7 @@ class TestBrokenImages:
 
 
 class TestFiles:
-    def test_pictures_and_predictions(
+    def test_visualizations_and_predictions(
         self, inferencer: RegionCLIPInferencer, folder: Path, tmp_path_factory
     ) -> None:
         out = tmp_path_factory.mktemp('out')
@@ -238,10 +238,10 @@ class TestFiles:
         image = tiny_inference.image()
         inferencer(image, texts=NAMES, out_dir=tmp_path, no_save_vis=True)
         assert list(tmp_path.iterdir()) == []
-        inferencer(image, texts=NAMES, out_dir=tmp_path)  # mmdet's default: pictures alone
+        inferencer(image, texts=NAMES, out_dir=tmp_path)  # mmdet's default: visualizations alone
         assert [p.name for p in tmp_path.iterdir()] == ['vis']
 
-    def test_pictures_are_rgb_and_show_what_is_above_the_threshold(
+    def test_visualizations_are_rgb_and_show_what_is_above_the_threshold(
         self, inferencer: RegionCLIPInferencer
     ) -> None:
         image = tiny_inference.image()
@@ -324,9 +324,9 @@ class TestEncodedOnce:
             sample = inferencer.query(names, image=image, return_datasamples=True)
             drawn = inferencer.draw(image, sample, score_thr=0.0)
             assert len(found[i]) == 3
-            for labels, picture in found[i]:
+            for labels, visualization in found[i]:
                 assert labels == expected[i]['labels']
-                assert np.array_equal(picture, drawn)
+                assert np.array_equal(visualization, drawn)
 
 
 def test_no_warning_of_mmdets_about_datasets(files: tiny_inference.DetectorFiles) -> None:

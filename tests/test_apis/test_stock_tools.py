@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""mmdet's own calls and pictures with the shipped configs: names are those that labels number."""
+"""mmdet's own calls and visualizations with the shipped configs: labels number the names."""
 
 from __future__ import annotations
 

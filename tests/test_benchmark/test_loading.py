@@ -89,7 +89,7 @@ def test_generated_pairs(tmp_path: Path) -> None:
 
 
 def test_noise_is_as_large_as_a_photograph(tmp_path: Path) -> None:
-    """White noise of this size would have 480 kB, a flat picture 5; COCO's images have 150."""
+    """White noise of this size would have 480 kB, a flat image 5; COCO's images have 150."""
     pixels = natural_noise(480, 640, np.random.default_rng(0))
     Image.fromarray(pixels).save(tmp_path / 'noise.jpg', quality=90)
     assert 80e3 < (tmp_path / 'noise.jpg').stat().st_size < 180e3

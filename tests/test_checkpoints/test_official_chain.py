@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""From official files to names on pictures, as a user goes.
+"""From official files to names on visualizations, as a user goes.
 
 Complete files of every kind are converted by ``tools/convert_checkpoint.py`` and run by the shipped
 configs, through ``tools/test.py``, mmdet's ``DetInferencer`` as its ``image_demo.py`` calls it, and

@@ -46,11 +46,11 @@ def test_shards_by_pattern(tmp_path: Path) -> None:
     write_shards(tmp_path, [2, 3])
     write_tar(tmp_path / '00002.tar', [*pair(5), ('000000006.png', b''), ('000000006.txt', b' ')])
     captions = CaptionFiles([f'{tmp_path}/{{00000..00002}}.tar'])
-    assert list(captions) == [f'picture {number}' for number in range(6)]
+    assert list(captions) == [f'caption {number}' for number in range(6)]
     assert captions.num_left_out == 1
     write_tsv(tmp_path / 'tsv', 0, [0, 1], ['a caption', '{"captions": ["one", "two"]}'])
     both = CaptionFiles([tmp_path / 'tsv' / 'images_*.tsv', f'{tmp_path}/00000.tar'])
-    assert list(both) == ['a caption', 'one', 'two', 'picture 0', 'picture 1']
+    assert list(both) == ['a caption', 'one', 'two', 'caption 0', 'caption 1']
     assert both.num_left_out == 0
     with pytest.raises(FileNotFoundError, match='1 of 3 shards do not exist'):
         CaptionFiles([f'{tmp_path}/{{00001..00003}}.tar'])
@@ -82,7 +82,7 @@ def test_several_processes_make_every_index(
 
     monkeypatch.setattr(ImageTextShards, '_read_indices', checked)
     captions = CaptionFiles([f'{tmp_path}/*.tar'], processes=3)
-    assert list(captions) == [f'picture {number}' for number in range(6)]
+    assert list(captions) == [f'caption {number}' for number in range(6)]
 
 
 class Elsewhere(BaseStorageBackend):
@@ -101,7 +101,7 @@ def test_shards_that_are_not_local(tmp_path: Path, processes: int) -> None:
     write_shards(tmp_path / 'far', [2, 1])
     path = f'elsewhere://{tmp_path}/far/{{00000..00001}}.tar'
     captions = CaptionFiles([path], copy_dir=tmp_path / 'copies', processes=processes)
-    assert list(captions) == [f'picture {number}' for number in range(3)]
+    assert list(captions) == [f'caption {number}' for number in range(3)]
     assert len(list((tmp_path / 'copies').glob('*.tar'))) == 2
     with pytest.raises(ValueError, match=r'is not local.*copy_dir'):
         CaptionFiles([path])

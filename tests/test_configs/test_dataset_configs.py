@@ -104,7 +104,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def innermost(dataset: Any) -> Any:
+def unwrap_dataset(dataset: Any) -> Any:
     return getattr(dataset, 'dataset', dataset)
 
 
@@ -118,7 +118,7 @@ def test_labels_mean_names(name: str, data: Path, monkeypatch: pytest.MonkeyPatc
         (config.train_dataloader, train_images, train_names),
         (config.val_dataloader, val_images, val_names),
     ):
-        dataset = innermost(DATASETS.build(loader.dataset))
+        dataset = unwrap_dataset(DATASETS.build(loader.dataset))
         assert len(dataset) == number
         assert tuple(dataset.metainfo['classes']) == names
         objects = {

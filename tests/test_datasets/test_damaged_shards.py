@@ -125,7 +125,7 @@ class TestBrokenImages:
         before = make(tmp_path).broken_pairs()
         (tmp_path / 'broken.tsv').write_text('00000.tar\t000000001\n')
         dataset = make(tmp_path, exclude='broken.tsv')
-        assert captions(dataset) == [['picture 0'], ['picture 2']]
+        assert captions(dataset) == [['caption 0'], ['caption 2']]
         assert dataset.broken_pairs() == before and len(before) == 1
         with pytest.raises(FileNotFoundError, match=r'exclude.*none\.tsv does not exist.*--broken'):
             make(tmp_path, exclude='none.tsv')
@@ -133,7 +133,7 @@ class TestBrokenImages:
     def test_of_a_shard_that_shrinks_while_training(self, tmp_path: Path) -> None:
         dataset = make(made.write_shards(tmp_path, [4]), skip_broken=False)
         os.truncate(tmp_path / '00000.tar', 512 * 6 * 2)
-        assert dataset[1]['data_samples'].text == 'picture 1'
+        assert dataset[1]['data_samples'].text == 'caption 1'
         with pytest.raises(BrokenImageError, match=r'00000\.tar/000000002\.png: .*ends before'):
             dataset[2]
 
@@ -158,7 +158,7 @@ class TestExclusions:
 
     def shards(self, folder: Path, name: str = 'a.tar') -> Path:
         folder.mkdir(exist_ok=True)
-        pairs = [[(f'{key}.png', made.picture(n)), (f'{key}.txt', b'x')]
+        pairs = [[(f'{key}.png', made.image(n)), (f'{key}.txt', b'x')]
                  for n, key in enumerate(self.KEYS)]  # fmt: skip
         return made.write_tar(folder / name, [member for both in pairs for member in both])
 

@@ -32,8 +32,8 @@ def test_files(tmp_path: Path) -> None:
         assert tuple(category['name'] for category in categories) == names
         assert {a['category_id'] for a in content['annotations']} == {c['id'] for c in categories}
         for image in content['images']:
-            with Image.open(root / part / image['file_name']) as picture:
-                assert picture.size == (image['width'], image['height'])
+            with Image.open(root / part / image['file_name']) as opened:
+                assert opened.size == (image['width'], image['height'])
 
 
 def test_boxes_hold_the_named_color(tmp_path: Path) -> None:
@@ -45,8 +45,8 @@ def test_boxes_hold_the_named_color(tmp_path: Path) -> None:
     assert boxes
     for box in boxes:
         x, y, w, h = box['bbox']
-        with Image.open(root / 'val' / files[box['image_id']]) as picture:
-            pixel = np.asarray(picture.convert('RGB'))[round(y + h / 2), round(x + w / 2)]
+        with Image.open(root / 'val' / files[box['image_id']]) as opened:
+            pixel = np.asarray(opened.convert('RGB'))[round(y + h / 2), round(x + w / 2)]
         assert np.abs(pixel.astype(int) - (50, 208, 222)).max() < 40
 
 

@@ -23,7 +23,7 @@ def test_every_pair_is_itself(tmp_path: Path) -> None:
         shard = 0 if number < 3 else 1 if number < 4 else 2
         assert made.number_in(sample['inputs']) == number
         data = sample['data_samples']
-        assert data.text == f'picture {number}'
+        assert data.text == f'caption {number}'
         assert data.img_path == f'{tmp_path}/{shard:05d}.tar/{number:09d}.png'
         assert data.img_id == f'{shard:05d}.tar/{number:09d}'
     with pytest.raises(IndexError):
@@ -32,7 +32,7 @@ def test_every_pair_is_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('kind', ['png', 'jpg', 'jpeg', 'webp', 'JPG'])
 def test_image_formats(tmp_path: Path, kind: str) -> None:
-    content = made.picture(7, {'png': 'PNG', 'webp': 'WEBP'}.get(kind, 'JPEG'))
+    content = made.image(7, {'png': 'PNG', 'webp': 'WEBP'}.get(kind, 'JPEG'))
     made.write_tar(tmp_path / 'a.tar', [(f'x/photo.v2.{kind}', content), ('x/photo.v2.txt', b'p')])
     dataset = make(tmp_path)
     assert dataset.image_bytes(0) == content
@@ -41,14 +41,14 @@ def test_image_formats(tmp_path: Path, kind: str) -> None:
 
 def test_where_captions_come_from(tmp_path: Path) -> None:
     folder = made.write_shards(tmp_path, [2])
-    assert captions(make(folder)) == [['picture 0'], ['picture 1']]
+    assert captions(make(folder)) == [['caption 0'], ['caption 1']]
     # one index each: neither setting may read the other's
     assert captions(make(folder, caption_key='alt')) == [['a 0', 'b 0'], ['a 1', 'b 1']]
-    assert captions(make(folder)) == [['picture 0'], ['picture 1']]
+    assert captions(make(folder)) == [['caption 0'], ['caption 1']]
     assert len(list(folder.glob('*.npz'))) == 2
-    assert captions(make(folder, caption_key='caption')) == [['picture 0'], ['picture 1']]
+    assert captions(make(folder, caption_key='caption')) == [['caption 0'], ['caption 1']]
     made.write_tar(folder / '00000.tar', [m for m in made.pair(4) if not m[0].endswith('txt')])
-    assert captions(make(folder)) == [['picture 4']]
+    assert captions(make(folder)) == [['caption 4']]
 
 
 def test_long_names_and_other_members(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_long_names_and_other_members(tmp_path: Path) -> None:
         folder = tarfile.TarInfo('folder')
         folder.type = tarfile.DIRTYPE
         archive.addfile(folder)
-        for name, content in [('stats', b'1'), (f'{key}.png', made.picture(3))]:
+        for name, content in [('stats', b'1'), (f'{key}.png', made.image(3))]:
             (tmp_path / 'file').write_bytes(content)
             archive.add(tmp_path / 'file', name)
         (tmp_path / 'file').write_text('größer')
@@ -70,7 +70,7 @@ def test_long_names_and_other_members(tmp_path: Path) -> None:
 def test_broken_pairs_are_left_out_and_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    image = made.picture(0)
+    image = made.image(0)
     made.write_tar(
         tmp_path / 'a.tar',
         [
@@ -95,7 +95,7 @@ def test_broken_pairs_are_left_out_and_named(
         make(tmp_path)
     text = messages(caplog, lambda: make(tmp_path, max_broken_share=0.8))
     dataset = make(tmp_path, max_broken_share=0.8)
-    assert captions(dataset) == [['picture 1'], ['picture 2']]
+    assert captions(dataset) == [['caption 1'], ['caption 2']]
     reasons = {key: reason for shard, key, reason in dataset.broken_pairs()}
     assert {shard for shard, _, _ in dataset.broken_pairs()} == {f'{tmp_path}/a.tar'}
     assert reasons == {
@@ -119,7 +119,7 @@ def test_what_is_whole_in_a_truncated_shard_is_used(tmp_path: Path, cut: str) ->
     keep = {'data': 2 * size + 520, 'padding': 3 * size - 20, 'header': 2 * size + 100}
     path = tmp_path / '00001.tar'
     whole = path.read_bytes()
-    assert whole[2 * size :].startswith(b'000000006.png\0') and len(made.picture(6)) < 492
+    assert whole[2 * size :].startswith(b'000000006.png\0') and len(made.image(6)) < 492
     path.write_bytes(whole[: keep.get(cut, 4 * size)])
     dataset = make(tmp_path)
     numbers = [made.number_in(dataset[i]['inputs']) for i in range(len(dataset))]
@@ -136,7 +136,7 @@ def test_a_damaged_header_in_the_middle(tmp_path: Path) -> None:
     content[512 * 6 : 512 * 6 + 200] = b'?' * 200
     path.write_bytes(content)
     dataset = make(tmp_path, max_broken_share=0.25)
-    assert captions(dataset) == [['picture 0'], ['picture 2'], ['picture 3']]
+    assert captions(dataset) == [['caption 0'], ['caption 2'], ['caption 3']]
     assert [made.number_in(dataset[i]['inputs']) for i in range(3)] == [0, 2, 3]
     assert [found[1:] for found in dataset.broken_pairs()] == [
         ('', f'no header after 000000000.json: read on at byte {512 * 8}'),

@@ -95,7 +95,7 @@ def test_which_text_file_belongs_to_an_image_file(tmp_path: Path) -> None:
 
 def test_a_row_with_a_damaged_key(tmp_path: Path) -> None:
     """It alone is left out; a lost tab, an odd byte, a cut line."""
-    images = made.write_tsv(tmp_path, 0, range(7), [f'picture {n}' for n in range(7)])
+    images = made.write_tsv(tmp_path, 0, range(7), [f'caption {n}' for n in range(7)])
     rows = images.read_bytes().split(b'\n')
     rows[1] = rows[1].replace(b'\t', b' ')
     rows[3] = b'\xff' + rows[3][1:]
@@ -103,7 +103,7 @@ def test_a_row_with_a_damaged_key(tmp_path: Path) -> None:
     images.write_bytes(b'\xef\xbb\xbf' + b'\n'.join(rows))  # as some editors begin a file
     dataset = make(tmp_path, max_broken_share=0.5)
     assert numbers(dataset) == [0, 2, 4, 6]
-    assert captions(dataset) == [[f'picture {n}'] for n in (0, 2, 4, 6)]
+    assert captions(dataset) == [[f'caption {n}'] for n in (0, 2, 4, 6)]
     assert dataset.get_data_info(0)['img_path'] == f'{images}/k0'
     reasons = {key: reason for _, key, reason in dataset.broken_pairs()}
     assert list(reasons) == ['k1', '\\xff3', 'k5']

@@ -23,7 +23,7 @@ def shards(tmp_path: Path) -> Path:
     """Pairs 0 to 3 and 4 to 8; three images are half a file, one pair has no caption."""
     damaged = sum(BROKEN.values(), [])
     for name, numbers in (('00000.tar', range(4)), ('00001.tar', range(4, 9))):
-        members = [('sub/lost.png', made.picture(0))] if name == '00001.tar' else []
+        members = [('sub/lost.png', made.image(0))] if name == '00001.tar' else []
         for number in numbers:
             (image, content), *rest = made.pair(number)
             content = content[: -len(content) // 3] if number in damaged else content
@@ -43,7 +43,7 @@ def test_counts_and_broken_pairs(shards: Path, workers: int) -> None:
     assert report.num_bytes == sum(path.stat().st_size for path in shards.glob('*.tar'))
     sound = [number for number in range(9) if number not in sum(BROKEN.values(), [])]
     assert report.sizes.tolist() == [[8, 6]] * len(sound)
-    assert report.image_bytes.tolist() == [len(made.picture(number)) for number in sound]
+    assert report.image_bytes.tolist() == [len(made.image(number)) for number in sound]
     assert report.words.tolist() == [2] * len(sound) and report.captions.tolist() == [1] * 6
     lines = [line.split('\t') for line in report.broken_lines()]
     expected = [[shard, f'{n:09d}'] for shard, numbers in BROKEN.items() for n in numbers]

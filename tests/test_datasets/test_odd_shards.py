@@ -36,7 +36,7 @@ def read(
     dataset = ImageTextShards('a.tar', **options, pipeline=[dict(type='LoadImageChecked')])
     numbers = [made.number_in(dataset[i]['img']) for i in range(len(dataset))]
     said = [dataset.get_data_info(i)['captions'] for i in range(len(dataset))]
-    assert said == [[f'picture {number}'] for number in numbers]
+    assert said == [[f'caption {number}'] for number in numbers]
     assert {shard for shard, _, _ in dataset.broken_pairs()} <= {str(path)}
     return numbers, {key: reason for _, key, reason in dataset.broken_pairs()}
 
@@ -118,20 +118,20 @@ class TestJoined:
     ],
 )
 def test_sizes_that_cannot_be(tmp_path: Path, size: bytes, reason: str) -> None:
-    odd = made.member('odd.png', made.picture(9), size=size) + made.member('odd.txt', b'x')
+    odd = made.member('odd.png', made.image(9), size=size) + made.member('odd.txt', b'x')
     numbers, broken = read(tmp_path, pair(0) + odd + pair(1) + END)
     assert numbers == [0, 1]
     assert broken.pop('') and broken == {'odd': f'its .png {reason}'}
 
 
 def test_sizes_in_base_256(tmp_path: Path) -> None:
-    content = made.picture(1)
+    content = made.image(1)
     odd = made.member('b.png', content, size=b'\x80' + len(content).to_bytes(11, 'big'))
-    assert read(tmp_path, odd + made.member('b.txt', b'picture 1') + END) == ([1], {})
+    assert read(tmp_path, odd + made.member('b.txt', b'caption 1') + END) == ([1], {})
 
 
 def test_a_size_that_takes_others_in(tmp_path: Path) -> None:
-    odd = made.member('odd.png', made.picture(9), size=1900)  # ends in the next pair
+    odd = made.member('odd.png', made.image(9), size=1900)  # ends in the next pair
     numbers, broken = read(tmp_path, pair(0) + odd + pair(1) + pair(2) + END)
     assert numbers == [0, 1, 2] and broken.pop('')
     assert broken == {'odd': 'image without .txt or .json'}
@@ -156,7 +156,7 @@ def pax(records: bytes, kind: bytes = b'x') -> bytes:
     ],
 )
 def test_bad_pax_headers(tmp_path: Path, records: bytes, reason: str) -> None:
-    odd = pax(records) + made.member('odd.png', made.picture(9)) + made.member('odd.txt', b'x')
+    odd = pax(records) + made.member('odd.png', made.image(9)) + made.member('odd.txt', b'x')
     numbers, broken = read(tmp_path, pair(0) + odd + pair(1) + END)
     broken.pop('', '')  # where no content is behind a header
     assert numbers == [0, 1] and list(broken) == ['odd']
@@ -166,7 +166,7 @@ def test_bad_pax_headers(tmp_path: Path, records: bytes, reason: str) -> None:
 @pytest.mark.parametrize('kind', [b'L', b'K', b'x', b'g'])
 @pytest.mark.parametrize('size', [b'-0000000777\0', b'77777777777\0', b'00010000000\0'])
 def test_extension_headers_of_impossible_length(tmp_path: Path, kind: bytes, size: bytes) -> None:
-    odd = made.member('long', b'a.png', kind, size) + made.member('odd.png', made.picture(9))
+    odd = made.member('long', b'a.png', kind, size) + made.member('odd.png', made.image(9))
     odd += made.member('odd.txt', b'x')
     numbers, broken = read(tmp_path, pair(0) + odd + pair(1) + END)
     assert numbers == [0, 1] and broken.pop('')
@@ -178,15 +178,15 @@ def test_chains_of_extension_headers(tmp_path: Path, kind: bytes) -> None:
     """The last one counts; the length of the chain does not."""
     record = b'16 path=odd.png\n' if kind in b'xg' else b'odd.png\0'
     odd = made.member('chain', record, kind) * 3000
-    odd += made.member('odd.png' if kind == b'K' else 'cut.png', made.picture(9))
+    odd += made.member('odd.png' if kind == b'K' else 'cut.png', made.image(9))
     numbers, broken = read(tmp_path, pair(0) + pair(1) + odd + END)
     assert numbers == [0, 1] and broken == {'odd': 'image without .txt or .json'}
 
 
 def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
-    odd = made.member(b'caf\xe9.png', made.picture(9)) + made.member(b'caf\xe9.txt', b'x')
-    odd += made.member('L', b'\xff' * 120 + b'.png\0', b'L') + made.member('x.png', made.picture(8))
-    long = made.member('L', b'n' * 5000 + b'.png\0', b'L') + made.member('x.png', made.picture(8))
+    odd = made.member(b'caf\xe9.png', made.image(9)) + made.member(b'caf\xe9.txt', b'x')
+    odd += made.member('L', b'\xff' * 120 + b'.png\0', b'L') + made.member('x.png', made.image(8))
+    long = made.member('L', b'n' * 5000 + b'.png\0', b'L') + made.member('x.png', made.image(8))
     numbers, broken = read(tmp_path, pair(0) + odd + long + pair(1) + END)
     assert numbers == [0, 1]
     assert broken == {
@@ -228,12 +228,12 @@ def test_what_is_no_file(tmp_path: Path, kind: bytes) -> None:
     ids=['deep list', 'deep object', 'digits', 'surrogate', 'zeros', 'type', 'utf-16'],
 )
 def test_odd_json(tmp_path: Path, text: bytes, reason: str) -> None:
-    odd = [('odd.png', made.picture(9)), ('odd.json', text)]
+    odd = [('odd.png', made.image(9)), ('odd.json', text)]
     assert read(tmp_path, [*made.pair(0), *odd, *made.pair(1)]) == ([0, 1], {'odd': reason})
 
 
 def test_texts_of_impossible_length(tmp_path: Path) -> None:
-    odd = made.member('odd.png', made.picture(9)) + made.member('odd.txt', b'x' * (2**24 + 1))
+    odd = made.member('odd.png', made.image(9)) + made.member('odd.txt', b'x' * (2**24 + 1))
     numbers, broken = read(tmp_path, pair(0) + odd + pair(1) + END)
     assert (numbers, broken) == ([0, 1], {'odd': 'text of 16777217 bytes'})
 
@@ -281,8 +281,8 @@ class TestOtherMembers:
             return made.block(name, 0, kind, target.encode())
 
         members = [
-            made.member('./blobs/x', made.picture(3)),
-            made.member('./t/3.txt', b'picture 3'),
+            made.member('./blobs/x', made.image(3)),
+            made.member('./t/3.txt', b'caption 3'),
             link('./t/3.png', './blobs/x'),
             link('d/4.png', '../t/3.png', b'2'),  # a link to a link
             link('d/4.txt', '../t/3.txt', b'2'),
@@ -303,7 +303,7 @@ class TestOtherMembers:
         )
 
     def test_a_whole_one_after_a_damaged_one_of_its_name(self, tmp_path: Path) -> None:
-        bad = made.member('000000001.png', made.picture(9), size=b'-0000000001\0')
+        bad = made.member('000000001.png', made.image(9), size=b'-0000000001\0')
         numbers, broken = read(tmp_path, pair(0) + bad + pair(1) + END)
         assert numbers == [0, 1] and broken.pop('')
         assert broken == {'000000001.png again': 'the last one is used'}

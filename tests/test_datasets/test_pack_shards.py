@@ -25,8 +25,8 @@ def images(folder: Path, number: int) -> list[dict]:
     items = []
     for i in range(number):
         path = folder / f'{i}.png'
-        path.write_bytes(made.picture(i))
-        captions = [f'picture {i}'] + [f'größer {i}'] * (i % 2)
+        path.write_bytes(made.image(i))
+        captions = [f'caption {i}'] + [f'größer {i}'] * (i % 2)
         items.append(dict(img_path=str(path), captions=captions))
     return items
 
@@ -53,7 +53,7 @@ def test_what_is_packed_is_read(tmp_path: Path) -> None:
         assert dataset.get_data_info(i)['captions'] == item['captions']
         assert dataset.get_data_info(i)['img_id'] == f'{i // 4:05d}.tar/{i:09d}'
     plain = ImageTextShards('*.tar', data_root=str(tmp_path / 'out'))
-    assert plain.get_data_info(3)['captions'] == ['picture 3']
+    assert plain.get_data_info(3)['captions'] == ['caption 3']
 
 
 def test_mixing(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_damaged_accounts(tmp_path: Path, content: bytes) -> None:
 def test_what_is_left_out(tmp_path: Path) -> None:
     items = images(tmp_path / 'in', 6)
     Path(items[1]['img_path']).unlink()
-    Path(items[4]['img_path']).write_bytes(made.picture(4)[:40])
+    Path(items[4]['img_path']).write_bytes(made.image(4)[:40])
     Path(items[2]['img_path']).rename(tmp_path / 'in' / '2.gif')
     items[2]['img_path'] = str(tmp_path / 'in' / '2.gif')
     for check, expected in ((True, [0, 3, 5]), (False, [0, 3, 4, 5])):

@@ -117,7 +117,7 @@ def test_shards_are_fetched_once(store: Path) -> None:
         copy.unlink()
     # indices alone: nothing is fetched until a sample is wanted
     third = remote(store)
-    assert len(third) == 9 and third.get_subset(4).get_data_info(0)['captions'] == ['picture 0']
+    assert len(third) == 9 and third.get_subset(4).get_data_info(0)['captions'] == ['caption 0']
     assert asked(store) == {'a/00000.tar': 1}
 
 
@@ -342,7 +342,7 @@ def test_indices_made_beforehand(
     store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, options: list[str]
 ) -> None:
     made.write_shards(store / 'a', [3, 2])
-    made.write_tar(store / 'a' / '00002.tar', [*made.pair(5), ('x.png', made.picture(6))])
+    made.write_tar(store / 'a' / '00002.tar', [*made.pair(5), ('x.png', made.image(6))])
     tool = Path(__file__).parents[2] / 'tools' / 'data' / 'index_shards.py'
     arguments = ['index_shards', 'store://a/*.tar', '--copy-dir', str(store.parent / 'first')]
     monkeypatch.setattr(sys, 'argv', [*arguments, *options, '--upload'])

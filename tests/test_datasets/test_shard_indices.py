@@ -38,7 +38,7 @@ class TestIndices:
         made.write_tar(shard, content)
         assert shard.stat().st_size == before.st_size
         os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
-        assert captions(make(folder)) == [['picture 5'], ['picture 6']]
+        assert captions(make(folder)) == [['caption 5'], ['caption 6']]
 
     @pytest.mark.parametrize('content', [b'', b'nothing', b'PK\x03\x04 half a file'])
     def test_that_are_damaged_are_rebuilt(

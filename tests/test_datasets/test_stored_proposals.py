@@ -102,7 +102,7 @@ def test_every_pair_has_its_own(shards: Path) -> None:
     for number in (6, 0, 3, 1, 2, 5, 4, -1):
         sample = dataset[number]['data_samples']
         number %= 7
-        assert sample.text == f'picture {number}'
+        assert sample.text == f'caption {number}'
         found = sample.proposals
         pixels = boxes_of(number) * np.array([16, 12, 16, 12])
         np.testing.assert_allclose(found.bboxes.numpy(), pixels, atol=1e-5)
@@ -171,7 +171,7 @@ def test_files_may_hold_more_pairs(shards: Path) -> None:
     (shards / 'out.tsv').write_text('00000.tar\t000000001\tdamaged\n')
     dataset = make(shards, exclude='out.tsv')
     found = [dataset[i]['data_samples'] for i in range(len(dataset))]
-    assert [s.text for s in found] == [f'picture {n}' for n in (0, 2, 3, 4, 5, 6)]
+    assert [s.text for s in found] == [f'caption {n}' for n in (0, 2, 3, 4, 5, 6)]
     for sample, number in zip(found, (0, 2, 3, 4, 5, 6), strict=True):
         assert sample.proposals.objectness_logits.tolist() == logits_of(number).tolist()
 
@@ -197,7 +197,7 @@ def test_tsv_files(tmp_path: Path) -> None:
 def test_images_that_were_broken_are_skipped(shards: Path) -> None:
     store(shards, broken={1: 'no image at all'})
     dataset = make(shards, skip_broken=False)
-    assert dataset[0]['data_samples'].text == 'picture 0'
+    assert dataset[0]['data_samples'].text == 'caption 0'
     with pytest.raises(OSError, match=r'00000\.tar/000000001\.png.*000000001: no image at all'):
         dataset[1]
     with pytest.raises(BrokenImageError):

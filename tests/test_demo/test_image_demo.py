@@ -51,7 +51,7 @@ def test_images_are_not_replaced(
     assert Path('preds/a.json').is_file() and Path('vis/a.png').read_bytes() == before
 
 
-def test_pictures_and_detections_are_written(
+def test_visualizations_and_detections_are_written(
     files: tiny_inference.DetectorFiles,
     photos: Path,
     tmp_path: Path,

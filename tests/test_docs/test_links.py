@@ -77,7 +77,7 @@ def test_anchors_as_code_hosts_make_them() -> None:
     assert doc_pages.anchors(text) == {'a-b-c-d', '1-data', 'data', 'data-1', 'so-x--z'}
 
 
-def test_every_picture_is_shown() -> None:
+def test_every_image_is_shown() -> None:
     shown = {
         Path(link).name
         for page in doc_pages.NAMES

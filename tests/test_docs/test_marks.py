@@ -52,6 +52,9 @@ def named_blocks(source: str) -> list[tuple[str, str]]:
 def runs(source: str, tool: str) -> bool:
     name = tool.rpartition('/')[2]
     named = name in source or f"'{name.rpartition('.')[0]}'" in source
+    # a script is run by calling its own main, too
+    module = tool.removesuffix('.py').replace('/', '.')
+    named = named or f'from {module} import main' in source
     # a script that only calls a function of the package is run by calling that
     package = '(?:regionclip_mmdet|benchmarks|checks|demo|examples)'
     text = (doc_pages.ROOT / tool).read_text()

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Naming annotated boxes: accuracy and AP, counted box by box."""
+"""Region classification: accuracy and AP, counted box by box."""
 
 from __future__ import annotations
 

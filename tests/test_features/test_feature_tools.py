@@ -31,12 +31,12 @@ def test_extract_and_search(
     assert f'{out}: 20 regions; 5 images' in capsys.readouterr().out
     assert read_region_features(out).manifest.settings['max_regions'] == 4
     texts = '--texts', 'a cat . a red ball', '--top', '3'
-    picture = tmp_path / 'pictures' / 'found.png'
-    world.run(SEARCH, out, *texts, '--model', *model, '--out', picture)
+    visualization = tmp_path / 'visualizations' / 'found.png'
+    world.run(SEARCH, out, *texts, '--model', *model, '--out', visualization)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines if line.startswith('a cat')] == [['a', 'cat']] * 3
     assert sum(line.startswith('a red ball') for line in lines) == 3
-    assert Image.open(picture).width > 300
+    assert Image.open(visualization).width > 300
     with pytest.raises(SystemExit, match='they must be embedded: add --model CONFIG CHECKPOINT'):
         world.run(SEARCH, out, *texts)
 
@@ -85,7 +85,9 @@ def test_errors_are_messages(
         world.run(SEARCH, tmp_path, '--texts', 'a', '--model', files.config, files.checkpoint)
 
 
-def test_a_picture_needs_an_ending(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_output_file_needs_an_ending(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         world.run(SEARCH, tmp_path, '--texts', 'a', '--out', tmp_path / 'found')
     assert 'must end in .jpg or .png' in capsys.readouterr().err

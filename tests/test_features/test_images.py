@@ -52,9 +52,9 @@ def test_patterns(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_kinds_of_images(own_photos: Path, tmp_path: Path) -> None:
     """All are listed, and named alone they are images, too; what is not read is told."""
-    picture = Image.new('RGB', (40, 30), 'red')
-    picture.save(own_photos / 'a.gif', save_all=True, append_images=[picture])
-    picture.save(own_photos / 'b.jp2')
+    image = Image.new('RGB', (40, 30), 'red')
+    image.save(own_photos / 'a.gif', save_all=True, append_images=[image])
+    image.save(own_photos / 'b.jp2')
     for name in ('c.HEIC', 'd.heic', 'e.svg', 'f.eps'):
         (own_photos / name).write_bytes(b'something')
     (own_photos / 'g.mp4').write_bytes(b'no image')

@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""The regions most like a name, and their picture."""
+"""The regions most like a name, and their visualization."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def make_hit(path: Path, box: tuple, **changes: Any) -> features.Hit:
     return features.Hit(box=box, **{**settings, **changes})
 
 
-class TestPicture:
+class TestVisualization:
     def test_the_middle_of_a_tile_is_the_box(self, tmp_path: Path) -> None:
         """A red patch at the image's corner: its tile shows it in the middle, gray outside."""
         pixels = np.full((60, 90, 3), (0, 0, 255), dtype=np.uint8)

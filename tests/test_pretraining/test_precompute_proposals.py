@@ -257,7 +257,7 @@ def test_damaged_images_are_named(tmp_path: Path, capsys: pytest.CaptureFixture)
     assert all('the image cannot be decoded' in line for line in lines)
     data = dataset(world, exclude='proposals/broken.tsv')
     texts = [data[i]['data_samples'].text for i in range(len(data))]
-    assert texts == [f'picture {n}' for n in (0, 2, 3, 4, 6, 7, 8)]
+    assert texts == [f'caption {n}' for n in (0, 2, 3, 4, 6, 7, 8)]
     model = pretrainer(world, localizer=world_of.config(world).localizer)
     inputs, samples = batch(model, data, 3)  # the pair after a damaged one
     wanted = model.localizer(inputs, [s.metainfo for s in samples])[0]

@@ -56,7 +56,7 @@ def test_counts_and_lists_of_the_inspection() -> None:
 
 def test_counts_of_concepts() -> None:
     captions = ['a red moon, a red star and another red star', 'a ring', 'hearts and a circle']
-    counts = dict(moon=1, star=2, ring=1, heart=1, circle=1, picture=3)
+    counts = dict(moon=1, star=2, ring=1, heart=1, circle=1, photo=3)
     check = checks.pool(counts, captions)
     assert check.passed and '5 of 8 shapes' in check.value and 'cross' in check.value
     assert not checks.pool(counts | dict(star=3), captions).passed

@@ -34,7 +34,7 @@ def test_what_is_left(folder: Path) -> None:
     damage = damage_shards(folder, keep=7)
     # shards 0, 1, 3 and 4 of six; the pair in the middle of ten
     assert damage.unusable == [('00000.tar', '000000005'), ('00001.tar', '000000015')]
-    assert damage.undecodable == {('00003.tar', '000000035'): 'picture 35'}
+    assert damage.undecodable == {('00003.tar', '000000035'): 'caption 35'}
     assert damage.truncated == ('00004.tar', '000000047')
     assert damage.lost == [('00004.tar', f'{number:09d}') for number in (47, 48, 49)]
     assert len(damage.good) == 60 - 3 - 3
@@ -66,4 +66,4 @@ def test_it_is_kept_in_a_file(folder: Path) -> None:
     damage = damage_shards(folder, keep=2)
     damage.save(folder / 'damage.json')
     assert Damage.load(folder / 'damage.json') == damage
-    assert sorted(damage.captions) == sorted([*damage.good.values(), 'picture 35'])
+    assert sorted(damage.captions) == sorted([*damage.good.values(), 'caption 35'])

@@ -77,10 +77,10 @@ def test_whole_chain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
     command = re.search(r'python demo/image_demo.py PHOTO.jpg (\S+) (\S+) --texts', told)
     inferencer = RegionCLIPInferencer(*command.groups(), device='cpu', show_progress=False)
-    picture = next((tmp_path / 'world' / 'scenes_val' / 'images').iterdir())
-    (result,) = inferencer(picture, texts='red circle . a house')['predictions']
+    image = next((tmp_path / 'world' / 'scenes_val' / 'images').iterdir())
+    (result,) = inferencer(image, texts='red circle . a house')['predictions']
     assert result['names'] == ['red circle', 'a house'] and result['labels']
-    (own,) = inferencer(picture)['predictions']
+    (own,) = inferencer(image)['predictions']
     assert len(own['names']) == 64
 
     before = {name: (tmp_path / name / 'done.json').stat().st_mtime_ns for name in NAMES}

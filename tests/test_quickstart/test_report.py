@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""The report's text, tables and pictures."""
+"""The report's text, tables and visualizations."""
 
 import json
 import re

@@ -34,7 +34,7 @@ TRAINING = {
     'data_wait',
 }
 NAMED = {f'regions/{g}{i}' for g in ('', 'base_', 'novel_') for i in ('top1', 'top5', 'ap')}
-PICTURES = {f'pseudo_labels_{i}_1.png' for i in (0, 1)}
+VISUALIZATIONS = {f'pseudo_labels_{i}_1.png' for i in (0, 1)}
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def load(folder: Path, backends: list[dict] = LOCAL) -> Config:
     return tiny_recipes.load(str(path), iterations=4)
 
 
-def test_scalars_log_and_pictures(data: Path) -> None:
+def test_scalars_log_and_visualizations(data: Path) -> None:
     cfg = load(data)
     tiny_recipes.make_files(cfg)
     Runner.from_cfg(cfg).train()
@@ -67,7 +67,7 @@ def test_scalars_log_and_pictures(data: Path) -> None:
     # the first iteration of a run is not timed; skipped images are counted after the last one
     late = {'images_per_second': [2, 3, 4], 'data_wait': [2, 3, 4], 'images_skipped': [4]}
     assert steps == {key: late.get(key, [1, 2, 3, 4]) for key in TRAINING} | {k: [4] for k in NAMED}
-    assert {path.name for path in (folder / 'vis_image').iterdir()} == PICTURES
+    assert {path.name for path in (folder / 'vis_image').iterdir()} == VISUALIZATIONS
     (log,) = data.glob('run/*/*.log')
     text = log.read_text()
     last = next(line for line in text.splitlines() if 'Iter(train) [4/4]' in line)

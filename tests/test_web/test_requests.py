@@ -136,7 +136,7 @@ def test_numbers_stay_within_their_sliders(
 
 
 FILE = dict(meta=dict(_type='gradio.FileData'))
-PICTURES = [
+IMAGES = [
     5, 'x', [], [1], {}, True,
     dict(path=5), dict(path=None), dict(path=['x']), dict(path='../../etc/passwd'),
     dict(FILE, path='x'), dict(FILE, path='../x'), dict(FILE, path='/etc/passwd'),
@@ -153,9 +153,7 @@ VALUES = [None, 5, 'x', True, [], ['x'], {}, dict(FILE, path='x'), 10**400, 1e30
 def test_values_of_any_type_are_a_message(
     ask: Ask, service: Service, capfd: pytest.CaptureFixture
 ) -> None:
-    answers = [
-        ask(name, [p, *q]) for p in PICTURES for name, q in (('look', []), ('ask', QUESTION))
-    ]
+    answers = [ask(name, [p, *q]) for p in IMAGES for name, q in (('look', []), ('ask', QUESTION))]
     for place in range(len(QUESTION)):
         for value in VALUES:
             data = [dict(path='x'), *QUESTION]

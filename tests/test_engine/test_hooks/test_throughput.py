@@ -77,7 +77,7 @@ class Nothing(BaseMetric):
         return dict(nothing=0.0)
 
 
-class SlowPicture(Hook):
+class SlowDrawing(Hook):
     priority = 'VERY_LOW'
 
     def after_train_iter(self, *args: Any, **kwargs: Any) -> None:
@@ -106,7 +106,7 @@ def train(folder: Path, hook: dict, **settings: Any) -> Runner:
         custom_hooks=[
             dict(type='ThroughputHook', **hook),
             dict(type='BrokenImagesHook', interval=3),
-            SlowPicture(),
+            SlowDrawing(),
         ],
         log_processor=dict(by_epoch=False),
         default_scope='mmdet',

@@ -18,7 +18,7 @@ SIZE = (64, 80)
 # images of each rank: uneven, as the last batches of an epoch may be
 ROWS = {2: ([0, 1, 2, 3], [4, 5]), 3: ([0, 1, 2], [3, 4], [5])}
 NUM_IMAGES = 6
-CAPTIONS = [f'a picture of number {i}' for i in range(NUM_IMAGES)]
+CAPTIONS = [f'a photo of number {i}' for i in range(NUM_IMAGES)]
 
 
 def build(kind: str) -> nn.Module:

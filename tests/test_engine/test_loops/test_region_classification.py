@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""The student of a pretraining names annotated boxes, and the training does not notice."""
+"""The student of a pretraining classifies annotated boxes, and the training does not notice."""
 
 from __future__ import annotations
 

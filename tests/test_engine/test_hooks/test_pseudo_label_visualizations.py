@@ -1,5 +1,5 @@
 # Copyright (c) regionclip_mmdet authors. Licensed under the Apache License 2.0.
-"""Pictures of pseudo labels: pixels, places, names and scores; training does not notice."""
+"""Visualizations of pseudo labels: pixels, places, names and scores; training does not notice."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def pretrainer(**settings: Any) -> torch.nn.Module:
 
 
 class Recorder(DetLocalVisualizer):
-    """Keeps the pictures and what was drawn on them."""
+    """Keeps the visualizations and what was drawn on them."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.pictures: dict[tuple[str, int], np.ndarray] = {}
+        self.visualizations: dict[tuple[str, int], np.ndarray] = {}
         self.marks: list[list[Mark]] = []
         self.captions: list[str] = []
 
     def add_image(self, name: str, image: np.ndarray, step: int = 0) -> None:
-        self.pictures[name, step] = image
+        self.visualizations[name, step] = image
 
     def draw_marks(self, image: np.ndarray, marks: list[Mark], style: Any) -> np.ndarray:
         self.marks.append(marks)
@@ -63,7 +63,7 @@ class Recorder(DetLocalVisualizer):
 def draw(
     model: torch.nn.Module, images: list[torch.Tensor], boxes: list[torch.Tensor], **settings: Any
 ) -> Recorder:
-    """Pictures after the tenth iteration."""
+    """Visualizations after the tenth iteration."""
     sizes = [image.shape[-2:] for image in images]
     samples = tiny_models.samples(*sizes, captions=['a caption'] * len(sizes), proposals=boxes)
     recorder = Recorder('recorder')
@@ -72,7 +72,7 @@ def draw(
         visualizer=recorder,
         iter=9,
         optim_wrapper=SimpleNamespace(optim_context=nullcontext),
-        logger=MMLogger.get_instance('pictures', log_level='INFO'),
+        logger=MMLogger.get_instance('visualizations', log_level='INFO'),
     )
     hook = PseudoLabelVisualizationHook(interval=10, **settings)
     hook.before_train(runner)
@@ -90,12 +90,12 @@ def test_box_in_its_place_and_colors_right() -> None:
     image = torch.zeros(3, 96, 120, dtype=torch.uint8)
     image[2] = 255  # red, as loaded: BGR
     recorder = draw(pretrainer(), [image], [box], min_side=200)
-    picture = recorder.pictures['pseudo_labels_0', 10]
-    assert picture.shape[1:] == (3 * 120, 3) and picture.dtype == np.uint8
-    caption = picture[3 * 96 :]
+    visualization = recorder.visualizations['pseudo_labels_0', 10]
+    assert visualization.shape[1:] == (3 * 120, 3) and visualization.dtype == np.uint8
+    caption = visualization[3 * 96 :]
     assert (caption[0] == 255).all() and (caption == 0).all(-1).any()
     assert recorder.captions == ['a caption']
-    drawn = (picture[: 3 * 96] != RED).any(-1)
+    drawn = (visualization[: 3 * 96] != RED).any(-1)
     rows, columns = (np.flatnonzero(drawn.any(axis)) for axis in (1, 0))
     # the label stands above
     found = [columns[0], columns[-1] + 1, rows[-1] + 1]
@@ -104,7 +104,7 @@ def test_box_in_its_place_and_colors_right() -> None:
     assert edge[3 * 30] and edge[3 * 70 - 1] and not edge[3 * 50 : 3 * 65].any()
 
 
-def test_a_picture_that_cannot_be_drawn_is_not_the_end_of_a_run() -> None:
+def test_a_visualization_that_cannot_be_drawn_is_not_the_end_of_a_run() -> None:
     image = torch.zeros(3, 96, 120, dtype=torch.uint8)
     full = mock.patch.object(Recorder, 'add_image', side_effect=OSError('disk full'))
     with full as failing, mock.patch.object(MMLogger, 'warning') as warning:
@@ -138,7 +138,7 @@ def test_names_and_scores_are_the_teachers() -> None:
     state = torch.get_rng_state()
     recorder = draw(model, images, boxes, num_images=2, max_regions=4, min_side=64)
     assert torch.equal(torch.get_rng_state(), state)
-    assert list(recorder.pictures) == [('pseudo_labels_0', 10), ('pseudo_labels_1', 10)]
+    assert list(recorder.visualizations) == [('pseudo_labels_0', 10), ('pseudo_labels_1', 10)]
     expected = []
     for own, embeddings, marks in zip(boxes, regions, recorder.marks, strict=False):
         best, labels = (embeddings @ concepts.T / 0.01).softmax(-1).max(-1)
@@ -153,7 +153,7 @@ def test_names_and_scores_are_the_teachers() -> None:
     assert max(scores) - min(scores) > 0.05
 
 
-def test_a_run_with_pictures(tmp_path: Path) -> None:
+def test_a_run_with_visualizations(tmp_path: Path) -> None:
     watched.make_files(tmp_path)
     for name, hooks in (
         ('with', [dict(type='PseudoLabelVisualizationHook', interval=4)]),
@@ -177,7 +177,7 @@ def test_without_a_teacher_nothing_is_drawn() -> None:
         )
     )
     image = torch.zeros(3, 64, 64, dtype=torch.uint8)
-    assert not draw(model, [image], [torch.zeros(0, 4)]).pictures
+    assert not draw(model, [image], [torch.zeros(0, 4)]).visualizations
 
 
 def test_refusals() -> None:
