@@ -115,7 +115,7 @@ def test_names_of_shipped_configs(config: str, folder: Path) -> None:
 
     # the visualizer of an inferencer follows a change of names
     others = tuple(f'other {i}' for i in range(7))
-    width = cfg.model.roi_head.bbox_head.embed_dim
+    width = inferencer.model.roi_head.region_encoder.embed_dim
     inferencer.model.set_vocabulary(tiny_models.vocabulary(others, dim=width))
     assert inferencer.visualizer.dataset_meta['classes'] == others
     (sample,) = inferencer('photo.png', return_datasamples=True)['predictions']

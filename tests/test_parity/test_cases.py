@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from checks.parity import Comparison, find_cases, models, open_case, verify, zero_shot
+from regionclip_mmdet.models import recognition
 from regionclip_mmdet.models.localizers import RPNLocalizer
 from regionclip_mmdet.models.region_encoders import region_align
-from regionclip_mmdet.models.text import classifier
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'tests' / 'data' / 'golden'
@@ -64,8 +64,8 @@ def change_built(monkeypatch: pytest.MonkeyPatch, change: Callable[[nn.Module], 
 
 
 def wrong_temperature(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = classifier.cosine_logits
-    monkeypatch.setattr(classifier, 'cosine_logits', lambda x, y, t: right(x, y, 1.05 * t))
+    right = recognition.cosine_logits
+    monkeypatch.setattr(recognition, 'cosine_logits', lambda x, y, t: right(x, y, 1.05 * t))
 
 
 def no_half_pixel_shift(monkeypatch: pytest.MonkeyPatch) -> None:

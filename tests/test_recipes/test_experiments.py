@@ -160,7 +160,7 @@ def check_metrics(name: str, metrics: dict[str, float]) -> None:
     if name.startswith('localizers'):
         # of all objects, of those that were boxed in training, and of the novel ones
         wanted = RECALLS | {f'/{g}_R50@{n}' for g in ('base', 'novel') for n in (100, 300, 1000)}
-    elif 'naming' in name:
+    elif 'gt_cls' in name:
         wanted = {'regions/top1', 'regions/top5', 'regions/ap'}
         wanted |= {f'_{kind}' for kind in ('top1', 'ap')}
     elif 'lvis' in name:
