@@ -29,7 +29,7 @@ def captions(dataset: ImageTextShards) -> list[list[str]]:
 
 
 def messages(caplog: pytest.LogCaptureFixture, work: Any) -> str:
-    logger = MMLogger.get_instance('image_text_shards')
+    logger = MMLogger.get_current_instance()  # where print_log(..., 'current') writes
     logger.addHandler(caplog.handler)
     try:
         with caplog.at_level(logging.WARNING):

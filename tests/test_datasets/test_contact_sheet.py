@@ -13,7 +13,7 @@ from PIL import Image
 
 from helpers import generated_shards as made
 from regionclip_mmdet.datasets import ImageTextShards
-from regionclip_mmdet.datasets.preparation import contact_sheet
+from regionclip_mmdet.datasets.preparation import sheet_of_pairs
 
 TILE = 256
 TOOL = Path(__file__).parents[2] / 'tools' / 'data' / 'inspect_image_text.py'
@@ -35,19 +35,19 @@ def test_pairs_are_drawn_once_by_seed(tmp_path: Path) -> None:
         members += [(image[0], (tmp_path / 'image.png').read_bytes()), *rest]
     made.write_tar(tmp_path / '0.tar', members)
     dataset = ImageTextShards('*.tar', data_root=str(tmp_path))
-    sheet = contact_sheet(dataset, 7, seed=3, columns=4)
+    sheet = sheet_of_pairs(dataset, 7, seed=3, columns=4)
     expected = np.random.default_rng(3).choice(30, 7, replace=False)
     assert colors(sheet) == set(expected.tolist())
-    assert np.array_equal(sheet, contact_sheet(dataset, 7, seed=3, columns=4))
-    assert colors(contact_sheet(dataset, 7, seed=4)) != colors(sheet)
-    assert colors(contact_sheet(dataset, 99)) == set(range(30))
+    assert np.array_equal(sheet, sheet_of_pairs(dataset, 7, seed=3, columns=4))
+    assert colors(sheet_of_pairs(dataset, 7, seed=4)) != colors(sheet)
+    assert colors(sheet_of_pairs(dataset, 99)) == set(range(30))
     assert sheet.size[0] > 4 * TILE and 2 * TILE < sheet.size[1] < 3 * TILE
 
 
 def test_damaged_images_have_their_place(tmp_path: Path) -> None:
     image, *rest = made.pair(7)
     made.write_tar(tmp_path / '0.tar', [(image[0], image[1][:40]), *rest])
-    sheet = np.asarray(contact_sheet(ImageTextShards('*.tar', data_root=str(tmp_path))))
+    sheet = np.asarray(sheet_of_pairs(ImageTextShards('*.tar', data_root=str(tmp_path))))
     frame = (sheet == (190, 0, 0)).all(-1)
     assert frame.sum(0).max() == TILE and frame.sum(1).max() == TILE
 

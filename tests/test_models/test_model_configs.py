@@ -7,6 +7,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 
 from regionclip_mmdet import config_path
+from regionclip_mmdet.models.region_encoders import with_arch_of
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,7 @@ def test_lvis_detectors(name: str, width: int, pooled: int, dim: int) -> None:
         head = MODELS.build(
             {
                 **config.roi_head,
+                'region_encoder': with_arch_of(config.backbone, config.roi_head.region_encoder),
                 'train_cfg': config.train_cfg.rcnn,
                 'test_cfg': config.test_cfg.rcnn,
             }
@@ -40,5 +42,6 @@ def test_lvis_detectors(name: str, width: int, pooled: int, dim: int) -> None:
 def test_the_heads_width_must_fit() -> None:
     config = Config.fromfile(config_path('_base_/models/regionclip_rn50x4_fpn_lvis_mask.py')).model
     config.roi_head.mask_head.in_channels = 2048
+    config.roi_head.region_encoder = with_arch_of(config.backbone, config.roi_head.region_encoder)
     with torch.device('meta'), pytest.raises(ValueError, match='is 2048, but .* 2560 channels'):
         MODELS.build(config.roi_head)

@@ -46,8 +46,8 @@ def test_boxes_in_a_shrunk_image_and_probabilities_with_background() -> None:
     model = SimpleNamespace(roi_head=SimpleNamespace(bbox_head=head))
     shown = describe(model, image, encoded, vocabulary, found, top_k=2)
 
-    assert shown.image.shape == (800, 1600, 3)
-    drawn = np.argwhere((shown.image == name_color('cat')).all(-1))
+    assert shown.visualization.shape == (800, 1600, 3)
+    drawn = np.argwhere((shown.visualization == name_color('cat')).all(-1))
     (_, left), (bottom, right) = drawn.min(0), drawn.max(0)
     assert (left, right, bottom) == pytest.approx((400, 1200, 600), abs=4)
     assert shown.detections[0]['box'] == BOX

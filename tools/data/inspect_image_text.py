@@ -20,7 +20,7 @@ from pathlib import Path
 from PIL import Image
 
 from regionclip_mmdet.datasets import ImageTextShards, ImageTextTSV
-from regionclip_mmdet.datasets.preparation import contact_sheet, inspect_image_text, write_all
+from regionclip_mmdet.datasets.preparation import inspect_image_text, sheet_of_pairs, write_all
 from regionclip_mmdet.fileio import write_whole
 
 
@@ -69,7 +69,7 @@ def main() -> None:
             write_all({args.broken: report.broken_lines()}, progress=False)
             print(f'written: {args.broken}')
         if args.sheet is not None:
-            sheet = contact_sheet(dataset, args.sheet_pairs, args.seed)
+            sheet = sheet_of_pairs(dataset, args.sheet_pairs, args.seed)
             with write_whole(args.sheet) as unfinished:  # its ending tells the format
                 sheet.save(unfinished, quality=92)
             print(f'written: {args.sheet}')

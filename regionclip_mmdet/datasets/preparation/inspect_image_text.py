@@ -15,8 +15,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ...visualization import Caption, make_tile
-from ...visualization import contact_sheet as arrange
+from ...visualization import Caption, contact_sheet, make_tile
 from ...visualization.contact_sheet import FAINT
 from ..shards import exclusion_line
 from ..transforms.load_image import decode_rgb
@@ -190,7 +189,7 @@ def _array(values: Sequence[Any]) -> np.ndarray:
     return np.array(values, dtype=np.int64)
 
 
-def contact_sheet(dataset: Any, number: int = 24, seed: int = 0, columns: int = 6) -> Image.Image:
+def sheet_of_pairs(dataset: Any, number: int = 24, seed: int = 0, columns: int = 6) -> Image.Image:
     """Random pairs with their keys and first captions, to look at before training on them.
 
     Args:
@@ -206,7 +205,7 @@ def contact_sheet(dataset: Any, number: int = 24, seed: int = 0, columns: int = 
     number = min(number, len(dataset))
     chosen = np.random.default_rng(seed).choice(len(dataset), number, replace=False)
     tiles = [_tile(dataset, idx) for idx in chosen.tolist()]
-    return Image.fromarray(arrange(tiles, min(columns, number)))
+    return Image.fromarray(contact_sheet(tiles, min(columns, number)))
 
 
 def _tile(dataset: Any, idx: int) -> np.ndarray:

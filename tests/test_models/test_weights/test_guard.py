@@ -301,7 +301,8 @@ class TestFromPretrainingToDetection:
 
     def test_another_size_is_refused(self) -> None:
         config = unguarded({})
-        config.backbone.arch = dict(tiny_models.ARCH, layers=(1, 2, 1, 1))
+        arch = dict(tiny_models.ARCH, layers=(1, 2, 1, 1))
+        config.backbone.arch = config.roi_head.region_encoder.arch = arch
         with pytest.raises(RuntimeError, match="'backbone': .* missing, e.g. backbone.layer2.1"):
             detector(config).load_state_dict(self.pretrained(), strict=False)
 
