@@ -11,8 +11,13 @@ from mmengine.registry import DefaultScope
 from regionclip_mmdet.default_scope import default_scope
 
 
+def current_scope() -> str | None:
+    current = DefaultScope.get_current_instance()
+    return None if current is None else current.scope_name
+
+
 def test_threads_keep_their_scope() -> None:
-    before = DefaultScope.get_current_instance()
+    before = current_scope()
     found: list[str] = []
     errors: list[BaseException] = []
 
@@ -21,7 +26,7 @@ def test_threads_keep_their_scope() -> None:
             for _ in range(20):
                 with default_scope(name):
                     time.sleep(0.0005)  # another thread gets its turn
-                    found.append(f'{name} {DefaultScope.get_current_instance().scope_name}')
+                    found.append(f'{name} {current_scope()}')
         except BaseException as error:
             errors.append(error)
 
@@ -32,4 +37,4 @@ def test_threads_keep_their_scope() -> None:
         thread.join()
     assert not errors
     assert sorted(set(found)) == [f'scope{i} scope{i}' for i in range(4)] and len(found) == 80
-    assert DefaultScope.get_current_instance() is before
+    assert current_scope() == before
